@@ -1,0 +1,322 @@
+//! Configuration: flags and environment variables, parsed once at start, each mistake one clear sentence.
+//!
+//! An absent value switches its part off, and the log, the dashboard and `assay verify` say so. No secret has a
+//! default. `docs/CONFIGURATION.md` is generated from [`Options`]; a test compares the two.
+
+use crate::store::DatabaseUrl;
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+/// A secret from the environment or a file; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps the text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+    /// The text, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Which parts of the program this process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessRole {
+    /// Pages, gateway and workers.
+    All,
+    /// Pages and gateway.
+    Web,
+    /// Workers.
+    Worker,
+}
+
+impl ProcessRole {
+    /// Whether it runs jobs.
+    pub const fn works(self) -> bool {
+        matches!(self, ProcessRole::All | ProcessRole::Worker)
+    }
+    /// The word as configured.
+    pub const fn word(self) -> &'static str {
+        match self {
+            ProcessRole::All => "all",
+            ProcessRole::Web => "web",
+            ProcessRole::Worker => "worker",
+        }
+    }
+}
+
+/// The options as written by the operator. Flags win over variables.
+#[derive(Clone, clap::Args)]
+pub struct Options {
+    /// PostgreSQL's address with the owner's name and password. Absent: the program starts a PostgreSQL of its own.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", global = true)]
+    database_url: Option<String>,
+    /// Address and port to listen on.
+    #[arg(long, env = "LEPTOS_SITE_ADDR", default_value = "127.0.0.1:3000", value_name = "ADDRESS:PORT", global = true)]
+    site_addr: String,
+    /// Terra's signing secrets, comma-separated while one is being replaced. Absent: no delivery is accepted.
+    #[arg(long, env = "TERRA_SIGNING_SECRETS", hide_env_values = true, value_name = "SECRETS", global = true)]
+    terra_signing_secrets: Option<String>,
+    /// Key of Terra's REST side. Absent: no connect links, no backfill.
+    #[arg(long, env = "TERRA_API_KEY", hide_env_values = true, value_name = "KEY", global = true)]
+    terra_api_key: Option<String>,
+    /// Developer id of Terra's REST side.
+    #[arg(long, env = "TERRA_DEV_ID", value_name = "ID", global = true)]
+    terra_dev_id: Option<String>,
+    /// Address of Terra's REST side.
+    #[arg(long, env = "TERRA_API_URL", default_value = "https://api.tryterra.co/v2", value_name = "URL", global = true)]
+    terra_api_url: String,
+    /// Bearer key of job-worker, terra-webhook-test and, off loopback, /metrics. Absent: those answer 503.
+    #[arg(long, env = "ASSAY_SERVICE_KEY", hide_env_values = true, value_name = "KEY", global = true)]
+    service_key: Option<String>,
+    /// Encrypts second-factor secrets: at least 32 characters. Absent: no second factor.
+    #[arg(long, env = "ASSAY_SECRET_KEY", hide_env_values = true, value_name = "KEY", global = true)]
+    secret_key: Option<String>,
+    /// E-mail of the first administrator.
+    #[arg(long, env = "ASSAY_ADMIN_EMAIL", value_name = "EMAIL", global = true)]
+    admin_email: Option<String>,
+    /// Password of the first administrator. Absent: one is made and printed once.
+    #[arg(long, env = "ASSAY_ADMIN_PASSWORD", hide_env_values = true, value_name = "PASSWORD", global = true)]
+    admin_password: Option<String>,
+    /// 1: simulated clients fill the system and go on living.
+    #[arg(long, env = "ASSAY_DEMO", value_name = "0|1", global = true)]
+    demo: Option<String>,
+    /// Which parts run in this process: all, web or worker.
+    #[arg(long, env = "ASSAY_ROLE", default_value = "all", value_name = "ROLE", global = true)]
+    role: String,
+    /// Where the embedded PostgreSQL and generated secrets live.
+    #[arg(long, env = "ASSAY_DATA_DIR", default_value = ".assay", value_name = "DIRECTORY", global = true)]
+    data_dir: PathBuf,
+    /// The address people use, for links and the origin check, when a proxy stands in front.
+    #[arg(long, env = "ASSAY_PUBLIC_URL", value_name = "URL", global = true)]
+    public_url: Option<String>,
+    /// Proxies whose X-Forwarded-For is believed: addresses or networks, comma-separated.
+    #[arg(long, env = "ASSAY_TRUSTED_PROXIES", value_name = "NETWORKS", global = true)]
+    trusted_proxies: Option<String>,
+    /// How old, or how far in the future, a signature may be, in seconds.
+    #[arg(long, env = "ASSAY_SIGNATURE_TOLERANCE", default_value = "300", value_name = "SECONDS", global = true)]
+    signature_tolerance: String,
+}
+
+/// The configuration after parsing.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The owner's address; `None`: embedded.
+    pub database: Option<DatabaseUrl>,
+    /// Where to listen.
+    pub addr: SocketAddr,
+    /// Active signing secrets, newest first; empty: deliveries are answered 503.
+    pub signing_secrets: Vec<Secret>,
+    /// Terra's REST side: key and developer id.
+    pub terra_api: Option<(Secret, String)>,
+    /// Its address.
+    pub terra_api_url: String,
+    /// Bearer key of the service endpoints.
+    pub service_key: Option<Secret>,
+    /// Encrypts second-factor secrets.
+    pub secret_key: Option<Secret>,
+    /// First administrator.
+    pub admin_email: Option<String>,
+    /// Its password.
+    pub admin_password: Option<Secret>,
+    /// Simulated clients.
+    pub demo: bool,
+    /// Which parts run here.
+    pub role: ProcessRole,
+    /// Data directory.
+    pub data_dir: PathBuf,
+    /// `https://host[:port]` without a trailing slash.
+    pub public_url: Option<String>,
+    /// Networks whose X-Forwarded-For is believed, as written.
+    pub trusted_proxies: Vec<String>,
+    /// Tolerance of signatures.
+    pub signature_tolerance: Duration,
+}
+
+fn given(text: Option<String>) -> Option<String> {
+    text.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty())
+}
+
+impl Options {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// One sentence that names the variable.
+    pub fn parse(self) -> Result<Config, String> {
+        let database = given(self.database_url).map(|u| DatabaseUrl::parse(&u).map_err(|e| e.0)).transpose()?;
+        let addr = self.site_addr.parse().map_err(|_| {
+            format!("LEPTOS_SITE_ADDR is \"{}\"; it must be an address and a port, such as 127.0.0.1:3000 or [::]:8080.", self.site_addr)
+        })?;
+        let signing_secrets: Vec<Secret> = given(self.terra_signing_secrets)
+            .iter()
+            .flat_map(|all| all.split(','))
+            .map(str::trim)
+            .filter(|s| !s.is_empty())
+            .map(Secret::new)
+            .collect();
+        if let Some(short) = signing_secrets.iter().find(|s| s.expose().len() < 8) {
+            return Err(format!("TERRA_SIGNING_SECRETS has a secret of {} characters; Terra's are longer. Copy it from Terra's dashboard.", short.expose().len()));
+        }
+        let terra_api = match (given(self.terra_api_key), given(self.terra_dev_id)) {
+            (Some(key), Some(dev)) => Some((Secret::new(key), dev)),
+            (None, None) => None,
+            (Some(_), None) => return Err("TERRA_API_KEY is set but TERRA_DEV_ID is not; Terra's REST side needs both.".into()),
+            (None, Some(_)) => return Err("TERRA_DEV_ID is set but TERRA_API_KEY is not; Terra's REST side needs both.".into()),
+        };
+        let service_key = at_least("ASSAY_SERVICE_KEY", given(self.service_key), 16)?;
+        let secret_key = at_least("ASSAY_SECRET_KEY", given(self.secret_key), 32)?;
+        let demo = match given(self.demo).as_deref() {
+            None | Some("0") => false,
+            Some("1") => true,
+            Some(other) => return Err(format!("ASSAY_DEMO is \"{other}\"; it must be 1 (simulated clients) or 0.")),
+        };
+        let role = match self.role.trim() {
+            "all" => ProcessRole::All,
+            "web" => ProcessRole::Web,
+            "worker" => ProcessRole::Worker,
+            other => return Err(format!("ASSAY_ROLE is \"{other}\"; it must be all, web or worker.")),
+        };
+        let seconds: u64 = self.signature_tolerance.trim().parse().ok().filter(|s| (1..=86_400).contains(s)).ok_or_else(|| {
+            format!("ASSAY_SIGNATURE_TOLERANCE is \"{}\"; it must be a number of seconds from 1 to 86400.", self.signature_tolerance)
+        })?;
+        Ok(Config {
+            database,
+            addr,
+            signing_secrets,
+            terra_api,
+            terra_api_url: url("TERRA_API_URL", &self.terra_api_url)?,
+            service_key,
+            secret_key,
+            admin_email: given(self.admin_email).map(email).transpose()?,
+            admin_password: given(self.admin_password).map(Secret::new),
+            demo,
+            role,
+            data_dir: self.data_dir,
+            public_url: given(self.public_url).map(|u| url("ASSAY_PUBLIC_URL", &u)).transpose()?,
+            trusted_proxies: given(self.trusted_proxies)
+                .iter()
+                .flat_map(|all| all.split(','))
+                .map(|network| proxy(network.trim()))
+                .collect::<Result<_, _>>()?,
+            signature_tolerance: Duration::from_secs(seconds),
+        })
+    }
+}
+
+impl Config {
+    /// What is switched off because a value is absent: shown in the log, on the dashboard and by `verify`.
+    pub fn switched_off(&self) -> Vec<&'static str> {
+        let mut off = Vec::new();
+        if self.signing_secrets.is_empty() {
+            off.push("deliveries are refused: TERRA_SIGNING_SECRETS is not set");
+        }
+        if self.service_key.is_none() {
+            off.push("job-worker and terra-webhook-test are off: ASSAY_SERVICE_KEY is not set");
+        }
+        if self.secret_key.is_none() {
+            off.push("no second factor: ASSAY_SECRET_KEY is not set");
+        }
+        if self.terra_api.is_none() {
+            off.push("no connect links and no backfill: TERRA_API_KEY and TERRA_DEV_ID are not set");
+        }
+        off
+    }
+
+    /// The address people type.
+    pub fn public_address(&self) -> String {
+        self.public_url.clone().unwrap_or_else(|| format!("http://{}", self.addr))
+    }
+
+    /// Whether people reach us over https.
+    pub fn https(&self) -> bool {
+        self.public_url.as_deref().is_some_and(|u| u.starts_with("https://"))
+    }
+}
+
+fn at_least(name: &str, value: Option<String>, length: usize) -> Result<Option<Secret>, String> {
+    match value {
+        Some(v) if v.len() < length => Err(format!("{name} has {} characters; use at least {length} random ones.", v.len())),
+        other => Ok(other.map(Secret::new)),
+    }
+}
+
+fn url(name: &str, text: &str) -> Result<String, String> {
+    let text = text.trim().trim_end_matches('/');
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match host {
+        Some(host) if !host.is_empty() && !host.contains(char::is_whitespace) => Ok(text.to_owned()),
+        _ => Err(format!("{name} is \"{text}\"; it must be an address such as https://assay.example.com.")),
+    }
+}
+
+fn email(text: String) -> Result<String, String> {
+    match text.split_once('@') {
+        Some((name, host)) if !name.is_empty() && !host.is_empty() => Ok(text.to_lowercase()),
+        _ => Err(format!("ASSAY_ADMIN_EMAIL is \"{text}\"; it must be an e-mail address.")),
+    }
+}
+
+fn proxy(network: &str) -> Result<String, String> {
+    let (address, bits) = network.split_once('/').map_or((network, None), |(a, b)| (a, Some(b)));
+    let parsed: Option<std::net::IpAddr> = address.parse().ok();
+    let most = if parsed.is_some_and(|a| a.is_ipv6()) { 128 } else { 32 };
+    let bits_ok = bits.is_none_or(|b| b.parse::<u8>().is_ok_and(|n| n <= most));
+    if parsed.is_some() && bits_ok {
+        Ok(network.to_owned())
+    } else {
+        Err(format!("ASSAY_TRUSTED_PROXIES has \"{network}\"; each entry must be an address or a network such as 10.0.0.0/8."))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(args: &[&str]) -> Result<Config, String> {
+        let cli = Cli::try_parse_from([&["assay"], args].concat()).map_err(|e| e.to_string())?;
+        cli.options.parse()
+    }
+
+    #[test]
+    fn a_wrong_value_is_one_sentence_that_names_the_variable() {
+        for (arg, name) in [
+            ("--site-addr=3000", "LEPTOS_SITE_ADDR"),
+            ("--database-url=mysql://x", "DATABASE_URL"),
+            ("--role=boss", "ASSAY_ROLE"),
+            ("--demo=yes", "ASSAY_DEMO"),
+            ("--signature-tolerance=-1", "ASSAY_SIGNATURE_TOLERANCE"),
+            ("--signature-tolerance=0", "ASSAY_SIGNATURE_TOLERANCE"),
+            ("--service-key=short", "ASSAY_SERVICE_KEY"),
+            ("--public-url=assay.example.com", "ASSAY_PUBLIC_URL"),
+            ("--trusted-proxies=10.0.0.0/99", "ASSAY_TRUSTED_PROXIES"),
+            ("--terra-api-key=k", "TERRA_DEV_ID"),
+        ] {
+            let error = parse(&[arg]).err().unwrap_or_default();
+            assert!(error.contains(name) && !error.contains('\n'), "{arg}: {error}");
+        }
+    }
+
+    #[test]
+    fn secrets_rotate_and_never_print() {
+        let config = parse(&["--terra-signing-secrets", "first-secret, second-secret,"]).unwrap_or_else(|e| unreachable!("{e}"));
+        assert_eq!(config.signing_secrets.len(), 2);
+        let printed = format!("{config:?}");
+        assert!(!printed.contains("first-secret"));
+        assert_eq!(config.switched_off().len(), 3);
+    }
+}

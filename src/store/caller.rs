@@ -1,0 +1,78 @@
+//! Who is asking, and the token that proves it to the database.
+
+use crate::model::Role;
+use std::fmt;
+use uuid::Uuid;
+
+/// A session's or key's secret: 256 random bits in lower-case hexadecimal. Never printed, never serialised.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// From a cookie or header; `None` unless it is exactly 64 lower-case hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then(|| Self(text.to_owned()))
+    }
+
+    /// From 32 random bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(hex::encode(bytes))
+    }
+
+    /// The secret itself: for the cookie and for `assay.token`, nowhere else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What the database stores: SHA-256 of the hexadecimal text, as `app.caller()` computes it.
+    pub fn hash(&self) -> [u8; 32] {
+        use sha2::Digest;
+        sha2::Sha256::digest(self.0.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// An account that proved who it is. Store functions that read persons' data take one.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The account.
+    pub account_id: Uuid,
+    /// What it may do.
+    pub role: Role,
+    /// For the audit log and the page's header.
+    pub email: String,
+    /// What people call it; may be empty.
+    pub display_name: String,
+    token: Token,
+}
+
+impl Caller {
+    /// Made by `access` after the token was looked up.
+    pub fn new(account_id: Uuid, role: Role, email: String, display_name: String, token: Token) -> Self {
+        Self { account_id, role, email, display_name, token }
+    }
+
+    /// The proof for [`super::Db::begin_as`].
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hexadecimal_of_the_right_length_is_a_token() {
+        assert!(Token::parse(&"a".repeat(64)).is_some());
+        for bad in ["", "a", &"a".repeat(63), &"A".repeat(64), &"g".repeat(64), "'; DROP TABLE accounts; --"] {
+            assert!(Token::parse(bad).is_none(), "{bad}");
+        }
+        assert_eq!(format!("{:?}", Token::from_bytes([7; 32])), "Token(…)");
+    }
+}

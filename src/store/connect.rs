@@ -1,0 +1,151 @@
+//! From one URL, the owner's, to three pools with three sets of rights.
+//!
+//! The two login roles are made by the owner at migration. Their passwords are derived from the owner's, so
+//! that every node with the same `DATABASE_URL` can log in and nothing has to be handed round. Without a
+//! password in the URL (a socket with trust authentication, as the embedded database has) they have none.
+
+use super::Db;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use std::{fmt, str::FromStr, time::Duration};
+
+/// Logs in for web requests; may become `authenticated` or `anon`, and is nothing by itself.
+pub(super) const WEB_ROLE: &str = "assay_web";
+/// Logs in for gateway and workers; a member of `service_role`.
+pub(super) const WORKER_ROLE: &str = "assay_worker";
+
+/// Why there is no connection, as a sentence with what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConnectError(pub String);
+
+/// The owner's URL, parsed. Debug shows no password.
+#[derive(Clone)]
+pub struct DatabaseUrl {
+    options: PgConnectOptions,
+    password: Option<String>,
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({}@{}:{})", self.options.get_username(), self.options.get_host(), self.options.get_port())
+    }
+}
+
+impl DatabaseUrl {
+    /// Parses `postgres://user:password@host:port/database`.
+    pub fn parse(url: &str) -> Result<Self, ConnectError> {
+        let scheme_ok = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        let options = PgConnectOptions::from_str(url).ok().filter(|_| scheme_ok).ok_or_else(|| {
+            ConnectError("DATABASE_URL is not a PostgreSQL address; it looks like postgres://user:password@host:5432/database.".into())
+        })?;
+        Ok(Self { options: options.application_name("assay"), password: password_of(url) })
+    }
+
+    /// The owner on a Unix socket with trust authentication: the embedded database.
+    pub fn socket(directory: &std::path::Path, port: u16, user: &str, database: &str) -> Self {
+        let options = PgConnectOptions::new_without_pgpass()
+            .socket(directory)
+            .port(port)
+            .username(user)
+            .database(database)
+            .application_name("assay");
+        Self { options, password: None }
+    }
+
+    /// The same server and owner, another database.
+    pub fn with_database(&self, database: &str) -> Self {
+        Self { options: self.options.clone().database(database), password: self.password.clone() }
+    }
+
+    /// The owner's connection options.
+    pub fn owner_options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// The derived password of a login role; `None` where the owner has none either.
+    pub(super) fn password_for(&self, role: &str) -> Option<String> {
+        let owner = self.password.as_ref()?;
+        // A key of any length is accepted by HMAC; the error cannot occur.
+        let mut mac = Hmac::<Sha256>::new_from_slice(owner.as_bytes()).ok()?;
+        mac.update(b"assay login role ");
+        mac.update(role.as_bytes());
+        Some(hex::encode(mac.finalize().into_bytes()))
+    }
+
+    fn options_for(&self, role: &str) -> PgConnectOptions {
+        let options = self.options.clone().username(role);
+        match self.password_for(role) {
+            Some(password) => options.password(&password),
+            None => options,
+        }
+    }
+
+    /// Opens the pools. Connections are made when first needed, so this does not wait for PostgreSQL.
+    pub fn pools(&self, web: u32, service: u32) -> Db {
+        let pool = |size: u32| {
+            PgPoolOptions::new().max_connections(size).acquire_timeout(Duration::from_secs(5)).idle_timeout(Duration::from_secs(600)).test_before_acquire(false)
+        };
+        Db {
+            owner: pool(2).connect_lazy_with(self.options.clone()),
+            service: pool(service).connect_lazy_with(self.options_for(WORKER_ROLE)),
+            web: pool(web).connect_lazy_with(self.options_for(WEB_ROLE)),
+        }
+    }
+
+    /// Waits until the owner can connect, or says why not.
+    pub async fn check(&self) -> Result<(), ConnectError> {
+        use sqlx::ConnectOptions;
+        let attempt = tokio::time::timeout(Duration::from_secs(10), self.options.connect()).await;
+        let at = format!("{}:{}", self.options.get_host(), self.options.get_port());
+        match attempt {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(e)) => Err(ConnectError(format!("PostgreSQL at {at} does not let us in: {}. Check DATABASE_URL and that the server runs.", plain(&e)))),
+            Err(_) => Err(ConnectError(format!("PostgreSQL at {at} did not answer within 10 seconds. Check DATABASE_URL and that the server runs."))),
+        }
+    }
+}
+
+/// A database error in one line without Rust's wrapping.
+pub(super) fn plain(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(db) => db.message().trim_end_matches('.').to_owned(),
+        sqlx::Error::Io(io) => io.to_string(),
+        other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// The password part of a URL, percent-decoded; sqlx does not give it back.
+fn password_of(url: &str) -> Option<String> {
+    let rest = url.split_once("://")?.1;
+    let authority = rest.split(['/', '?']).next()?;
+    let password = authority.rsplit_once('@')?.0.split_once(':')?.1;
+    let mut bytes = Vec::with_capacity(password.len());
+    let mut input = password.bytes();
+    while let Some(b) = input.next() {
+        if b == b'%' {
+            let digits = [input.next()?, input.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            bytes.push(b);
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|p| !p.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_found_decoded_and_never_shown() {
+        assert_eq!(password_of("postgres://u:a%40b@h:1/d").as_deref(), Some("a@b"));
+        assert_eq!(password_of("postgres://u@h/d"), None);
+        assert_eq!(password_of("postgres://h/d"), None);
+        let url = DatabaseUrl::parse("postgres://u:secret@h/d").map(|u| format!("{u:?}"));
+        assert_eq!(url.ok().as_deref(), Some("DatabaseUrl(u@h:5432)"));
+        assert!(DatabaseUrl::parse("mysql://u@h/d").is_err());
+        assert!(DatabaseUrl::parse("nonsense").is_err());
+    }
+}

@@ -1,0 +1,147 @@
+//! Brings the schema up to date, once, however many nodes start together.
+//!
+//! `migrations/` grows and is never edited; `migrations/repeatable/objects.sql` holds what may be dropped and put
+//! back. What was applied is remembered as the comment of schema `app`, so that a current schema costs one query.
+
+use super::connect::{DatabaseUrl, WEB_ROLE, WORKER_ROLE, plain};
+use sha2::{Digest, Sha256};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
+use std::time::Duration;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+const OBJECTS: &str = include_str!("../../migrations/repeatable/objects.sql");
+/// One lock for whoever migrates this database; any number nobody else uses.
+const LOCK: i64 = 0x61_73_73_61_79; // "assay"
+
+/// Why the schema could not be brought up to date, for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct MigrateError(pub String);
+
+impl From<sqlx::Error> for MigrateError {
+    fn from(e: sqlx::Error) -> Self {
+        Self(format!("the database schema could not be brought up to date: {}", plain(&e)))
+    }
+}
+
+/// A fingerprint of all that this program would apply.
+fn wanted() -> String {
+    let mut hash = Sha256::new();
+    for m in MIGRATIONS.iter() {
+        hash.update(m.checksum.as_ref());
+    }
+    hash.update(OBJECTS.as_bytes());
+    format!("assay {} {}", MIGRATIONS.iter().count(), &hex::encode(hash.finalize())[..16])
+}
+
+/// Applies what is missing. Returns whether anything was.
+///
+/// # Errors
+/// A sentence: the server is too old, the owner may not create roles, or a statement failed.
+pub async fn migrate(url: &DatabaseUrl) -> Result<bool, MigrateError> {
+    let mut conn = url.owner_options().connect().await?;
+    let wanted = wanted();
+    let (version, applied): (i32, Option<String>) = sqlx::query_as(
+        "SELECT current_setting('server_version_num')::int,
+                (SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'app')",
+    )
+    .fetch_one(&mut conn)
+    .await?;
+    if version < 150_000 {
+        return Err(MigrateError(format!("PostgreSQL {} is too old; Assay needs 15 or newer.", version / 10_000)));
+    }
+    if applied.as_deref() == Some(wanted.as_str()) {
+        return Ok(false);
+    }
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut conn).await?;
+    let result = apply(&mut conn, url, &wanted).await;
+    sqlx::query("SELECT pg_advisory_unlock($1)").bind(LOCK).execute(&mut conn).await?;
+    conn.close().await?;
+    result.map(|()| true)
+}
+
+/// Puts back what the rollback of the checklist dropped, on a schema that is otherwise current.
+pub async fn repair(url: &DatabaseUrl) -> Result<(), MigrateError> {
+    let mut conn = url.owner_options().connect().await?;
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut conn).await?;
+    apply(&mut conn, url, &wanted()).await?;
+    conn.close().await?;
+    Ok(())
+}
+
+async fn apply(conn: &mut PgConnection, url: &DatabaseUrl, wanted: &str) -> Result<(), MigrateError> {
+    quiet(conn).await?;
+    MIGRATIONS.run(&mut *conn).await.map_err(|e| match e {
+        sqlx::migrate::MigrateError::Execute(e) | sqlx::migrate::MigrateError::ExecuteMigration(e, _) => MigrateError::from(e),
+        sqlx::migrate::MigrateError::VersionMissing(v) => {
+            MigrateError(format!("the database was migrated by a newer Assay (it has step {v}); use that version or newer."))
+        }
+        other => MigrateError(format!("the database schema could not be brought up to date: {other}")),
+    })?;
+    let mut tx = conn.begin().await?;
+    tx.execute(OBJECTS).await?;
+    let (database,): (String,) = sqlx::query_as("SELECT quote_ident(current_database())").fetch_one(&mut *tx).await?;
+    tx.execute(AssertSqlSafe(format!("GRANT CONNECT ON DATABASE {database} TO anon, authenticated, service_role"))).await?;
+    tx.execute(AssertSqlSafe(format!("COMMENT ON SCHEMA app IS '{wanted}'"))).await?;
+    tx.commit().await?;
+    login_roles(conn, url).await
+}
+
+/// The notices of IF NOT EXISTS would only fill the log.
+async fn quiet(conn: &mut PgConnection) -> Result<(), MigrateError> {
+    conn.execute("SET client_min_messages = warning").await?;
+    Ok(())
+}
+
+/// Makes the two login roles and lets them become what they need, nothing else. Roles belong to the cluster, so
+/// another database may be making them in the same moment: then PostgreSQL says so, and we look again.
+async fn login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> Result<(), MigrateError> {
+    let mut last = None;
+    for attempt in 0..8_u64 {
+        match try_login_roles(conn, url).await {
+            Ok(()) => return Ok(()),
+            Err(e) => last = Some(e),
+        }
+        tokio::time::sleep(Duration::from_millis(20 << attempt.min(5))).await;
+    }
+    let why = last.map_or_else(String::new, |e| plain(&e));
+    Err(MigrateError(format!(
+        "the login roles {WEB_ROLE} and {WORKER_ROLE} could not be made: {why}. The owner in DATABASE_URL needs CREATEROLE, or a superuser makes them once (see docs/DEPLOYMENT_CHECKLIST.md)."
+    )))
+}
+
+async fn try_login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> sqlx::Result<()> {
+    for (role, inherit, may_become) in [(WEB_ROLE, "NOINHERIT", ["anon", "authenticated"].as_slice()), (WORKER_ROLE, "INHERIT", &["service_role"])] {
+        let (exists,): (bool,) =
+            sqlx::query_as("SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1)").bind(role).fetch_one(&mut *conn).await?;
+        if !exists {
+            conn.execute(AssertSqlSafe(format!("CREATE ROLE {role} LOGIN {inherit}"))).await?;
+        }
+        for group in may_become {
+            let (member,): (bool,) = sqlx::query_as(
+                "SELECT EXISTS (SELECT 1 FROM pg_auth_members WHERE member = $1::regrole AND roleid = $2::regrole)",
+            )
+            .bind(role)
+            .bind(group)
+            .fetch_one(&mut *conn)
+            .await?;
+            if !member {
+                conn.execute(AssertSqlSafe(format!("GRANT {group} TO {role}"))).await?;
+            }
+        }
+        // The password is hexadecimal, so it cannot end the literal. It is set only where it does not work yet.
+        if let Some(password) = url.password_for(role) {
+            let works = url.owner_options().clone().username(role).password(&password).connect().await.is_ok();
+            if !works {
+                conn.execute(AssertSqlSafe(format!("ALTER ROLE {role} PASSWORD '{password}'"))).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The fingerprint's last word: names the template database of the tests.
+#[cfg(test)]
+pub(super) fn version() -> String {
+    wanted().rsplit(' ').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,66 @@
+//! Every SQL statement of the program, one file a table or topic; nobody else writes SQL.
+//!
+//! Three pools with three sets of rights. `service` belongs to a member of `service_role`: gateway and
+//! workers. `web` belongs to a role that can only become `authenticated` or `anon`: whoever reads a person's
+//! data for a request does it in [`Db::begin_as`], as the caller, so that a forgotten WHERE leaks nothing.
+//! `owner` is for what only an owner may do: refreshing the view, partitions, VACUUM.
+
+mod bootstrap;
+mod caller;
+mod connect;
+mod migrate;
+#[cfg(test)]
+pub mod testing;
+
+pub use bootstrap::bootstrap;
+pub use caller::{Caller, Token};
+pub use connect::{ConnectError, DatabaseUrl};
+pub use migrate::{MigrateError, migrate, repair};
+
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+
+/// The pools of one process.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pub(crate) owner: PgPool,
+    pub(crate) service: PgPool,
+    pub(crate) web: PgPool,
+}
+
+impl Db {
+    /// The pool of gateway and workers.
+    pub fn service(&self) -> &PgPool {
+        &self.service
+    }
+
+    /// The pool for maintenance that needs ownership: at most two connections.
+    pub fn owner(&self) -> &PgPool {
+        &self.owner
+    }
+
+    /// A read-only transaction as `authenticated`, with the caller's token as its proof. Row-level security
+    /// decides what it sees. One round trip.
+    pub async fn begin_as(&self, caller: &Caller) -> sqlx::Result<Transaction<'static, Postgres>> {
+        // A token is hexadecimal by construction, so it cannot end the literal.
+        let begin = format!(
+            "BEGIN READ ONLY; SET LOCAL ROLE authenticated; SET LOCAL assay.token = '{}'",
+            caller.token().expose()
+        );
+        self.web.begin_with(AssertSqlSafe(begin)).await
+    }
+
+    /// A read-only transaction as `anon`: the status page.
+    pub async fn begin_anonymous(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.web.begin_with("BEGIN READ ONLY; SET LOCAL ROLE anon").await
+    }
+
+    /// A read-write transaction of the service. Writes for a person's action come here after they were authorised.
+    pub async fn begin_service(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.service.begin().await
+    }
+
+    /// Closes all pools, waiting for what is checked out.
+    pub async fn close(&self) {
+        futures::join!(self.web.close(), self.service.close(), self.owner.close());
+    }
+}
