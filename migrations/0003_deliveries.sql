@@ -14,9 +14,11 @@ CREATE TABLE connections (
   created_at     timestamptz NOT NULL DEFAULT now(),
   state_at       timestamptz NOT NULL DEFAULT now(),
   state_ordering_ms bigint NOT NULL DEFAULT 0, -- an older event never undoes a newer one
-  last_data_at   timestamptz
+  last_data_at   timestamptz,
+  former_ids     text[] NOT NULL DEFAULT '{}' -- Terra's ids before re-authorisations; late deliveries still carry them
 );
 CREATE INDEX connections_user ON connections (user_id);
+CREATE INDEX connections_former ON connections USING gin (former_ids);
 
 -- One row a delivery, exact bytes, for ever by default. Partitioned by month, so that old data can be
 -- dropped instead of deleted. The time of receipt lies in the id (version 7), which finds the partition.

@@ -16,10 +16,12 @@ CREATE TABLE records (
   trace_id         text NOT NULL,
   received_at      timestamptz NOT NULL,
   delivery_id      uuid NOT NULL,
-  "values"         jsonb NOT NULL DEFAULT '{}',    -- metric: [value, ordering_ms, trace_id]
-  origin           jsonb NOT NULL DEFAULT '{}',    -- device, upload kind, flags
+  "values"         jsonb NOT NULL DEFAULT '{}',    -- metric: value, or an object where another delivery said it or it has findings
+  origin           jsonb NOT NULL DEFAULT '{}',    -- device (and which delivery named it), upload kind, flags
   coverage         jsonb NOT NULL DEFAULT '{}',    -- what the payload says of how much was seen
   findings         jsonb NOT NULL DEFAULT '[]',
+  deleted_ordering_ms bigint,             -- the latest deletion: what was said before it stays gone, even
+  deleted_trace_id text,                  -- when the record came back
   PRIMARY KEY (user_id, source, model, key)
 );
 CREATE INDEX records_day ON records (user_id, source, measurement_date);

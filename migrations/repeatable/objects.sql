@@ -168,8 +168,9 @@ BEGIN
     -- the administrator's rows
     'delivery_keys', 'refused_deliveries', 'gateway_counts', 'job_count_deltas', 'job_counts', 'job_days', 'job_kinds', 'job_leases', 'workers', 'leases', 'schedules',
     'operations', 'rate_limits', 'audit_log', 'settings', 'log_rollups', 'login_sessions', 'invitations', 'api_keys', 'accounts',
+    'health_snapshots',
     -- everybody's
-    'source_ranks', 'health_snapshots'
+    'source_ranks'
   ] LOOP
     EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', t);
     EXECUTE format('ALTER TABLE public.%I FORCE ROW LEVEL SECURITY', t);
@@ -196,18 +197,27 @@ BEGIN
     END IF;
     EXECUTE format('GRANT SELECT ON public.%I TO authenticated', t);
     EXECUTE format('CREATE POLICY %I ON public.%I FOR SELECT TO authenticated USING (%s)', t || '_admin_trainer_select', t,
-      CASE WHEN t IN ('source_ranks', 'health_snapshots') THEN '(SELECT app.caller_role()) IS NOT NULL'
+      CASE WHEN t = 'source_ranks' THEN '(SELECT app.caller_role()) IS NOT NULL'
            WHEN t = 'trainer_clients' THEN '(SELECT app.caller_role()) = ''admin'' OR trainer_id = (SELECT app.caller_id())'
            WHEN t IN ('refused_deliveries', 'gateway_counts', 'job_count_deltas', 'job_counts', 'job_days', 'job_kinds', 'job_leases', 'workers', 'schedules', 'operations', 'rate_limits',
-                      'audit_log', 'settings', 'log_rollups') THEN admin_only
+                      'audit_log', 'settings', 'log_rollups', 'health_snapshots') THEN admin_only
            ELSE own_clients END);
   END LOOP;
-  -- The status page needs no login: worst status by time, nothing else.
+  -- The status page needs no login: worst status by time, nothing else. What was checked, with its totals, is for
+  -- administrators; a trainer's status page reads as anon too.
   GRANT SELECT (at, status) ON public.health_snapshots TO anon;
   DROP POLICY IF EXISTS health_snapshots_anon ON public.health_snapshots;
   CREATE POLICY health_snapshots_anon ON public.health_snapshots FOR SELECT TO anon USING (true);
-  GRANT TRUNCATE ON public.rate_limits TO service_role;
+  -- A partition is reached through its parent only, where the policies are: nobody gets a right on it.
+  FOR t IN SELECT c.relname FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid
+            WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND pg_has_role(c.relowner, 'USAGE') LOOP
+    EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', t);
+    EXECUTE format('REVOKE ALL ON public.%I FROM PUBLIC, anon, authenticated, service_role', t);
+  END LOOP;
+  -- Temporary tables are nobody's business here; PUBLIC could make them by default.
+  EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
 END $$;
+REVOKE ALL ON latest_unified_metrics, job_processing_stats, webhook_processing_stats, data_quality_trends, edge_function_performance FROM PUBLIC, anon;
 GRANT SELECT ON job_processing_stats, webhook_processing_stats, data_quality_trends, edge_function_performance TO authenticated, service_role;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO service_role;
 REVOKE ALL ON FUNCTION app.make_raw_partition(date), app.make_job_history_partition(date) FROM PUBLIC;

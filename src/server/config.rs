@@ -3,6 +3,7 @@
 //! An absent value switches its part off, and the log, the dashboard and `assay verify` say so. No secret has a
 //! default. `docs/CONFIGURATION.md` is generated from [`Options`]; a test compares the two.
 
+use crate::gateway::Networks;
 use crate::store::DatabaseUrl;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -135,8 +136,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `https://host[:port]` without a trailing slash.
     pub public_url: Option<String>,
-    /// Networks whose X-Forwarded-For is believed, as written.
-    pub trusted_proxies: Vec<String>,
+    /// Networks whose X-Forwarded-For is believed.
+    pub trusted_proxies: Networks,
     /// Tolerance of signatures.
     pub signature_tolerance: Duration,
 }
@@ -201,11 +202,7 @@ impl Options {
             role,
             data_dir: self.data_dir,
             public_url: given(self.public_url).map(|u| url("ASSAY_PUBLIC_URL", &u)).transpose()?,
-            trusted_proxies: given(self.trusted_proxies)
-                .iter()
-                .flat_map(|all| all.split(','))
-                .map(|network| proxy(network.trim()))
-                .collect::<Result<_, _>>()?,
+            trusted_proxies: Networks::parse(&given(self.trusted_proxies).unwrap_or_default()).map_err(|e| format!("ASSAY_TRUSTED_PROXIES: {e}"))?,
             signature_tolerance: Duration::from_secs(seconds),
         })
     }
@@ -235,6 +232,15 @@ impl Config {
         self.public_url.clone().unwrap_or_else(|| format!("http://{}", self.addr))
     }
 
+    /// The address on this machine, for clients that run beside the server.
+    pub fn local_address(&self) -> String {
+        let mut addr = self.addr;
+        if addr.ip().is_unspecified() {
+            addr.set_ip(if addr.is_ipv6() { std::net::Ipv6Addr::LOCALHOST.into() } else { std::net::Ipv4Addr::LOCALHOST.into() });
+        }
+        format!("http://{addr}")
+    }
+
     /// Whether people reach us over https.
     pub fn https(&self) -> bool {
         self.public_url.as_deref().is_some_and(|u| u.starts_with("https://"))
@@ -261,18 +267,6 @@ fn email(text: String) -> Result<String, String> {
     match text.split_once('@') {
         Some((name, host)) if !name.is_empty() && !host.is_empty() => Ok(text.to_lowercase()),
         _ => Err(format!("ASSAY_ADMIN_EMAIL is \"{text}\"; it must be an e-mail address.")),
-    }
-}
-
-fn proxy(network: &str) -> Result<String, String> {
-    let (address, bits) = network.split_once('/').map_or((network, None), |(a, b)| (a, Some(b)));
-    let parsed: Option<std::net::IpAddr> = address.parse().ok();
-    let most = if parsed.is_some_and(|a| a.is_ipv6()) { 128 } else { 32 };
-    let bits_ok = bits.is_none_or(|b| b.parse::<u8>().is_ok_and(|n| n <= most));
-    if parsed.is_some() && bits_ok {
-        Ok(network.to_owned())
-    } else {
-        Err(format!("ASSAY_TRUSTED_PROXIES has \"{network}\"; each entry must be an address or a network such as 10.0.0.0/8."))
     }
 }
 

@@ -249,15 +249,18 @@ fn is_postgres(pid: Pid) -> bool {
 }
 
 /// A socket's path may have 107 bytes; a deep data directory gets a short one in the system's temporary directory.
-fn socket_directory(data_dir: &Path, run_as: RunAs) -> Result<PathBuf, String> {
+fn socket_path(data_dir: &Path) -> PathBuf {
+    use sha2::Digest;
     let inside = data_dir.join("run");
-    let dir = if inside.as_os_str().len() <= 80 {
-        inside
-    } else {
-        use sha2::Digest;
-        let hash = hex::encode(sha2::Sha256::digest(data_dir.as_os_str().as_encoded_bytes()));
-        std::env::temp_dir().join(format!("assay-{}-{}", geteuid().as_raw(), &hash[..12]))
-    };
+    if inside.as_os_str().len() <= 80 {
+        return inside;
+    }
+    let hash = hex::encode(sha2::Sha256::digest(data_dir.as_os_str().as_encoded_bytes()));
+    std::env::temp_dir().join(format!("assay-{}-{}", geteuid().as_raw(), &hash[..12]))
+}
+
+fn socket_directory(data_dir: &Path, run_as: RunAs) -> Result<PathBuf, String> {
+    let dir = socket_path(data_dir);
     fs::create_dir_all(&dir).map_err(|e| format!("{} cannot be made: {e}.", dir.display()))?;
     let metadata = fs::symlink_metadata(&dir).map_err(|e| e.to_string())?;
     let expected = if let RunAs::User { uid, .. } = run_as { uid } else { geteuid().as_raw() };
@@ -305,6 +308,13 @@ async fn wait_until_ready(child: &mut Child, admin: &DatabaseUrl, data_dir: &Pat
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// The owner's address of an embedded server that another process runs from this data directory, if its socket is there.
+pub fn running(data_dir: &Path) -> Option<DatabaseUrl> {
+    let data_dir = data_dir.canonicalize().ok()?;
+    let sockets = socket_path(&data_dir);
+    sockets.join(format!(".s.PGSQL.{PORT}")).exists().then(|| DatabaseUrl::socket(&sockets, PORT, OWNER, DATABASE))
 }
 
 /// The owner is no superuser, so that row-level security holds here as it does on a server of the user's.

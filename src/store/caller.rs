@@ -1,6 +1,7 @@
 //! Who is asking, and the token that proves it to the database.
 
 use crate::model::Role;
+use sha2::{Digest, Sha256};
 use std::fmt;
 use uuid::Uuid;
 
@@ -19,15 +20,20 @@ impl Token {
         Self(hex::encode(bytes))
     }
 
-    /// The secret itself: for the cookie and for `assay.token`, nowhere else.
+    /// The secret itself: for the cookie, nowhere else.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What the database stores: SHA-256 of the hexadecimal text, as `app.caller()` computes it.
+    /// What is told to the database as `assay.token`: a hash of the secret. PostgreSQL may write statements to its log
+    /// and show them to its administrators; nobody can make a cookie from what they read there.
+    pub fn proof(&self) -> String {
+        hex::encode(Sha256::new().chain_update(b"assay database proof ").chain_update(self.0.as_bytes()).finalize())
+    }
+
+    /// What the database stores: SHA-256 of the proof's text, as `app.caller()` computes it.
     pub fn hash(&self) -> [u8; 32] {
-        use sha2::Digest;
-        sha2::Sha256::digest(self.0.as_bytes()).into()
+        Sha256::digest(self.proof().as_bytes()).into()
     }
 }
 

@@ -5,10 +5,38 @@
 //! data for a request does it in [`Db::begin_as`], as the caller, so that a forgotten WHERE leaks nothing.
 //! `owner` is for what only an owner may do: refreshing the view, partitions, VACUUM.
 
+pub mod accounts;
+pub mod api_keys;
+pub mod audit;
 mod bootstrap;
 mod caller;
+pub mod clients;
 mod connect;
+pub mod connections;
+pub mod dashboard;
+pub mod dead_letters;
+pub mod deliveries;
+pub mod erase;
+pub mod health;
+pub mod jobs;
+pub mod limits;
+pub mod live;
+pub mod metrics;
 mod migrate;
+pub mod operations;
+pub mod persons;
+pub mod raw;
+pub mod records;
+pub mod schedules;
+pub mod sessions;
+pub mod simulated;
+pub mod source_ranks;
+pub mod verify;
+pub mod workers;
+#[cfg(test)]
+mod privacy_tests;
+#[cfg(test)]
+mod rls_tests;
 #[cfg(test)]
 pub mod testing;
 
@@ -41,10 +69,10 @@ impl Db {
     /// A read-only transaction as `authenticated`, with the caller's token as its proof. Row-level security
     /// decides what it sees. One round trip.
     pub async fn begin_as(&self, caller: &Caller) -> sqlx::Result<Transaction<'static, Postgres>> {
-        // A token is hexadecimal by construction, so it cannot end the literal.
+        // A proof is hexadecimal by construction, so it cannot end the literal.
         let begin = format!(
             "BEGIN READ ONLY; SET LOCAL ROLE authenticated; SET LOCAL assay.token = '{}'",
-            caller.token().expose()
+            caller.token().proof()
         );
         self.web.begin_with(AssertSqlSafe(begin)).await
     }

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Measurements by hand, on a PostgreSQL of their own with durable commits. Compare figures of one run only, as ratios:
+# machines differ and are noisy. What was measured where is in docs/BENCHMARKS.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+log=.tools/log/bench.log
+. scripts/lib.sh
+. scripts/postgres.sh
+. .tools/env.sh
+export PG_SHARED_BUFFERS=1GB
+trap 'stop_postgres' EXIT
+start_postgres
+export ASSAY_BIN=$PWD/target/release/assay
+[ -d ../shared/data ] && export ASSAY_TEST_DATA=${ASSAY_TEST_DATA:-$(cd ../shared/data && pwd)}
+nproc | sed 's/$/ cores/'
+"$PG_BIN/pg_test_fsync" -s 1 -f "$(mktemp)" 2>/dev/null | grep -m 1 fdatasync || true
+cargo test --release --no-default-features --features ssr --lib -- --ignored --nocapture --test-threads 1 "${1:-bench}"

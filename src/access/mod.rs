@@ -1,0 +1,101 @@
+//! Who is asking, and may they? Passwords, sessions, second factor, keys, the guard of the pages, the headers.
+//!
+//! It promises: a session is 256 random bits of which the database knows only a hash; a page is decided before it is
+//! rendered; a request that changes something and is proven by a cookie comes from our own pages; and what the program
+//! forgets to check, row-level security in the database still refuses (`store/rls_tests.rs` tries it).
+
+pub mod account;
+pub mod api_key;
+pub mod first_admin;
+pub mod guard;
+pub mod headers;
+pub mod identify;
+pub mod invite;
+pub mod login;
+pub mod next;
+pub mod origin;
+pub mod password;
+pub mod service_key;
+pub mod session;
+pub mod site;
+pub mod totp;
+pub mod user_command;
+mod vault;
+
+#[cfg(test)]
+mod flow_tests;
+#[cfg(test)]
+mod web_tests;
+
+pub use headers::Nonce;
+pub use identify::{Denied, Enrolling, Identity};
+pub use site::Site;
+pub use vault::Vault;
+
+use crate::store::Db;
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use std::sync::Arc;
+
+/// What the middlewares of this room share. Cheap to clone.
+#[derive(Clone)]
+pub struct Access {
+    /// The pools.
+    pub db: Db,
+    /// Our own address.
+    pub site: Arc<Site>,
+    /// Encrypts second-factor secrets; `None` without `ASSAY_SECRET_KEY`: no second factor.
+    pub vault: Option<Arc<Vault>>,
+}
+
+/// Puts this room's middlewares around a router, in their order: headers outermost, then the origin check, then who it
+/// is, then the guard of the pages, which sees what `identify` found. The router must hold its fallback already.
+pub fn protect<S: Clone + Send + Sync + 'static>(router: Router<S>, access: &Access) -> Router<S> {
+    router
+        .layer(from_fn(guard::guard))
+        .layer(from_fn_with_state(access.clone(), identify::identify))
+        .layer(from_fn_with_state(access.clone(), origin::same_origin))
+        .layer(from_fn_with_state(access.clone(), headers::security_headers))
+}
+
+/// Why an account's matter was not done, as a sentence for people.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The input cannot be used; the sentence says why.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// There is no such account, session, key or invitation, or it is not the caller's.
+    #[error("{0}")]
+    NotFound(&'static str),
+    /// Something stands against it, e.g. the last administrator.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// The database failed; the cause is for the log only.
+    #[error("The database does not answer just now. Nothing was changed; try again in a moment.")]
+    Database(#[from] sqlx::Error),
+    /// A password could not be hashed.
+    #[error(transparent)]
+    Hash(#[from] password::HashError),
+}
+
+/// A refusal as `application/problem+json` (RFC 9457). The sentences hold no input and no cause.
+pub(crate) fn problem(status: StatusCode, title: &str, detail: &str) -> Response {
+    let body = serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    let headers = [(header::CONTENT_TYPE, "application/problem+json"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, body.to_string()).into_response()
+}
+
+/// Thirty-two bytes of the system's randomness, as a token.
+pub(crate) fn random_token() -> crate::store::Token {
+    crate::store::Token::from_bytes(rand::random())
+}
+
+/// SHA-256 of a text, shortened to 64 bits: for keys of limits that must not show an e-mail address.
+pub(crate) fn fingerprint(text: &str) -> String {
+    use sha2::Digest;
+    hex::encode(&sha2::Sha256::digest(text.as_bytes())[..8])
+}

@@ -1,0 +1,9 @@
+//! Where the scorer is put to the proof: worlds whose truth is known.
+//!
+//! This room is pure. It takes values and returns values; time and chance are arguments (a moment, a seed).
+//! [`simulator`] makes wearers, their devices and the faults planted in what those send, and knows the true
+//! value behind each reading. Sending is done elsewhere (`crate::feed`).
+
+pub mod figures;
+pub mod recorded;
+pub mod simulator;

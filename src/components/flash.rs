@@ -1,0 +1,56 @@
+//! What an action came to. The answer to a form is a redirect with `?notice=code`, so the sentence is there with and
+//! without JavaScript, and a reload does not repeat the action.
+
+use super::Alert;
+use leptos::prelude::*;
+use leptos_router::hooks::use_query_map;
+
+/// The sentence of a notice and whether it is good news. An unknown code has none: the URL is anybody's to write.
+fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
+    let n = if !n.is_empty() && n.len() <= 12 && n.bytes().all(|b| b.is_ascii_digit()) { n } else { "0" };
+    let jobs = if n == "1" { "1 job".to_owned() } else { format!("{n} jobs") };
+    Some(match code {
+        "recalculation-started" => ("good", "Recalculation started. Its progress is shown below.".into()),
+        "recalculation-running" => ("note", "A recalculation is already running; its progress is shown below.".into()),
+        "recalculation-cancelled" => ("good", "The recalculation was stopped. Scores already recalculated stay.".into()),
+        "nothing-to-cancel" => ("note", "There was nothing to stop: the operation had already ended.".into()),
+        "jobs-retried" if n == "0" => ("note", "No failed jobs were waiting to be retried.".into()),
+        "jobs-retried" => ("good", format!("{jobs} went back to the queue.")),
+        "letters-discarded" => ("good", format!("Discarded; {jobs} will not run again.")),
+        "settings-saved" => ("good", "Settings saved.".into()),
+        "schedule-changed" => ("good", "Schedule changed.".into()),
+        "choice-saved" => ("good", "Choice saved.".into()),
+        "new-version" => ("note", "A new version of Assay is out. The page was reloaded; please repeat what you did.".into()),
+        _ => return None,
+    })
+}
+
+/// The notice of the URL, if any; and the failure of a form that was sent without JavaScript.
+#[component]
+pub fn Flash() -> impl IntoView {
+    let query = use_query_map();
+    move || {
+        let query = query.read();
+        let notice = query.get_str("notice").and_then(|code| sentence(code, query.get_str("n").unwrap_or_default()));
+        let failed = query.get_str("__err").is_some();
+        match notice {
+            Some((tone, text)) => view! { <Alert tone status=true>{text}</Alert> }.into_any(),
+            None if failed => {
+                view! { <Alert tone="bad" status=true>"That did not work, and nothing was changed. Try again; if it stays, look at System health."</Alert> }.into_any()
+            }
+            None => ().into_any(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[test]
+    fn a_notice_says_only_what_we_wrote() {
+        assert_eq!(sentence("jobs-retried", "3").map(|s| s.1).as_deref(), Some("3 jobs went back to the queue."));
+        assert_eq!(sentence("jobs-retried", "<b>").map(|s| s.1).as_deref(), Some("No failed jobs were waiting to be retried."));
+        assert!(sentence("<script>", "1").is_none());
+    }
+}

@@ -1,0 +1,135 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot prepare must stop")]
+
+use super::*;
+use crate::store::testing::database;
+
+fn admitted(limiter: &Limiter, key: &str, requests: u32, now: Instant) -> u32 {
+    (0..requests).filter(|_| limiter.check(&Policy::UNSIGNED, key, now).is_allowed()).count() as u32
+}
+
+#[test]
+fn headers_say_the_policy_what_is_left_and_the_true_wait() {
+    let limiter = Limiter::alone();
+    let now = Instant::now();
+    let first = limiter.check(&Policy::UNSIGNED, "a", now).headers();
+    assert_eq!(first.get("ratelimit-policy").unwrap(), "\"unsigned\";q=100;w=60");
+    assert_eq!(first.get("ratelimit").unwrap(), "\"unsigned\";r=99;t=1");
+    assert!(first.get("retry-after").is_none());
+    assert_eq!(admitted(&limiter, "a", 300, now), 99);
+    let refused = limiter.check(&Policy::UNSIGNED, "a", now);
+    assert_eq!(refused.headers().get("ratelimit").unwrap(), "\"unsigned\";r=0;t=60");
+    // Not the whole window (weak point 54): the next token comes after 0.6 s.
+    assert_eq!(refused.retry_after, Some(Duration::from_millis(600)));
+    assert_eq!(refused.headers().get("retry-after").unwrap(), "1");
+    assert_eq!(refused.problem().status(), 429);
+    assert_eq!(refused.problem().headers().get("content-type").unwrap(), "application/problem+json");
+    assert_eq!(admitted(&limiter, "a", 9, now + Duration::from_millis(600)), 1);
+}
+
+/// Weak point 51: one caller's window must not delete another's state. Weak point 52: keys are apart.
+#[test]
+fn callers_and_policies_do_not_touch_each_other() {
+    let limiter = Limiter::alone();
+    let now = Instant::now();
+    assert_eq!(admitted(&limiter, "a", 200, now), 100);
+    let short = Policy { name: "short", quota: 1, window: Duration::from_secs(1) };
+    assert!(limiter.check(&short, "b", now).is_allowed());
+    assert!(!limiter.check(&Policy::UNSIGNED, "a", now).is_allowed());
+    assert_eq!(admitted(&limiter, "b", 200, now), 100);
+}
+
+/// Weak point 50: twenty parallel callers passed 105 of 100, others died with an error that meant "allowed".
+#[test]
+fn twenty_parallel_callers_pass_exactly_a_hundred() {
+    let limiter = Limiter::alone();
+    let now = Instant::now();
+    let passed: u32 = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..20).map(|_| scope.spawn(|| admitted(&limiter, "a", 50, now))).collect();
+        callers.into_iter().map(|c| c.join().expect("no caller dies")).sum()
+    });
+    assert_eq!(passed, 100);
+}
+
+#[test]
+fn a_flood_of_addresses_does_not_grow_memory_without_bound() {
+    let limiter = Limiter::alone();
+    let now = Instant::now();
+    for n in 0..150_000 {
+        limiter.check(&Policy::UNSIGNED, &n.to_string(), now);
+    }
+    let kept: usize = limiter.inner.shards.iter().map(|s| s.lock().unwrap().len()).sum();
+    assert!(kept <= MAX_KEYS + SHARDS, "{kept}");
+    // Whoever was there before the flood is still known, and newcomers are limited together.
+    assert_eq!(limiter.check(&Policy::UNSIGNED, "0", now).remaining, 98);
+    assert!(!limiter.check(&Policy::UNSIGNED, "a newcomer", now).is_allowed());
+    // When those have become idle, newcomers have their own allowance again.
+    assert_eq!(limiter.check(&Policy::UNSIGNED, "a newcomer", now + Duration::from_secs(120)).remaining, 99);
+}
+
+#[tokio::test]
+async fn two_nodes_share_one_allowance() {
+    let t = database().await;
+    let (a, b) = (Limiter::alone(), Limiter::alone());
+    let pool = t.db.service();
+    let now = Instant::now();
+    assert_eq!(admitted(&a, "x", 60, now), 60);
+    a.inner.settle_once(pool).await.unwrap();
+    assert_eq!(admitted(&b, "x", 1, Instant::now()), 1);
+    b.inner.settle_once(pool).await.unwrap();
+    let rest = admitted(&b, "x", 100, Instant::now());
+    assert!((39..=41).contains(&rest), "{rest}");
+    b.inner.settle_once(pool).await.unwrap();
+    // The first node learns of it with its next request.
+    admitted(&a, "x", 1, Instant::now());
+    a.inner.settle_once(pool).await.unwrap();
+    assert_eq!(admitted(&a, "x", 10, Instant::now()), 0);
+    let (count, refused): (i64, i64) = sqlx::query_as("SELECT count, refused FROM rate_limits WHERE key = 'unsigned:x'").fetch_one(pool).await.unwrap();
+    assert!((100..=103).contains(&count), "{count}");
+    assert!(refused >= 59, "{refused}");
+}
+
+#[tokio::test]
+async fn truncate_clean_up_and_a_dropped_table_are_harmless() {
+    let t = database().await;
+    let limiter = Limiter::alone();
+    let (pool, owner) = (t.db.service(), t.db.owner());
+    assert_eq!(admitted(&limiter, "x", 200, Instant::now()), 100);
+    limiter.inner.settle_once(pool).await.unwrap();
+    assert_eq!(admitted(&limiter, "x", 5, Instant::now()), 0);
+    // cleanup_rate_limits() forgives nobody who is limited now.
+    sqlx::query("SELECT cleanup_rate_limits()").execute(owner).await.unwrap();
+    limiter.inner.settle_once(pool).await.unwrap();
+    assert_eq!(admitted(&limiter, "x", 5, Instant::now()), 0);
+    // TRUNCATE does: that is what the checklist uses it for.
+    sqlx::query("TRUNCATE rate_limits").execute(owner).await.unwrap();
+    limiter.inner.settle_once(pool).await.unwrap();
+    assert_eq!(admitted(&limiter, "x", 200, Instant::now()), 100);
+    // Without the table the node limits by itself and loses no debt.
+    sqlx::query("DROP TABLE rate_limits CASCADE").execute(owner).await.unwrap();
+    assert!(limiter.inner.settle_once(pool).await.is_err());
+    assert_eq!(admitted(&limiter, "x", 5, Instant::now()), 0);
+    sqlx::query("SELECT cleanup_rate_limits()").execute(owner).await.unwrap();
+    crate::store::repair(&t.url).await.unwrap();
+    limiter.inner.settle_once(pool).await.unwrap();
+    assert_eq!(admitted(&limiter, "x", 5, Instant::now()), 0);
+    let count: i64 = sqlx::query_scalar("SELECT count FROM rate_limits").fetch_one(pool).await.unwrap();
+    assert_eq!(count, 100);
+}
+
+#[tokio::test]
+async fn the_background_task_settles_by_itself() {
+    let t = database().await;
+    let limiter = Limiter::start(t.db.service().clone());
+    admitted(&limiter, "x", 90, Instant::now());
+    let mut count = 0_i64;
+    for _ in 0..100 {
+        count = sqlx::query_scalar("SELECT coalesce(sum(count), 0)::int8 FROM rate_limits").fetch_one(t.db.owner()).await.unwrap();
+        if count == 90 && limiter.is_shared() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(count, 90);
+    assert!(limiter.is_shared());
+    limiter.stop();
+}

@@ -1,0 +1,223 @@
+//! The webhook's way in, from the first header to the answer. Read [`Gateway::receive`] from top to bottom.
+
+use super::admission::{self, Packing, Signed, Unusable};
+use super::answer;
+use super::body::{self, BodyError, MAX_BODY};
+use super::counters::Outcome;
+use super::flush::Committed;
+use super::limiter::{Decision, Policy};
+use super::signature::{self, Claim, Problem};
+use super::{Gateway, address, trial};
+use crate::store::deliveries::Status;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::routing::post;
+use chrono::Utc;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An answer is given within this time: Terra waits for 8 seconds.
+const ANSWER_LIMIT: Duration = Duration::from_secs(7);
+/// Of it, the body has this long to arrive.
+const BODY_LIMIT: Duration = Duration::from_secs(5);
+/// Bodies above this are hashed apart from the threads that serve requests.
+const INLINE: usize = 256 << 10;
+/// A body without a signature is read up to here: it can only be the test body.
+const UNSIGNED_LIMIT: usize = 1 << 10;
+
+/// The gateway's routes. The server adds the state, and connection information for callers' addresses.
+pub fn routes() -> Router<Arc<Gateway>> {
+    let hello = || async { "Terra's webhooks are received here, by POST.\n" };
+    Router::new()
+        .route("/functions/v1/webhook-terra", post(webhook).get(hello).fallback(|| async { answer::wrong_method("GET, HEAD, POST") }))
+        .route("/functions/v1/terra-webhook-test", post(trial::handle).fallback(|| async { answer::wrong_method("POST") }))
+}
+
+async fn webhook(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip());
+    let (parts, body) = request.into_parts();
+    let caller = gateway.caller(&parts.headers, peer);
+    gateway.receive(&parts.headers, body, caller).await
+}
+
+/// A refusal on its way out: how it counts, and what the caller sees.
+struct Refusal {
+    outcome: Outcome,
+    reason: &'static str,
+    answer: Response,
+}
+
+impl Refusal {
+    fn new(reason: &'static str, answer: Response) -> Self {
+        let outcome = match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS => Outcome::RateLimited,
+            StatusCode::SERVICE_UNAVAILABLE => Outcome::Unavailable,
+            _ => Outcome::Refused,
+        };
+        Self { outcome, reason, answer }
+    }
+
+    fn limited(decision: &Decision) -> Self {
+        Self::new("rate_limited", decision.problem())
+    }
+
+    fn body(error: BodyError) -> Self {
+        let (reason, answer) = answer::body_refusal(error);
+        Self::new(reason, answer)
+    }
+
+    fn signature(problem: Problem) -> Self {
+        Self::new(problem.code(), answer::refusal(StatusCode::UNAUTHORIZED, problem.code(), problem.sentence()))
+    }
+}
+
+impl Gateway {
+    /// The caller's address, believing forwarded ones only from trusted proxies.
+    pub fn caller(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+        let trusted = &self.settings.trusted_proxies;
+        if trusted.is_empty() {
+            return peer.to_canonical();
+        }
+        let forwarded: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
+        address::client(peer, forwarded.into_iter(), trusted)
+    }
+
+    /// Receives one delivery and answers it. A 200 with `received: true` and a status means that it is durable.
+    pub async fn receive(&self, headers: &HeaderMap, body: Body, caller: IpAddr) -> Response {
+        let arrived = Instant::now();
+        match self.deliver(headers, body, caller, arrived).await {
+            Ok(answer) => answer,
+            Err(Refusal { outcome, reason, answer }) => {
+                self.counters.refuse(outcome, reason, &caller.to_string());
+                answer
+            }
+        }
+    }
+
+    async fn deliver(&self, headers: &HeaderMap, body: Body, caller: IpAddr, arrived: Instant) -> Result<Response, Refusal> {
+        if !self.settings.allow_list.is_empty() && !self.settings.allow_list.contains(caller) {
+            let decision = self.limit_unsigned(caller)?;
+            let answer = answer::refusal(StatusCode::FORBIDDEN, "address_not_allowed", "Deliveries are taken from Terra's addresses only.");
+            return Err(Refusal::new("address_not_allowed", limited(answer, &decision)));
+        }
+        let values = signature::HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(HeaderValue::as_bytes);
+        let claims = match signature::claim(values, Utc::now().timestamp(), self.settings.tolerance) {
+            Ok(claims) => claims,
+            Err(problem) => return self.unsigned(problem, headers, body, caller, arrived).await,
+        };
+        if self.settings.secrets.is_empty() {
+            return Err(no_secret());
+        }
+        if declared_length(headers).is_some_and(|n| n > MAX_BODY as u64) {
+            tokio::spawn(body::drain(body));
+            return Err(Refusal::body(BodyError::TooLarge));
+        }
+        let mut held = self.budget.hold();
+        let raw = body::read(body, MAX_BODY, &mut held, arrived + BODY_LIMIT).await.map_err(Refusal::body)?;
+        let signed = self.verify(&claims, raw, admission::packing(headers), &mut held).map_err(|unusable| match unusable {
+            Unusable::Mismatch => match self.limit_unsigned(caller) {
+                Ok(decision) => {
+                    let mut refusal = Refusal::signature(Problem::Mismatch);
+                    refusal.answer = limited(refusal.answer, &decision);
+                    refusal
+                }
+                Err(over) => over,
+            },
+            Unusable::Body(error) => Refusal::body(error),
+        })?;
+        let sender = self.settings.secrets.sender(signed.secret);
+        let decision = self.limiter.check(&Policy::sender(self.settings.sender_rate), sender, Instant::now());
+        if !decision.is_allowed() {
+            return Err(Refusal::limited(&decision));
+        }
+        if !admission::is_json_type(headers) || admission::packing(headers) == Packing::Other {
+            let answer = answer::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Send application/json, plain or with Content-Encoding: gzip.");
+            return Err(Refusal::new("unsupported_media_type", answer::with(answer, header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))));
+        }
+        self.store(signed, headers, held, arrived).await
+    }
+
+    /// A well-formed, fresh claim against the body. Large bodies are hashed where nobody else has to wait for it.
+    fn verify(&self, claims: &[Claim<'_>], raw: Bytes, packing: Packing, held: &mut body::Held) -> Result<Signed, Unusable> {
+        let secrets = &self.settings.secrets;
+        apart(raw.len() > INLINE || packing == Packing::Gzip, || admission::verify(claims, secrets, raw, packing, held))
+    }
+
+    /// Admits, waits for the commit, answers.
+    async fn store(&self, signed: Signed, headers: &HeaderMap, held: body::Held, arrived: Instant) -> Result<Response, Refusal> {
+        let large = signed.content.len() > INLINE;
+        let admitted = apart(large, || admission::admit(signed.content, headers, Utc::now()));
+        let (status, reason) = (admitted.delivery.status, admitted.reason);
+        let Ok(committed) = self.committer.commit(admitted.delivery, held, arrived + ANSWER_LIMIT).await else {
+            let message = "The delivery could not be stored just now. Send it again.";
+            return Err(Refusal::new("unavailable", answer::unavailable("unavailable", message, 1)));
+        };
+        self.counters.count(match (status, committed) {
+            (Status::Invalid, _) => Outcome::Invalid,
+            (_, Committed::Duplicate) => Outcome::Duplicate,
+            (_, Committed::Conflict) => Outcome::Conflict,
+            (Status::Ignored, _) => Outcome::Ignored,
+            _ => Outcome::Accepted,
+        });
+        Ok(match (status, &reason) {
+            (Status::Invalid, Some((code, sentence))) => answer::refusal(StatusCode::BAD_REQUEST, code, sentence),
+            _ => answer::stored(committed, reason.as_ref()),
+        })
+    }
+
+    /// A caller that did not sign, or not well: limited before anything of the body is read. Only the test body gets
+    /// a 200, and it counts as well.
+    async fn unsigned(&self, problem: Problem, headers: &HeaderMap, body: Body, caller: IpAddr, arrived: Instant) -> Result<Response, Refusal> {
+        let decision = self.limit_unsigned(caller)?;
+        let length = declared_length(headers);
+        if problem == Problem::Missing && length.is_none_or(|n| n <= UNSIGNED_LIMIT as u64) {
+            let read = body::read(body, UNSIGNED_LIMIT, &mut self.budget.hold(), arrived + BODY_LIMIT).await;
+            if read.is_ok_and(|bytes| admission::is_test(&bytes)) {
+                self.counters.count(Outcome::Test);
+                return Ok(limited(answer::json_answer(StatusCode::OK, &serde_json::json!({ "received": true, "test": true })), &decision));
+            }
+        } else {
+            tokio::spawn(body::drain(body));
+        }
+        let mut refusal = if length.is_some_and(|n| n > MAX_BODY as u64) {
+            Refusal::body(BodyError::TooLarge)
+        } else if self.settings.secrets.is_empty() {
+            no_secret()
+        } else {
+            Refusal::signature(problem)
+        };
+        refusal.answer = limited(refusal.answer, &decision);
+        Err(refusal)
+    }
+
+    fn limit_unsigned(&self, caller: IpAddr) -> Result<Decision, Refusal> {
+        let decision = self.limiter.check(&Policy::UNSIGNED, &address::limited_as(caller), Instant::now());
+        if decision.is_allowed() { Ok(decision) } else { Err(Refusal::limited(&decision)) }
+    }
+}
+
+/// Without a secret nothing can be believed, and nothing is open by default: Terra is asked to come again.
+fn no_secret() -> Refusal {
+    let message = "No signing secret is configured, so no delivery can be verified. Set TERRA_SIGNING_SECRETS.";
+    Refusal::new("no_signing_secret", answer::unavailable("no_signing_secret", message, 60))
+}
+
+fn limited(mut answer: Response, decision: &Decision) -> Response {
+    answer.headers_mut().extend(decision.headers());
+    answer
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Runs work that takes long where other requests need not wait for it: the runtime moves them to another thread.
+/// A runtime of one thread has nowhere to move them to.
+fn apart<T>(long: bool, work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    if long && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread { tokio::task::block_in_place(work) } else { work() }
+}

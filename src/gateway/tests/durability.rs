@@ -1,0 +1,168 @@
+//! A 200 is never false, and an answer never takes long: with PostgreSQL away, slow, failing or stopping.
+
+use super::*;
+use crate::gateway::CommitterSettings;
+use std::time::{Duration, Instant};
+
+fn quick() -> GatewaySettings {
+    GatewaySettings { committer: CommitterSettings { flush_limit: Duration::from_millis(300), ..CommitterSettings::default() }, ..settings() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_connections_give_503_and_every_200_is_in_the_table() {
+    let b = Arc::new(Bench::new().await);
+    let killer = {
+        let b = b.clone();
+        tokio::spawn(async move {
+            for _ in 0..15 {
+                b.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'assay_worker'").await;
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+        })
+    };
+    let mut accepted = Vec::new();
+    let mut n = 0;
+    while !killer.is_finished() || n < 200 {
+        let round = (n..n + 20).map(|n| { let b = &b; async move { (n, b.deliver(&format!("t{n}"), &daily(n)).await) } });
+        for (n, a) in futures::future::join_all(round).await {
+            match a.status.as_u16() {
+                200 => accepted.push(format!("t{n}")),
+                503 => assert_eq!(a.headers.get("retry-after").unwrap(), "1"),
+                other => panic!("{other}: {a:?}"),
+            }
+        }
+        n += 20;
+    }
+    killer.await.unwrap();
+    assert!(accepted.len() >= 20, "{}", accepted.len());
+    let lost: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM unnest($1::text[]) AS t (id)
+          WHERE NOT EXISTS (SELECT 1 FROM terra_webhooks_raw r JOIN background_jobs j ON j.id = r.id WHERE r.trace_id = t.id)",
+    )
+    .bind(&accepted)
+    .fetch_one(b.t.db.owner())
+    .await
+    .unwrap();
+    assert_eq!(lost, 0);
+    // What got a 503 is taken when it comes again, and nothing is there twice.
+    for n in 0..n {
+        assert_eq!(b.deliver(&format!("t{n}"), &daily(n)).await.status, 200);
+    }
+    assert_eq!((b.count("terra_webhooks_raw").await, b.count("background_jobs").await), (i64::from(n), i64::from(n)));
+}
+
+#[tokio::test]
+async fn without_a_server_the_answer_is_503_at_once() {
+    let t = database().await;
+    let away = crate::store::DatabaseUrl::parse("postgres://assay_owner:x@127.0.0.1:1/nothing").unwrap().pools(1, 1);
+    let b = Bench { t, gateway: Gateway::new(away, settings()) };
+    for _ in 0..3 {
+        let started = Instant::now();
+        let a = b.deliver("t1", &daily(1)).await;
+        a.is(503, "reason", "unavailable");
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    }
+    assert!(b.gateway.committer().away);
+    tokio::time::timeout(Duration::from_secs(8), b.gateway.shutdown()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_locked_table_gives_503_in_time_and_a_full_queue_at_once() {
+    let mut settings = quick();
+    settings.committer.max_queue = 2;
+    settings.committer.flushers = 1;
+    let b = Bench::with(settings).await;
+    b.deliver("t0", &daily(0)).await.is(200, "status", "accepted");
+    let mut lock = b.t.db.owner().begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE delivery_keys IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    let started = Instant::now();
+    let all = (1..=20).map(|n| { let b = &b; async move { (b.deliver(&format!("t{n}"), &daily(n)).await, started.elapsed()) } });
+    let answers = futures::future::join_all(all).await;
+    assert!(answers.iter().all(|(a, _)| a.status == 503));
+    let at_once = answers.iter().filter(|(_, took)| *took < Duration::from_millis(250)).count();
+    assert!(at_once >= 15, "{at_once}");
+    assert!(started.elapsed() < Duration::from_secs(3));
+    lock.rollback().await.unwrap();
+    let mut last = b.deliver("t1", &daily(1)).await;
+    for _ in 0..50 {
+        if last.status == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        last = b.deliver("t1", &daily(1)).await;
+    }
+    assert_eq!(last.status, 200);
+    assert_eq!(b.count("terra_webhooks_raw WHERE trace_id = 't1'").await, 1);
+}
+
+#[tokio::test]
+async fn too_many_bytes_at_once_are_refused() {
+    let b = Bench::with(GatewaySettings { max_memory: 100, ..settings() }).await;
+    b.deliver("t1", &daily(1)).await.is(503, "reason", "unavailable");
+    b.deliver("t2", r#"{"type":"healthcheck"}"#).await.is(200, "status", "accepted");
+    assert_eq!(b.gateway.memory(), 0);
+}
+
+/// A row that the database refuses takes no other with it.
+#[tokio::test]
+async fn one_refused_row_does_not_fail_its_batch() {
+    let mut settings = settings();
+    settings.committer.flushers = 1;
+    let b = Bench::with(settings).await;
+    b.sql("ALTER TABLE terra_webhooks_raw ADD CONSTRAINT no_poison CHECK (trace_id NOT LIKE 'poison%')").await;
+    let all = (0..40).map(|n| { let b = &b; async move { b.deliver(&if n % 10 == 3 { format!("poison{n}") } else { format!("t{n}") }, &daily(n)).await.status.as_u16() } });
+    let answers = futures::future::join_all(all).await;
+    assert_eq!((answers.iter().filter(|s| **s == 200).count(), answers.iter().filter(|s| **s == 503).count()), (36, 4));
+    assert_eq!((b.count("terra_webhooks_raw").await, b.count("delivery_keys").await, b.count("background_jobs").await), (36, 36, 36));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_stores_what_was_accepted_and_takes_nothing_more() {
+    let b = Arc::new(Bench::new().await);
+    let sends: Vec<_> = (0..200)
+        .map(|n| {
+            let b = b.clone();
+            tokio::spawn(async move { b.deliver(&format!("t{n}"), &daily(n)).await.status })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    b.gateway.shutdown().await;
+    let mut accepted = 0;
+    for send in sends {
+        accepted += i64::from(send.await.unwrap() == 200);
+    }
+    assert_eq!(b.count("terra_webhooks_raw").await, accepted);
+    b.deliver("late", &daily(1)).await.is(503, "reason", "unavailable");
+    let counted: i64 = sqlx::query_scalar("SELECT coalesce(sum(count), 0)::int8 FROM gateway_counts WHERE outcome = 'accepted'").fetch_one(b.t.db.owner()).await.unwrap();
+    assert_eq!(counted, b.gateway.totals().iter().find(|(o, _)| o.word() == "accepted").map_or(0, |(_, n)| *n as i64));
+}
+
+#[tokio::test]
+async fn a_sender_that_hung_up_is_not_stored_for_nothing_and_nothing_leaks() {
+    let b = Bench::with(quick()).await;
+    let mut lock = b.t.db.owner().begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE delivery_keys IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    for n in 0..5 {
+        let _ = tokio::time::timeout(Duration::from_millis(10), b.deliver(&format!("t{n}"), &daily(n))).await;
+    }
+    lock.rollback().await.unwrap();
+    b.gateway.shutdown().await;
+    assert_eq!(b.gateway.memory(), 0);
+    assert_eq!(b.gateway.committer().waiting, 0);
+}
+
+#[tokio::test]
+async fn partitions_of_this_and_the_next_months_are_made() {
+    let b = Bench::new().await;
+    let this_month = format!("terra_webhooks_raw_{}", Utc::now().format("%Y%m"));
+    b.sql("DO $$ DECLARE p text; BEGIN FOR p IN SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'terra_webhooks_raw'::regclass AND inhrelid <> 'terra_webhooks_raw_default'::regclass LOOP EXECUTE 'DROP TABLE ' || p; END LOOP; END $$").await;
+    // Without one, the default partition takes what comes.
+    b.deliver("t1", r#"{"type":"healthcheck"}"#).await.is(200, "status", "accepted");
+    assert_eq!(b.count("terra_webhooks_raw_default").await, 1);
+    b.sql("TRUNCATE terra_webhooks_raw").await;
+    crate::store::deliveries::make_partitions(b.t.db.owner()).await.unwrap();
+    crate::store::deliveries::make_partitions(b.t.db.owner()).await.unwrap();
+    let names: Vec<String> = sqlx::query_scalar("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'terra_webhooks_raw'::regclass ORDER BY 1").fetch_all(b.t.db.owner()).await.unwrap();
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert!(names.contains(&this_month), "{names:?}");
+}

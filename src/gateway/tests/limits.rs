@@ -1,0 +1,87 @@
+//! Who is limited, by what, and what they are told.
+
+use super::*;
+use crate::gateway::Networks;
+
+#[tokio::test]
+async fn the_checklists_test_body_gets_200_first_and_429_after_the_limit() {
+    let b = Bench::new().await;
+    let test = || webhook(&[("content-type", "application/json")], r#"{"test": true}"#);
+    for n in 0..100 {
+        let a = b.send(test()).await;
+        assert_eq!(a.status, 200, "request {n}");
+        assert_eq!(a.body, serde_json::json!({ "received": true, "test": true }));
+        assert_eq!(a.headers.get("ratelimit-policy").unwrap(), "\"unsigned\";q=100;w=60");
+        assert!(a.headers.get("ratelimit").unwrap().to_str().unwrap().starts_with("\"unsigned\";r="));
+    }
+    let mut limited = None;
+    for _ in 0..20 {
+        let a = b.send(test()).await;
+        if a.status == 429 {
+            limited = Some(a);
+            break;
+        }
+    }
+    let a = limited.expect("the limit is felt after a hundred");
+    assert_eq!(a.headers.get("retry-after").unwrap(), "1", "the true wait, not the window");
+    assert_eq!(a.body.get("violated-policies"), Some(&serde_json::json!(["unsigned"])));
+    assert_eq!(b.count("terra_webhooks_raw").await + b.count("background_jobs").await, 0, "no effect");
+    // TRUNCATE lets everybody in again.
+    b.sql("TRUNCATE rate_limits").await;
+    for _ in 0..200 {
+        if b.send(test()).await.status == 200 {
+            b.gateway.shutdown().await;
+            assert!(b.count("gateway_counts WHERE outcome = 'test' AND count >= 101").await >= 1 || b.count("gateway_counts WHERE outcome = 'test'").await >= 2);
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn badly_signed_deliveries_are_limited_after_they_were_read() {
+    let b = Bench::new().await;
+    let fake = format!("t={},v1={}", Utc::now().timestamp(), "0".repeat(64));
+    let mut seen = Vec::new();
+    for _ in 0..130 {
+        seen.push(b.send(webhook(&[("terra-signature", &fake)], "{}")).await.status.as_u16());
+    }
+    assert!(seen.iter().take(100).all(|s| *s == 401));
+    assert!(seen.iter().filter(|s| **s == 429).count() >= 20, "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_sender_has_a_limit_of_its_own() {
+    let b = Bench::with(GatewaySettings { sender_rate: 5, ..settings() }).await;
+    for n in 0..5 {
+        assert_eq!(b.deliver(&format!("t{n}"), &daily(n)).await.status, 200);
+    }
+    let a = b.deliver("t6", &daily(6)).await;
+    assert_eq!(a.status, 429);
+    assert_eq!(a.headers.get("ratelimit-policy").unwrap(), "\"sender\";q=5;w=60");
+    assert_eq!(a.headers.get("retry-after").unwrap(), "12");
+}
+
+#[tokio::test]
+async fn forwarded_addresses_count_only_behind_a_trusted_proxy() {
+    let b = Bench::with(GatewaySettings { trusted_proxies: Networks::parse("198.51.100.0/24").unwrap(), ..settings() }).await;
+    for n in 0..120 {
+        let address = format!("203.0.113.{n}");
+        assert_eq!(b.send(webhook(&[("x-forwarded-for", &address)], r#"{"test":true}"#)).await.status, 200);
+    }
+    let b = Bench::new().await;
+    let mut refused = 0;
+    for n in 0..120 {
+        let address = format!("203.0.113.{n}");
+        refused += u32::from(b.send(webhook(&[("x-forwarded-for", &address)], r#"{"test":true}"#)).await.status == 429);
+    }
+    assert!(refused >= 10, "{refused}");
+}
+
+#[tokio::test]
+async fn an_allow_list_keeps_other_addresses_out() {
+    let b = Bench::with(GatewaySettings { allow_list: Networks::parse("18.133.218.210").unwrap(), ..settings() }).await;
+    b.deliver("t1", &daily(1)).await.is(403, "reason", "address_not_allowed");
+    let b = Bench::with(GatewaySettings { allow_list: Networks::parse("198.51.100.7").unwrap(), ..settings() }).await;
+    b.deliver("t1", &daily(1)).await.is(200, "status", "accepted");
+}

@@ -1,0 +1,75 @@
+//! The test endpoint.
+
+use super::*;
+
+const PATH: &str = "/functions/v1/terra-webhook-test";
+
+fn order(key: &str, body: &str) -> Request<Body> {
+    request(Method::POST, PATH, &[("authorization", key), ("content-type", "application/json")], body.to_owned())
+}
+
+#[tokio::test]
+async fn the_checklists_call_is_stored_like_any_delivery_and_its_person_marked() {
+    let b = Bench::new().await;
+    let a = b.send(order("Bearer the-service-key", r#"{"type":"body","provider":"WHOOP","dryRun":false}"#)).await;
+    assert_eq!(a.status, 200, "{a:?}");
+    assert_eq!(a.body.get("success"), Some(&Value::Bool(true)));
+    assert_eq!(b.count("terra_webhooks_raw WHERE type = 'body' AND provider = 'whoop' AND user_id = 'test-user-id' AND status = 'pending'").await, 1);
+    assert_eq!(b.count("background_jobs WHERE type = 'webhook_processing'").await, 1);
+    assert_eq!(b.count("persons WHERE user_id = 'test-user-id' AND simulated").await, 1);
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_everything_and_stores_nothing() {
+    let b = Bench::new().await;
+    for kind in crate::calibration::simulator::TEST_KINDS {
+        let a = b.send(order("bearer the-service-key", &format!(r#"{{"type":"{kind}","provider":"garmin","dryRun":true,"user_id":"someone","date":"2025-03-04"}}"#))).await;
+        assert_eq!(a.status, 200, "{a:?}");
+        assert_eq!(a.body.pointer("/body/type").and_then(Value::as_str), Some(kind));
+        let header = a.body.pointer("/headers/x-terra-signature").and_then(Value::as_str).unwrap();
+        assert!(header.starts_with("t="));
+    }
+    assert_eq!(b.count("terra_webhooks_raw").await + b.count("persons").await + b.count("background_jobs").await, 0);
+}
+
+#[tokio::test]
+async fn only_the_key_or_an_administrator_may_and_guessing_is_limited() {
+    let b = Bench::new().await;
+    let body = r#"{"type":"body","dryRun":true}"#;
+    for key in ["", "Bearer", "Bearer wrong", "Basic the-service-key", "the-service-key", "Bearer the-service-key-and-more"] {
+        let a = b.send(order(key, body)).await;
+        a.is(401, "reason", "unauthorised");
+        assert_eq!(a.headers.get("www-authenticate").unwrap(), "Bearer");
+    }
+    let mut limited = false;
+    for _ in 0..110 {
+        limited |= b.send(order("Bearer guess", body)).await.status == 429;
+    }
+    assert!(limited);
+    assert_eq!(b.send(order("Bearer the-service-key", body)).await.status, 200);
+    let none = Bench::with(GatewaySettings { service_key: None, ..settings() }).await;
+    none.send(order("Bearer ", body)).await.is(401, "reason", "unauthorised");
+    let by_session: crate::gateway::trial::Authorise = Arc::new(|headers| {
+        let admin = headers.get("cookie").is_some_and(|c| c == "session=admin");
+        Box::pin(async move { admin })
+    });
+    let session = Bench::with(GatewaySettings { service_key: None, authorise: Some(by_session), ..settings() }).await;
+    session.send(order("", body)).await.is(401, "reason", "unauthorised");
+    assert_eq!(session.send(request(Method::POST, PATH, &[("cookie", "session=admin")], body)).await.status, 200);
+}
+
+#[tokio::test]
+async fn orders_that_make_no_sense_are_explained() {
+    let b = Bench::new().await;
+    for (body, status, reason) in [("", 400, "not_an_order"), ("[]", 400, "not_an_order"), (r#"{"provider":"WHOOP"}"#, 400, "not_an_order"), (r#"{"type":"body","dryrun":true}"#, 400, "not_an_order"),
+        (r#"{"type":"weather"}"#, 422, "type"), (r#"{"type":"body","provider":"<script>"}"#, 422, "provider"), (r#"{"type":"body","user_id":""}"#, 422, "user_id"),
+        (r#"{"type":"body","date":"2999-01-01"}"#, 422, "date")] {
+        b.send(order("Bearer the-service-key", body)).await.is(status, "reason", reason);
+    }
+    b.sql("INSERT INTO persons (user_id) VALUES ('a-real-one'), ('test-user-id')").await;
+    b.send(order("Bearer the-service-key", r#"{"type":"body","user_id":"a-real-one"}"#)).await.is(409, "reason", "real_person");
+    assert_eq!(b.send(order("Bearer the-service-key", r#"{"type":"body"}"#)).await.status, 200);
+    assert_eq!(b.count("terra_webhooks_raw").await, 1);
+    let none = Bench::with(GatewaySettings { secrets: Secrets::default(), ..settings() }).await;
+    none.send(order("Bearer the-service-key", r#"{"type":"body"}"#)).await.is(503, "reason", "no_signing_secret");
+}

@@ -1,0 +1,165 @@
+//! `POST /functions/v1/terra-webhook-test`: a realistic delivery of any type, through the same door as Terra's.
+//!
+//! With `dryRun` nothing is stored: the answer shows the body, the headers and what normalising yields. Without, the
+//! delivery is signed and received like any other, for a person who is marked as simulated and can be removed.
+
+use super::{Gateway, answer};
+use crate::calibration::simulator::{self, Delivery, TEST_KINDS};
+use crate::store::deliveries;
+use crate::terra;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use futures::future::BoxFuture;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use subtle::ConstantTimeEq;
+
+/// Who is asked for, when nobody is named: the checklist's user.
+pub const TEST_USER: &str = "test-user-id";
+
+/// Proves from a request's headers who is asking, if they may: an administrator's session.
+pub type Authorise = Arc<dyn Fn(&HeaderMap) -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// What is asked for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Order {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default = "whoop")]
+    provider: String,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default, alias = "user_id")]
+    user_id: Option<String>,
+    #[serde(default)]
+    date: Option<NaiveDate>,
+}
+
+fn whoop() -> String {
+    "WHOOP".into()
+}
+
+pub(super) async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip());
+    let (parts, body) = request.into_parts();
+    if !gateway.may_order(&parts.headers).await {
+        let caller = gateway.caller(&parts.headers, peer);
+        let decision = gateway.limiter.check(&super::Policy::UNSIGNED, &super::address::limited_as(caller), Instant::now());
+        if !decision.is_allowed() {
+            return decision.problem();
+        }
+        let answer = answer::refusal(StatusCode::UNAUTHORIZED, "unauthorised", "This needs the service key as a bearer token, or an administrator's session.");
+        return answer::with(answer, header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    let read = super::body::read(body, 16 << 10, &mut gateway.budget.hold(), Instant::now() + Duration::from_secs(5)).await;
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        Err(error) => return answer::body_refusal(error).1,
+    };
+    let order: Order = match serde_json::from_slice(&bytes) {
+        Ok(order) => order,
+        Err(error) => return answer::refusal(StatusCode::BAD_REQUEST, "not_an_order", &format!("The body does not say what to send: {error}.")),
+    };
+    gateway.execute(&order, Utc::now()).await.unwrap_or_else(|refusal| refusal)
+}
+
+impl Gateway {
+    /// Whether the service key or the configured second way opens the test endpoint. The key is compared by its hash,
+    /// in constant time.
+    async fn may_order(&self, headers: &HeaderMap) -> bool {
+        let hash = |text: &str| -> [u8; 32] {
+            use sha2::Digest;
+            sha2::Sha256::digest(text.as_bytes()).into()
+        };
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.split_once(' '));
+        let given = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+        let by_key = match (&self.settings.service_key, given) {
+            (Some(key), Some(given)) => bool::from(hash(key).ct_eq(&hash(given))),
+            _ => false,
+        };
+        match (&self.settings.authorise, by_key) {
+            (_, true) => true,
+            (Some(authorise), false) => authorise(headers).await,
+            (None, false) => false,
+        }
+    }
+
+    async fn execute(&self, order: &Order, now: DateTime<Utc>) -> Result<Response, Response> {
+        let user_id = order.user_id.as_deref().unwrap_or(TEST_USER);
+        let delivery = make(order, user_id, now)?;
+        let Some(signature) = self.settings.secrets.sign(now.timestamp(), &delivery.body) else {
+            return Err(answer::unavailable("no_signing_secret", "No signing secret is configured, so the delivery cannot be signed. Set TERRA_SIGNING_SECRETS.", 60));
+        };
+        let headers = headers(&delivery, &signature);
+        if order.dry_run {
+            return Ok(answer::json_answer(StatusCode::OK, &preview(&delivery, &headers)));
+        }
+        match deliveries::claim_simulated(self.db.service(), user_id, user_id == TEST_USER).await {
+            Ok(true) => {}
+            Ok(false) => return Err(answer::refusal(StatusCode::CONFLICT, "real_person", "This user_id belongs to a real person; simulated data would mix with theirs. Name another one.")),
+            Err(error) => {
+                tracing::error!(%error, "a test delivery could not be prepared");
+                return Err(answer::unavailable("unavailable", "The database does not answer just now. Try again in a moment.", 1));
+            }
+        }
+        let answer = self.receive(&headers, Body::from(delivery.body.clone()), IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
+        let (parts, body) = answer.into_parts();
+        let said = axum::body::to_bytes(body, 64 << 10).await.ok().and_then(|b| serde_json::from_slice::<Value>(&b).ok());
+        let sent = json!({ "success": parts.status.is_success(), "dryRun": false, "type": order.kind, "provider": order.provider, "user_id": user_id,
+            "trace_id": delivery.trace_id, "webhook": { "status": parts.status.as_u16(), "body": said } });
+        Ok(answer::json_answer(parts.status, &sent))
+    }
+}
+
+/// Builds the delivery: yesterday's, because that day is complete, unless a date is given.
+fn make(order: &Order, user_id: &str, now: DateTime<Utc>) -> Result<Delivery, Response> {
+    let bad = |reason: &str, message: String| answer::refusal(StatusCode::UNPROCESSABLE_ENTITY, reason, &message);
+    if user_id.is_empty() || user_id.chars().count() > terra::MAX_USER_ID || user_id.contains('\0') {
+        return Err(bad("user_id", format!("user_id must have 1 to {} characters.", terra::MAX_USER_ID)));
+    }
+    if order.provider.is_empty() || order.provider.len() > 64 || !order.provider.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+        return Err(bad("provider", "provider must be a name of letters, digits, _ and -, such as WHOOP.".into()));
+    }
+    let today = now.date_naive();
+    let date = order.date.or_else(|| today.checked_sub_days(Days::new(1))).filter(|d| (1990..=2200).contains(&chrono::Datelike::year(d)) && *d <= today);
+    let Some(date) = date else { return Err(bad("date", "date must not lie in the future.".into())) };
+    let kind = order.kind.trim().to_ascii_lowercase();
+    let seed = u64::try_from(now.timestamp_micros()).unwrap_or(0);
+    simulator::one_delivery(&kind, &order.provider.to_ascii_uppercase(), user_id, date, now, seed)
+        .ok_or_else(|| bad("type", format!("type must be one of: {}.", TEST_KINDS.join(", "))))
+}
+
+/// The headers Terra would send.
+fn headers(delivery: &Delivery, signature: &str) -> HeaderMap {
+    let ordering = delivery.ordering_ms.to_string();
+    let pairs = [
+        ("content-type", "application/json"),
+        ("user-agent", "assay-webhook-test"),
+        ("x-terra-signature", signature),
+        ("x-terra-trace-id", &delivery.trace_id),
+        ("x-terra-ordering-timestamp", &ordering),
+    ];
+    pairs.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))).collect()
+}
+
+/// What a dry run shows. The signature is real, and of use only for this body and for a few minutes.
+fn preview(delivery: &Delivery, headers: &HeaderMap) -> Value {
+    let shown: serde_json::Map<String, Value> = headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap_or_default().into())).collect();
+    let produced = DateTime::from_timestamp_millis(delivery.ordering_ms);
+    let yields = match terra::parse(&delivery.body) {
+        Ok(event) => {
+            let found = terra::normalise(&event, produced);
+            json!({ "records": found.records, "findings": found.findings, "refused": found.refused })
+        }
+        Err(why) => json!({ "error": why.to_string() }),
+    };
+    let body = serde_json::from_slice::<Value>(&delivery.body).unwrap_or_default();
+    json!({ "success": true, "dryRun": true, "headers": shown, "body": body, "normalised": yields })
+}

@@ -1,0 +1,230 @@
+//! From stored deliveries to readings, many deliveries in a few statements.
+//!
+//! One call works in the caller's transaction and promises: its effect is there once, whatever the order and number of
+//! deliveries, because records merge by [`terra::merge`] under the lock of the person's row; one bad delivery never costs
+//! another its effect; a delivery whose person is not known yet is parked, and wakes when the authorisation arrives.
+//!
+//! The way: connections and persons locked → events of connections applied → whose is it → normalised → merged into
+//! `records` → days made anew → what changed written to `unified_metrics` → deliveries settled.
+
+mod days;
+mod identity;
+
+use crate::model::{FindingKind, Instant, Ordering, Source};
+use crate::store::connections;
+use crate::store::raw::{self, RawDelivery, Settled};
+use crate::terra::{self, Event, EventKind, Normalised, Stamp, StoredRecord};
+use chrono::NaiveDate;
+use identity::Identities;
+use sqlx::{Connection, PgConnection};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// What became of one delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Done; it gave this many values, which may be none.
+    Completed {
+        /// Values in its records.
+        readings: u32,
+        /// What was left out of it, for people.
+        note: Option<String>,
+    },
+    /// It can never be used, for this reason.
+    Failed(String),
+    /// Nobody is known behind its connection yet.
+    Parked(String),
+    /// Of no use to us, for this reason.
+    Ignored(String),
+}
+
+/// One delivery's outcome. It is already written to the delivery's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The delivery's row.
+    pub id: Uuid,
+    /// When it was received.
+    pub created_at: Instant,
+    /// Whose it is, where known.
+    pub user_id: Option<String>,
+    /// What became of it.
+    pub status: Status,
+}
+
+/// What a batch did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Batch {
+    /// One for each delivery, in the order given.
+    pub outcomes: Vec<Outcome>,
+    /// Persons whose day values changed, with the earliest such day: what is to be scored anew.
+    pub changed: BTreeMap<String, NaiveDate>,
+    /// Deliveries that were parked and now have new jobs.
+    pub released: i64,
+}
+
+/// Processes deliveries inside the caller's transaction, which belongs to the service. Nothing is committed here.
+///
+/// A delivery that the database refuses is found by working one by one, and fails alone.
+///
+/// # Errors
+/// The database's, when the batch should be tried again as a whole: the connection was lost, a deadlock, a time-out.
+pub async fn process(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::Result<Batch> {
+    let mut attempt = tx.begin().await?;
+    match together(&mut attempt, deliveries).await {
+        Ok(batch) => {
+            attempt.commit().await?;
+            Ok(batch)
+        }
+        Err(error) if is_about_data(&error) => {
+            attempt.rollback().await?;
+            one_by_one(tx, deliveries).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the database refused a value, so that trying again would not help: data exceptions, violated constraints,
+/// limits of an index entry.
+fn is_about_data(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+}
+
+async fn one_by_one(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::Result<Batch> {
+    let mut whole = Batch::default();
+    for delivery in deliveries {
+        let mut attempt = tx.begin().await?;
+        match together(&mut attempt, std::slice::from_ref(delivery)).await {
+            Ok(batch) => {
+                attempt.commit().await?;
+                whole.outcomes.extend(batch.outcomes);
+                whole.released += batch.released;
+                for (user_id, date) in batch.changed {
+                    earliest(&mut whole.changed, user_id, date);
+                }
+            }
+            Err(error) if is_about_data(&error) => {
+                attempt.rollback().await?;
+                let why = error.as_database_error().map_or("", |error| error.message());
+                let status = Status::Failed(format!("The database refused a value of this delivery: {why}."));
+                let outcome = Outcome { id: delivery.id, created_at: delivery.created_at, user_id: None, status };
+                settle(tx, std::slice::from_ref(&outcome)).await?;
+                whole.outcomes.push(outcome);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(whole)
+}
+
+fn earliest(changed: &mut BTreeMap<String, NaiveDate>, user_id: String, date: NaiveDate) {
+    changed.entry(user_id).and_modify(|known| *known = date.min(*known)).or_insert(date);
+}
+
+/// A delivery on its way through the batch.
+struct Parsed<'d> {
+    delivery: &'d RawDelivery,
+    event: Result<Event, String>,
+}
+
+async fn together(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::Result<Batch> {
+    let parsed: Vec<Parsed<'_>> = deliveries.iter().map(parse).collect();
+    let mut identities = Identities::new(parsed.iter().filter_map(|p| Some((p.delivery, p.event.as_ref().ok()?))));
+    identities.learn(connections::lock(tx, &identities.wanted()).await?);
+    let mut outcomes = Vec::with_capacity(parsed.len());
+    let mut records = Vec::new();
+    for item in parsed {
+        outcomes.push(outcome(item, &identities, &mut records));
+    }
+    connections::lock_persons(tx, &identities.persons()).await?;
+    let (written, merged) = identities.changes();
+    connections::write(tx, &written, &merged).await?;
+    let changed = days::store(tx, records).await?;
+    settle(tx, &outcomes).await?;
+    let released = raw::release_parked(tx, &identities.woken()).await?;
+    let mut batch = Batch { outcomes, released, ..Batch::default() };
+    for (user_id, date) in changed {
+        earliest(&mut batch.changed, user_id, date);
+    }
+    Ok(batch)
+}
+
+fn parse(delivery: &RawDelivery) -> Parsed<'_> {
+    let event = terra::parse(&delivery.body).map_err(|why| why.to_string()).and_then(|event| match &event.problem {
+        Some(problem) => Err(format!("An id in the body cannot be used: {problem}.")),
+        None => Ok(event),
+    });
+    Parsed { delivery, event }
+}
+
+/// What becomes of a delivery, now that everybody in the batch is known. Its records are added to `records`.
+fn outcome(item: Parsed<'_>, identities: &Identities, records: &mut Vec<(String, StoredRecord)>) -> Outcome {
+    let Parsed { delivery, event } = item;
+    let user_id = event.as_ref().ok().and_then(|event| identities.user_of(event.user.as_ref()));
+    let status = match event {
+        Err(why) => Status::Failed(why),
+        Ok(event) => match (&event.kind, &user_id) {
+            (EventKind::Data(_), Some(user_id)) => data(delivery, &event, user_id, records),
+            (EventKind::Data(_), None) => nobody(&event),
+            (EventKind::Unknown(word), _) if word.is_empty() => Status::Ignored("The body has no type.".to_owned()),
+            (EventKind::Unknown(word), _) => Status::Ignored(format!("Events of the type '{word}' are not used.")),
+            (EventKind::S3Payload, _) => Status::Failed(
+                "The payload lies behind a link, which this version does not fetch. Let Terra send bodies with the webhook.".to_owned(),
+            ),
+            _ => Status::Completed { readings: 0, note: None },
+        },
+    };
+    Outcome { id: delivery.id, created_at: delivery.created_at, user_id, status }
+}
+
+fn nobody(event: &Event) -> Status {
+    match event.user.as_ref().and_then(|user| user.user_id.as_ref()) {
+        Some(_) => Status::Parked("Nobody is known behind this connection yet; it is processed when the authorisation arrives.".to_owned()),
+        None => Status::Failed("The body names no user: neither user.user_id nor user.reference_id.".to_owned()),
+    }
+}
+
+fn data(delivery: &RawDelivery, event: &Event, user_id: &str, records: &mut Vec<(String, StoredRecord)>) -> Status {
+    let source = event.user.as_ref().map_or_else(|| Source::from_provider(""), |user| user.provider.clone());
+    let produced = Instant::from_timestamp_millis(delivery.ordering_ms);
+    let Normalised { records: found, findings, refused } = terra::normalise(event, produced);
+    let note = findings.iter().map(|finding| finding.detail.as_str()).collect::<Vec<_>>().join("; ");
+    let unusable = found.iter().all(|record| record.values.is_empty() && !record.deleted && record.findings.iter().any(|finding| finding.kind == FindingKind::BadField));
+    if (refused > 0 || !found.is_empty()) && unusable {
+        let details: Vec<&str> = found.iter().flat_map(|record| &record.findings).map(|finding| finding.detail.as_str()).collect();
+        let why = if details.is_empty() { note } else { [note.as_str(), details.join("; ").as_str()].join(" ").trim().to_owned() };
+        return Status::Failed(format!("Nothing in it could be used: {}.", cut(&why)));
+    }
+    let readings = found.iter().map(|record| record.values.len()).sum::<usize>();
+    let stamp = Stamp {
+        ordering: Ordering { ms: delivery.ordering_ms, trace_id: delivery.trace_id.clone() },
+        delivery_id: delivery.id,
+        received_at: delivery.created_at,
+    };
+    records.extend(found.into_iter().map(|record| (user_id.to_owned(), StoredRecord::new(record, source.clone(), stamp.clone()))));
+    Status::Completed { readings: u32::try_from(readings).unwrap_or(u32::MAX), note: (!note.is_empty()).then(|| cut(&note)) }
+}
+
+/// At most 500 characters.
+fn cut(text: &str) -> String {
+    text.chars().take(500).collect()
+}
+
+async fn settle(tx: &mut PgConnection, outcomes: &[Outcome]) -> sqlx::Result<()> {
+    let settled: Vec<Settled<'_>> = outcomes
+        .iter()
+        .map(|outcome| {
+            let (status, error, readings) = match &outcome.status {
+                Status::Completed { readings, note } => ("completed", note.as_deref(), i32::try_from(*readings).unwrap_or(i32::MAX)),
+                Status::Failed(why) => ("failed", Some(why.as_str()), 0),
+                Status::Parked(why) => ("parked", Some(why.as_str()), 0),
+                Status::Ignored(why) => ("ignored", Some(why.as_str()), 0),
+            };
+            Settled { id: outcome.id, created_at: outcome.created_at, status, error, readings, user_id: outcome.user_id.as_deref() }
+        })
+        .collect();
+    raw::settle(tx, &settled).await
+}
+
+#[cfg(test)]
+mod tests;

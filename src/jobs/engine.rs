@@ -1,0 +1,325 @@
+//! One batch, from claim to settlement. The slots of a worker and `job-worker` both go through here.
+
+use super::{
+    Settings,
+    backoff::Backoff,
+    board::{Board, Pick},
+    kind::{AnyKind, Kinds, Outcome},
+};
+use crate::store::{
+    Db,
+    jobs::claim::{self, Claim, ClaimedRow, Cycle, Finished},
+    jobs::settle::{Class, Setback, set_back},
+    workers,
+};
+use chrono::Utc;
+use sqlx::PgConnection;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+/// What a handler may use.
+#[derive(Debug, Clone)]
+pub struct Ctx {
+    /// The pools.
+    pub db: Db,
+    /// Set when the worker shuts down or a person cancelled the job: long work should come to an end.
+    pub stop: CancellationToken,
+    epoch: i64,
+    batch: usize,
+}
+
+impl Ctx {
+    /// Locks the jobs that are still ours until the transaction ends, and says which. Only for these may effects be
+    /// written; the others are [`Outcome::Lost`].
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn lock_ours(&self, conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<HashSet<Uuid>> {
+        Ok(claim::lock_ours(conn, ids, self.epoch).await?.into_iter().collect())
+    }
+
+    /// Finishes jobs in the handler's own transaction, so that effect and completion are one commit. Returns how
+    /// many were still ours: with fewer than given, roll back. The jobs' outcome is [`Outcome::Committed`].
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn complete_in(&self, conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<i64> {
+        let done = Finished { epoch: self.epoch, ids: ids.to_vec(), results: Vec::new(), last: ids.len() == self.batch };
+        claim::finish(conn, &done).await
+    }
+}
+
+/// A batch in work.
+pub(super) struct Batch {
+    pub kind: Arc<dyn AnyKind>,
+    pub epoch: i64,
+    pub rows: Vec<ClaimedRow>,
+}
+
+/// What one batch came to, for `job-worker`'s answer.
+#[derive(Debug, Clone)]
+pub(super) struct Settled {
+    pub id: Uuid,
+    pub outcome: Outcome,
+}
+
+/// A settlement that the database has not heard of yet.
+struct Report {
+    epoch: i64,
+    done: Finished,
+    back: Vec<Setback>,
+    /// Whether anything is left to be written at all.
+    needed: bool,
+}
+
+/// What all slots of a worker share.
+pub(super) struct Engine {
+    pub db: Db,
+    pub kinds: Kinds,
+    pub settings: Settings,
+    pub worker: Uuid,
+    /// Ends running jobs: the drain is over.
+    pub hard: CancellationToken,
+    running: Mutex<HashMap<Uuid, CancellationToken>>,
+    last_epoch: AtomicI64,
+}
+
+impl Engine {
+    pub fn new(db: Db, kinds: Kinds, settings: Settings, worker: Uuid) -> Self {
+        Self { db, kinds, settings, worker, hard: CancellationToken::new(), running: Mutex::default(), last_epoch: AtomicI64::new(0) }
+    }
+
+    /// A token no claim had before: microseconds and ten random bits, rising. It is not a sequence of the database,
+    /// because a claim is not waited for on disk, and a sequence may repeat itself after a crash.
+    fn epoch(&self) -> i64 {
+        let fresh = (Utc::now().timestamp_micros() << 10) | i64::from(rand::random::<u16>() & 1023);
+        self.last_epoch.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(fresh.max(last + 1))).map_or(fresh, |last| fresh.max(last + 1))
+    }
+
+    /// A person cancelled a running job.
+    pub fn cancel_running(&self, id: Uuid) {
+        if let Some(token) = self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            token.cancel();
+        }
+    }
+
+    /// Takes a batch of the lane. `None`: it had nothing.
+    pub async fn claim(&self, board: &Board, pick: &Pick) -> sqlx::Result<Option<Batch>> {
+        let Some(kind) = self.kinds.get(&pick.kind).cloned() else { return Ok(None) };
+        let claim = self.wanted(pick, kind.spec().batch);
+        let rows = if pick.limited {
+            let mut tx = self.db.begin_service().await?;
+            let allowed = claim::allowance(&mut tx, &pick.kind).await?.unwrap_or(claim.limit).min(claim.limit);
+            let rows = if allowed > 0 { claim::claim(&mut tx, &Claim { limit: allowed, ..claim.clone() }).await? } else { Vec::new() };
+            claim::spend_allowance(&mut tx, &pick.kind, rows.len() as i64).await?;
+            tx.commit().await?;
+            rows
+        } else {
+            claim::claim(&mut *self.db.service().acquire().await?, &claim).await?
+        };
+        Ok(self.note(board, pick, kind, claim.epoch, rows))
+    }
+
+    fn wanted<'a>(&self, pick: &'a Pick, batch: i64) -> Claim<'a> {
+        Claim {
+            kind: &pick.kind,
+            priority: pick.priority,
+            floor: pick.floor,
+            limit: batch,
+            epoch: self.epoch(),
+            worker: self.worker,
+            lease: self.settings.lease,
+        }
+    }
+
+    fn note(&self, board: &Board, pick: &Pick, kind: Arc<dyn AnyKind>, epoch: i64, rows: Vec<ClaimedRow>) -> Option<Batch> {
+        // A lane with limits is left until the next look, so that a limit that is reached is not asked in a loop.
+        let more = rows.len() as i64 == kind.spec().batch && !pick.limited;
+        board.claimed(pick, rows.last().map(|r| (r.scheduled_at, r.id)), more);
+        (!rows.is_empty()).then_some(Batch { kind, epoch, rows })
+    }
+
+    /// Runs a batch to its end and settles it; where a next lane is given, takes the next batch in the same statement.
+    pub async fn work(&self, batch: Batch, board: &Board, next: Option<Pick>) -> (Vec<Settled>, Option<Batch>) {
+        let outcomes = self.run(&batch.kind, batch.epoch, batch.rows.len(), batch.rows.clone()).await;
+        let report = self.report(&batch, &outcomes);
+        let next = self.settle(report, board, next).await;
+        (outcomes.into_iter().map(|(id, outcome)| Settled { id, outcome }).collect(), next)
+    }
+
+    /// Runs jobs together; where they fail together, halves them until the guilty one stands alone.
+    async fn run(&self, kind: &Arc<dyn AnyKind>, epoch: i64, batch: usize, rows: Vec<ClaimedRow>) -> Vec<(Uuid, Outcome)> {
+        let mut outcomes = Vec::with_capacity(rows.len());
+        let mut parts = vec![rows];
+        while let Some(mut part) = parts.pop() {
+            let ids: Vec<Uuid> = part.iter().map(|r| r.id).collect();
+            match self.run_once(kind, epoch, batch, part.clone()).await {
+                Ok(said) => {
+                    let mut said: HashMap<Uuid, Outcome> = said.into_iter().collect();
+                    outcomes.extend(ids.into_iter().map(|id| {
+                        let outcome = said.remove(&id).unwrap_or_else(|| Outcome::Retry("The handler said nothing about this job.".into()));
+                        (id, outcome)
+                    }));
+                }
+                Err(_) if part.len() > 1 && !self.hard.is_cancelled() => {
+                    let half = part.split_off(part.len() / 2);
+                    parts.push(half);
+                    parts.push(part);
+                }
+                Err(outcome) => outcomes.extend(ids.into_iter().map(|id| (id, outcome.clone()))),
+            }
+        }
+        outcomes
+    }
+
+    /// One call of the handler in a task of its own, so that its panic is its own too.
+    async fn run_once(&self, kind: &Arc<dyn AnyKind>, epoch: i64, batch: usize, rows: Vec<ClaimedRow>) -> Result<Vec<(Uuid, Outcome)>, Outcome> {
+        let spec = kind.spec();
+        let stop = self.hard.child_token();
+        let single = (rows.len() == 1).then(|| rows.first().map(|r| r.id)).flatten();
+        if let Some(id) = single {
+            self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id, stop.clone());
+        }
+        let ctx = Ctx { db: self.db.clone(), stop: stop.clone(), epoch, batch };
+        let mut task = tokio::spawn(Arc::clone(kind).run(ctx, rows));
+        let said = tokio::select! {
+            joined = &mut task => match joined {
+                Ok(Ok(outcomes)) => Ok(outcomes),
+                Ok(Err(why)) => Err(Outcome::Retry(why)),
+                Err(e) => Err(Outcome::Retry(format!("{PANIC}{}", panic_text(e)))),
+            },
+            () = tokio::time::sleep(spec.timeout) => Err(Outcome::Retry(format!("{TIMEOUT}{} s.", spec.timeout.as_secs_f64()))),
+            () = stopped_for_long(&stop) => Err(Outcome::Snooze(Duration::ZERO)),
+        };
+        task.abort();
+        if let Some(id) = single {
+            self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        }
+        said
+    }
+
+    fn report(&self, batch: &Batch, outcomes: &[(Uuid, Outcome)]) -> Report {
+        let mut done = Finished { epoch: batch.epoch, last: true, ..Finished::default() };
+        let mut back = Vec::new();
+        let mut committed = 0;
+        let attempts: HashMap<Uuid, i32> = batch.rows.iter().map(|r| (r.id, r.attempt)).collect();
+        let backoff = batch.kind.spec().backoff;
+        for (id, outcome) in outcomes {
+            match outcome {
+                Outcome::Done => done.ids.push(*id),
+                Outcome::DoneWith(value) => {
+                    done.ids.push(*id);
+                    done.results.push((*id, value.to_string()));
+                }
+                Outcome::Committed => committed += 1,
+                Outcome::Lost => {}
+                Outcome::Retry(why) => {
+                    let wait = backoff(attempts.get(id).copied().unwrap_or(1), rand::random());
+                    back.push(Setback { id: *id, error: Some(why.clone()), class: class_of(why), again_at: Some(Utc::now() + wait), refund: false });
+                }
+                Outcome::Dead(why) => back.push(Setback { id: *id, error: Some(why.clone()), class: Class::Permanent, again_at: None, refund: false }),
+                Outcome::Snooze(wait) => {
+                    let again_at = (!wait.is_zero()).then(|| Utc::now() + *wait);
+                    back.push(Setback { id: *id, error: None, class: Class::Error, again_at, refund: true });
+                }
+            }
+        }
+        Report { epoch: batch.epoch, done, back, needed: committed < batch.rows.len() }
+    }
+
+    /// Tells the database, as long as it takes: through a restart of the server, until the drain is over. What it never
+    /// heard, the rescue gives back.
+    async fn settle(&self, mut report: Report, board: &Board, next: Option<Pick>) -> Option<Batch> {
+        let mut backoff = Backoff::default();
+        let kind = report.epoch;
+        loop {
+            match self.try_settle(&mut report, board, next.as_ref()).await {
+                Ok(batch) => return batch,
+                Err(e) => {
+                    let wait = backoff.next();
+                    warn!(error = %e, batch = kind, wait_ms = wait.as_millis() as u64, "the result of a batch could not be stored yet");
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = self.hard.cancelled() => {
+                            error!(batch = kind, "shutting down without having stored the result of a batch; it will run again");
+                            return None;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn try_settle(&self, report: &mut Report, board: &Board, next: Option<&Pick>) -> sqlx::Result<Option<Batch>> {
+        if !report.back.is_empty() {
+            let settled = set_back(&mut *self.db.service().acquire().await?, report.epoch, &report.back).await?;
+            if settled.failed > 0 {
+                warn!(failed = settled.failed, "jobs are out of attempts or cannot succeed; they are dead letters now");
+            }
+            report.back.clear();
+        }
+        let next = next.and_then(|pick| Some((pick, self.kinds.get(&pick.kind).cloned()?)));
+        let mut conn = self.db.service().acquire().await?;
+        match next {
+            Some((pick, kind)) if report.needed && !pick.limited => {
+                let claim = self.wanted(pick, kind.spec().batch);
+                let Cycle { finished, claimed } = claim::cycle(&mut conn, &report.done, &claim).await?;
+                self.missed(report, finished);
+                Ok(self.note(board, pick, kind, claim.epoch, claimed))
+            }
+            _ if report.needed && report.done.ids.is_empty() => workers::release(&mut conn, report.epoch).await.map(|()| None),
+            _ if report.needed => {
+                let finished = claim::finish(&mut conn, &report.done).await?;
+                self.missed(report, finished);
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn missed(&self, report: &Report, finished: i64) {
+        let missed = report.done.ids.len() as i64 - finished;
+        if missed > 0 {
+            warn!(missed, "jobs were no longer ours when they were done; whoever has them now finishes them");
+        }
+    }
+}
+
+const PANIC: &str = "The handler panicked: ";
+const TIMEOUT: &str = "It took longer than ";
+
+fn class_of(why: &str) -> Class {
+    if why.starts_with(PANIC) {
+        Class::Panic
+    } else if why.starts_with(TIMEOUT) {
+        Class::Timeout
+    } else {
+        Class::Error
+    }
+}
+
+/// A handler that was asked to stop has a moment to do so itself.
+async fn stopped_for_long(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}
+
+fn panic_text(e: tokio::task::JoinError) -> String {
+    match e.try_into_panic() {
+        Ok(panic) => match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(text), _) => (*text).to_owned(),
+            (_, Some(text)) => text.clone(),
+            _ => "without a message".into(),
+        },
+        Err(_) => "its task was aborted".into(),
+    }
+}

@@ -1,0 +1,1 @@
+//! The kinds of this program, one file each.

@@ -1,0 +1,112 @@
+//! What one worker does for all: rescue, schedules, counts.
+//!
+//! The lead is a row with a term and an end. A leader trusts it for a shorter time than it was given, measured from
+//! before it asked, so its clock need not agree with anybody's. Nothing depends on there being only one: each duty is a
+//! statement that two may run at once, and does its effect once.
+
+use super::schedule;
+use crate::store::{Db, jobs::counts, schedules, workers};
+use sqlx::PgConnection;
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+const DUTY: &str = "jobs";
+const TICK: Duration = Duration::from_secs(1);
+const TERM: Duration = Duration::from_secs(5);
+/// After so many ticks the hot part is read as a whole once, for what hand-written SQL left behind.
+const SWEEP: u64 = 600;
+/// Batches rescued in one tick.
+const RESCUES: i64 = 200;
+
+struct Lead {
+    me: Uuid,
+    term: Option<i64>,
+    /// Workers that were not there at the last tick. One that is missing twice is dead; once may be a reconnection.
+    missing: HashSet<Uuid>,
+    ticks: u64,
+}
+
+pub(super) async fn run(db: Db, me: Uuid, seeds: bool, cancel: CancellationToken, here: watch::Receiver<bool>) {
+    let mut lead = Lead { me, term: None, missing: HashSet::new(), ticks: 0 };
+    let mut seeded = !seeds;
+    loop {
+        if *here.borrow() {
+            let tick = async {
+                let mut conn = db.service().acquire().await?;
+                if !seeded {
+                    schedules::seed(&mut conn, &schedule::seeds()).await?;
+                    seeded = true;
+                }
+                lead.tick(&mut conn).await
+            };
+            if let Err(e) = tick.await {
+                warn!(error = %e, "a duty of the lead failed; it is tried again");
+            }
+        }
+        let wait = if *here.borrow() { TICK } else { TICK / 10 };
+        if tokio::time::timeout(wait, cancel.cancelled()).await.is_ok() {
+            break;
+        }
+    }
+    if lead.term.is_some() {
+        let resigned = async { workers::resign(&mut *db.service().acquire().await?, DUTY, me).await };
+        if let Err(e) = resigned.await {
+            warn!(error = %e, "the lead could not be given up; its term ends by itself");
+        }
+    }
+}
+
+impl Lead {
+    async fn tick(&mut self, conn: &mut PgConnection) -> sqlx::Result<()> {
+        let asked = Instant::now();
+        let term = workers::lead(conn, DUTY, self.me, TERM).await?;
+        if term != self.term {
+            match term {
+                Some(term) => info!(term, "this worker leads"),
+                None => info!("this worker does not lead any more"),
+            }
+            (self.term, self.ticks) = (term, 0);
+            self.missing.clear();
+        }
+        if term.is_none() {
+            return Ok(());
+        }
+        let trusted = || asked.elapsed() < TERM / 2;
+        self.rescue(conn).await?;
+        if trusted() {
+            let fired = schedules::fire_due(conn).await?;
+            if !fired.is_empty() {
+                info!(schedules = ?fired, "schedules fired");
+            }
+        }
+        if trusted() {
+            counts::fold(conn).await?;
+        }
+        if self.ticks % SWEEP == 0 && trusted() {
+            let adopted = workers::adopt_orphans(conn).await?;
+            let mended = counts::recount(conn).await?;
+            if adopted + mended > 0 {
+                warn!(adopted, mended, "jobs or counts were changed by hand; put right");
+            }
+        }
+        self.ticks += 1;
+        Ok(())
+    }
+
+    async fn rescue(&mut self, conn: &mut PgConnection) -> sqlx::Result<()> {
+        let absent: HashSet<Uuid> = workers::absent(conn).await?.into_iter().filter(|id| *id != self.me).collect();
+        let dead: Vec<Uuid> = absent.intersection(&self.missing).copied().collect();
+        self.missing = absent;
+        let (batches, back) = workers::rescue(conn, &dead, RESCUES).await?;
+        if batches > 0 {
+            warn!(workers = dead.len(), batches, pending = back.pending, failed = back.failed, "jobs of dead workers were given back");
+        }
+        Ok(())
+    }
+}

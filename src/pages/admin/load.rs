@@ -1,0 +1,309 @@
+//! Reads the dashboard: small statements as the caller, aggregates over all persons as the service, kept a while.
+
+use super::{AlertView, CheckRow, JobRow, KindRow, OperationView, Overview, ProviderRow, fresh::Fresh};
+use crate::{
+    components::{Bar, BarRow, Plot, bars, line, text},
+    error::AppError,
+    model::{Badge, Instant, Metric, Source},
+    pages::clients::{KEY_METRICS, persons},
+    server::context::Request,
+    store::{clients, dashboard as store},
+};
+use chrono::{TimeDelta, Utc};
+use std::sync::LazyLock;
+
+/// How many people the dashboard lists.
+const PEOPLE: i64 = 8;
+
+#[derive(Clone)]
+struct Aggregates {
+    quality: store::Quality,
+    providers: Vec<store::Provider>,
+    least_trusted: Vec<String>,
+}
+
+static AGGREGATES: LazyLock<Fresh<Aggregates>> = LazyLock::new(Fresh::new);
+static TRENDS: LazyLock<Fresh<Vec<store::TrendDay>>> = LazyLock::new(Fresh::new);
+
+/// All of the dashboard.
+pub(super) async fn overview(range: u32, metric: &str) -> Result<Overview, AppError> {
+    let request = Request::current()?;
+    request.admin()?;
+    let range = match range {
+        7 => 7,
+        90 => 90,
+        _ => 30,
+    };
+    let metric = Metric::from_key(metric);
+    let db = |e: sqlx::Error| request.db(&e);
+    let (aggregates, trend) = aggregates(&request, range, metric).await.map_err(db)?;
+    let mut tx = request.read().await?;
+    let now = Utc::now();
+    let read = read(&mut tx, &aggregates, now).await.map_err(db)?;
+    Ok(assemble(read, &aggregates, &trend, range, metric, now))
+}
+
+async fn aggregates(request: &Request, range: i32, metric: Option<Metric>) -> sqlx::Result<(Aggregates, Vec<store::TrendDay>)> {
+    let pool = request.services.db.service();
+    let database = pool.connect_options().get_database().unwrap_or_default().to_owned();
+    let key = metric.map_or("", Metric::key);
+    let (pool1, pool2) = (pool.clone(), pool.clone());
+    futures::try_join!(
+        AGGREGATES.get(database.clone(), move || async move {
+            let (quality, providers, least_trusted) =
+                futures::try_join!(store::quality(&pool1, 7), store::providers(&pool1), store::least_trusted(&pool1, PEOPLE))?;
+            Ok(Aggregates { quality, providers, least_trusted })
+        }),
+        TRENDS.get(format!("{database}/{range}/{key}"), move || async move { store::trend(&pool2, range, key).await }),
+    )
+}
+
+/// What the caller's transaction saw.
+struct Read {
+    counts: Vec<store::KindCount>,
+    oldest: Option<Instant>,
+    recent: Vec<store::RecentJob>,
+    gateway: Vec<(String, i64)>,
+    arrivals: Vec<i64>,
+    unsettled: Vec<(String, i64)>,
+    dead_letters: Option<i64>,
+    snapshot: Option<store::Snapshot>,
+    operation: Option<store::Operation>,
+    advanced: bool,
+    present: bool,
+    simulated: i64,
+    people: Vec<crate::pages::clients::Person>,
+}
+
+async fn read(tx: &mut sqlx::PgConnection, aggregates: &Aggregates, now: Instant) -> sqlx::Result<Read> {
+    let (present, simulated) = store::presence(tx).await?;
+    let people = clients::some(tx, &aggregates.least_trusted).await?;
+    Ok(Read {
+        counts: store::job_counts(tx).await?,
+        oldest: store::oldest_waiting(tx).await?,
+        recent: store::recent_jobs(tx, 10).await?,
+        gateway: store::gateway_day(tx).await?,
+        arrivals: store::arrivals(tx).await?,
+        unsettled: store::unsettled(tx).await?,
+        dead_letters: store::open_dead_letters(tx).await?,
+        snapshot: store::snapshot(tx).await?,
+        operation: store::recalculation(tx).await?,
+        advanced: store::switch(tx, "advanced_metrics").await?.unwrap_or(true),
+        people: persons(tx, people, now).await?,
+        present,
+        simulated,
+    })
+}
+
+fn of(list: &[(String, i64)], word: &str) -> i64 {
+    list.iter().filter(|(w, _)| w == word).map(|(_, n)| *n).sum()
+}
+
+fn assemble(read: Read, aggregates: &Aggregates, trend: &[store::TrendDay], range: i32, metric: Option<Metric>, now: Instant) -> Overview {
+    let sum = |f: fn(&store::KindCount) -> i64| read.counts.iter().map(f).sum::<i64>().max(0);
+    let (pending, processing, failed) = (sum(|c| c.pending), sum(|c| c.processing), sum(|c| c.failed));
+    let waited = read.oldest.map(|at| now - at);
+    let accepted = of(&read.gateway, "accepted");
+    let refused = of(&read.gateway, "refused") + of(&read.gateway, "unavailable");
+    let not_well = of(&read.unsettled, "failed") + of(&read.unsettled, "invalid");
+    let q = &aggregates.quality;
+    let (hits, misses) = clients::cache_reads();
+    let (health, checks) = health(read.snapshot.as_ref(), now);
+    Overview {
+        taken: text::moment(now, now),
+        empty: !read.present,
+        simulated: if read.simulated > 0 { text::count(read.simulated) } else { String::new() },
+        advanced: read.advanced,
+        alerts: alerts(&read, q, &aggregates.providers, failed, waited, &health),
+        operation: read.operation.as_ref().map(|o| operation(o, now)),
+        queue: [pending, processing, failed].map(text::count),
+        failed_jobs: failed,
+        oldest: waited.map_or_else(|| "nothing is due".into(), |w| format!("oldest waits {}", text::span(w))),
+        average: q.average.map(|a| a.round() as i32),
+        average_of: format!("{} scored values of {} people, 7 days", text::count(q.scored), text::count(q.persons)),
+        webhooks: [accepted, of(&read.gateway, "duplicate"), refused].map(text::count),
+        success: text::percent(accepted - not_well.min(accepted), accepted),
+        success_of: format!("{} failed, {} still on their way", text::count(not_well), text::count(of(&read.unsettled, "pending") + of(&read.unsettled, "processing"))),
+        health,
+        checks,
+        checked: read.snapshot.as_ref().map(|s| text::moment(s.at, now)),
+        tiers: tiers(q),
+        plot: plot(trend, range, metric, now),
+        metrics: Metric::ALL.iter().filter(|m| !m.is_vendor_score()).map(|m| (m.key().into(), m.name().into())).collect(),
+        hit_rate: text::percent(hits, hits + misses),
+        hit_of: format!("{} of {} reads since the start", text::count(hits), text::count(hits + misses)),
+        stale: text::count(q.stale),
+        newest_score: q.newest.map(|at| text::moment(at, now)),
+        kinds: read.counts.iter().map(|c| KindRow { kind: c.kind.clone(), counts: [c.pending, c.processing, c.failed, c.completed].map(|n| text::count(n.max(0))) }).collect(),
+        jobs: read.recent.iter().map(|j| job(j, now)).collect(),
+        arrivals: arrivals(&read.arrivals, now),
+        arrivals_sum: text::count(read.arrivals.iter().sum()),
+        providers: aggregates.providers.iter().map(|p| provider(p, now)).collect(),
+        columns: KEY_METRICS.map(|m| m.name().to_owned()).to_vec(),
+        people: read.people,
+    }
+}
+
+fn job(j: &store::RecentJob, now: Instant) -> JobRow {
+    let took = j.started_at.map(|s| (j.completed_at.unwrap_or(now) - s).num_milliseconds().max(0));
+    JobRow {
+        kind: j.kind.clone(),
+        state: j.status.clone(),
+        created: text::moment(j.created_at, now),
+        took: match took {
+            None => "–".into(),
+            Some(ms @ 0..1000) => format!("{ms} ms"),
+            Some(ms) => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        },
+        attempts: j.attempts.to_string(),
+        error: text::cut(j.error.as_deref().unwrap_or_default(), 160),
+    }
+}
+
+fn provider(p: &store::Provider, now: Instant) -> ProviderRow {
+    let state = if p.broken > 0 || (p.active > 0 && p.silent == p.active) { "error" } else if p.silent > 0 { "degraded" } else { "ok" };
+    ProviderRow {
+        name: Source::from_provider(&p.provider).name(),
+        counts: [p.active, p.silent, p.broken].map(text::count),
+        last_data: p.last_data_at.map(|at| text::moment(at, now)),
+        state: state.into(),
+    }
+}
+
+fn tiers(q: &store::Quality) -> Vec<BarRow> {
+    let all = q.scored + q.unknown;
+    let counts = [q.excellent, q.good, q.fair, q.poor, q.unknown];
+    Badge::ALL
+        .iter()
+        .zip(counts)
+        .map(|(badge, n)| BarRow {
+            badge: *badge,
+            count: text::count(n),
+            share: text::percent(n, all),
+            permille: if n > 0 { ((n * 1000 / all.max(1)) as u32).max(4) } else { 0 },
+            href: if *badge == Badge::Unknown { "/clients".into() } else { format!("/clients?tier={}", badge.key()) },
+        })
+        .collect()
+}
+
+fn plot(trend: &[store::TrendDay], range: i32, metric: Option<Metric>, now: Instant) -> Plot {
+    let values: Vec<Option<f64>> = trend.iter().map(|t| t.average).collect();
+    let today = now.date_naive();
+    let known: Vec<f64> = values.iter().flatten().copied().collect();
+    let what = metric.map_or("All metrics", Metric::name);
+    let description = match (known.iter().copied().reduce(f64::min), known.iter().copied().reduce(f64::max)) {
+        (Some(low), Some(high)) => format!("{what}, last {range} days: average confidence between {low:.0} and {high:.0}; {} days without values.", values.len() - known.len()),
+        _ => format!("{what}, last {range} days: no values."),
+    };
+    let ticks = [0, 1, 2, 3, 4].map(|i| trend.get((trend.len().saturating_sub(1)) * i / 4).map_or_else(String::new, |t| text::day(t.day, today)));
+    Plot {
+        line: line(&values, 1000.0, 100.0, 100.0),
+        empty: known.is_empty(),
+        description,
+        ticks: ticks.to_vec(),
+        rows: trend.iter().rev().map(|t| (text::day(t.day, today), t.average.map_or_else(|| "no data".into(), |a| format!("{a:.1}")), text::count(t.values))).collect(),
+    }
+}
+
+fn arrivals(minutes: &[i64], now: Instant) -> Bar {
+    let top = minutes.iter().copied().max().unwrap_or(0);
+    let sum: i64 = minutes.iter().sum();
+    Bar {
+        path: bars(minutes, 1000.0, 100.0, top),
+        peak: if top > 0 { format!("{} / min", text::count(top)) } else { String::new() },
+        description: format!("Accepted deliveries by minute, last hour: {} in all, at most {} in a minute.", text::count(sum), text::count(top)),
+        ticks: [60, 45, 30, 15, 0].map(|m| if m == 0 { "now".into() } else { (now - TimeDelta::minutes(m)).format("%H:%M").to_string() }).to_vec(),
+    }
+}
+
+fn operation(o: &store::Operation, now: Instant) -> OperationView {
+    let (done, total) = if o.total > 0 { (o.done + o.failed, o.total) } else { (i64::from(o.chunks_done), i64::from(o.chunks_total)) };
+    let unit = if o.total > 0 { "values" } else { "parts" };
+    let running = o.state == "running";
+    let elapsed = o.finished_at.unwrap_or(now) - o.started_at;
+    let per_second = done as f64 / (elapsed.num_milliseconds().max(1) as f64 / 1000.0);
+    let left = match (running, done) {
+        (false, _) => format!("took {}", text::span(elapsed)),
+        (true, 1..) if per_second > 0.0 => format!("about {} left", text::span(TimeDelta::seconds(((total - done).max(0) as f64 / per_second).ceil() as i64))),
+        _ => "starting".into(),
+    };
+    let share = if total > 0 { (done * 100 / total).clamp(0, 100) as u32 } else { 0 };
+    OperationView {
+        id: o.id.to_string(),
+        state: o.state.clone(),
+        percent: match o.state.as_str() {
+            "completed" => 100,
+            "running" => share.min(99),
+            _ => share,
+        },
+        done: if o.state == "completed" { format!("{} {unit}", text::count(done.max(total))) } else { format!("{} of {} {unit}", text::count(done), text::count(total)) },
+        rate: if done > 0 && elapsed > TimeDelta::milliseconds(500) { format!("{} per second", text::count(per_second.round() as i64)) } else { String::new() },
+        left,
+        failed: if o.failed > 0 { text::count(o.failed) } else { String::new() },
+        started_by: o.started_by.clone(),
+        started: text::moment(o.started_at, now),
+        error: o.error.clone().unwrap_or_default(),
+    }
+}
+
+/// The snapshot's word and checks, worst first. A snapshot too old to speak for now says unknown.
+fn health(snapshot: Option<&store::Snapshot>, now: Instant) -> (String, Vec<CheckRow>) {
+    let Some(s) = snapshot.filter(|s| now - s.at < TimeDelta::minutes(5)) else {
+        return ("unknown".into(), Vec::new());
+    };
+    let rank = |state: &str| match state {
+        "error" | "unhealthy" => 0,
+        "degraded" => 1,
+        _ => 2,
+    };
+    let mut checks: Vec<CheckRow> = s
+        .checks
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, v)| {
+            let state = v.as_str().or_else(|| v.get("status").and_then(serde_json::Value::as_str))?;
+            matches!(state, "ok" | "degraded" | "error" | "healthy" | "unhealthy").then(|| CheckRow { name: name.clone(), state: state.into() })
+        })
+        .collect();
+    checks.sort_by(|a, b| (rank(&a.state), &a.name).cmp(&(rank(&b.state), &b.name)));
+    (s.status.clone(), checks)
+}
+
+fn alerts(read: &Read, q: &store::Quality, providers: &[store::Provider], failed: i64, waited: Option<TimeDelta>, health: &str) -> Vec<AlertView> {
+    let mut list = Vec::new();
+    let mut say = |tone: &str, text: String, href: &str, action: &str| list.push(AlertView { tone: tone.into(), text, href: href.into(), action: action.into() });
+    let n = |count: i64, one: &str, many: &str| format!("{} {}", text::count(count), if count == 1 { one } else { many });
+    if health == "unhealthy" {
+        say("bad", "A part of the system does not do its work.".into(), "#health", "See the checks");
+    }
+    if failed > 0 {
+        say("bad", format!("{} out of attempts.", n(failed, "job is", "jobs are")), "#queue", "Retry them above, or see why below");
+    } else if let Some(letters @ 1..) = read.dead_letters {
+        say("warn", format!("{} nobody dealt with.", n(letters, "dead letter", "dead letters")), "", "");
+    }
+    if let Some(waited) = waited.filter(|w| *w > TimeDelta::minutes(5)) {
+        say("bad", format!("A job that is due has waited for {}: workers are missing or behind.", text::span(waited)), "#queue", "See the queue");
+    }
+    if q.poor > 0 {
+        say("bad", format!("{} of the last 7 days below 40: do not act on them.", n(q.poor, "value", "values")), "/clients?tier=poor", "See whose");
+    }
+    if q.fair > 0 {
+        say("warn", format!("{} of the last 7 days at 40 to 59: look twice.", n(q.fair, "value", "values")), "/clients?tier=fair", "See whose");
+    }
+    let conflicts = of(&read.unsettled, "conflict");
+    if conflicts > 0 {
+        say("warn", format!("{} with a known id but another body, kept and not processed.", n(conflicts, "delivery came", "deliveries came")), "", "");
+    }
+    for p in providers.iter().filter(|p| p.silent > 0) {
+        let name = Source::from_provider(&p.provider).name();
+        say("warn", format!("{name}: {} silent for two days or more.", n(p.silent, "connection", "connections")), "#sources", "See the sources");
+    }
+    if read.dead_letters.is_none() {
+        say("warn", "The dead-letter table was dropped; failed jobs are no longer copied. `assay migrate --repair` puts it back.".into(), "", "");
+    }
+    if list.is_empty() {
+        list.push(AlertView { tone: "good".into(), text: "All clear: nothing needs a look.".into(), href: String::new(), action: String::new() });
+    }
+    list
+}

@@ -1,0 +1,67 @@
+//! The few functions the scorer needs, with the same bits on every machine: logarithm, exponential and error
+//! function come from the pure-Rust `libm`, everything else is IEEE arithmetic.
+
+/// Natural logarithm.
+pub fn ln(x: f64) -> f64 {
+    libm::log(x)
+}
+
+/// `1 / (1 + e^-x)`.
+pub fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + libm::exp(-x))
+}
+
+/// Log-odds of a probability, which is first kept away from 0 and 1 by a millionth.
+pub fn logit(p: f64) -> f64 {
+    let p = clamp_probability(p);
+    ln(p / (1.0 - p))
+}
+
+/// No probability of ours is certain: between one in a million and its opposite.
+pub fn clamp_probability(p: f64) -> f64 {
+    p.clamp(1e-6, 1.0 - 1e-6)
+}
+
+/// P(Z ≤ z) of a standard normal.
+pub fn normal_cdf(z: f64) -> f64 {
+    0.5 * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2)
+}
+
+/// Density of Student's t with four degrees of freedom: a bell with heavy tails, so that an unusual day of a
+/// real life is unusual, not impossible.
+pub fn t4(z: f64) -> f64 {
+    let u = 1.0 + z * z / 4.0;
+    0.375 / (u * u * u.sqrt())
+}
+
+/// The density of a fault that could be anything, against that of a sound value: P(fault | seen).
+pub fn posterior(prior: f64, density_fault: f64, density_sound: f64) -> f64 {
+    let fault = prior * density_fault;
+    let sound = (1.0 - prior) * density_sound;
+    if fault + sound > 0.0 { fault / (fault + sound) } else { 1.0 }
+}
+
+/// Median of a slice, sorting it in place; `None` when empty.
+pub fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let n = values.len();
+    match n {
+        0 => None,
+        _ if n % 2 == 1 => Some(values[n / 2]),
+        _ => Some((values[n / 2 - 1] + values[n / 2]) / 2.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_points() {
+        assert!((normal_cdf(1.959_963_985) - 0.975).abs() < 1e-9);
+        assert!((sigmoid(logit(0.2)) - 0.2).abs() < 1e-12);
+        assert!((t4(0.0) - 0.375).abs() < 1e-12);
+        assert_eq!(median(&mut [3.0, 1.0, 2.0, 10.0]), Some(2.5));
+        assert_eq!(median(&mut []), None);
+    }
+}

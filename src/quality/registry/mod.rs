@@ -1,0 +1,270 @@
+//! The registry: everything the scorer takes as given, in one versioned place.
+//!
+//! Per metric: how close a number must be to act on it (the tolerance), what is possible, what is usual, how often it
+//! comes and how fast it goes out of date ([`metrics`]). Per device and metric: what published studies found
+//! ([`evidence`]). A score stores the version it was made with, so a change here is a new version, never a silent one.
+
+mod evidence;
+mod metrics;
+mod prior;
+
+pub use prior::Prior;
+
+use crate::model::Metric;
+use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
+
+/// Version of the built-in registry. Raise it with every change of a number in this folder.
+pub const REGISTRY_VERSION: i32 = 1;
+
+/// How far a reported value may be from the truth and still be good enough to act on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tolerance {
+    /// In the metric's unit.
+    Absolute(f64),
+    /// As a fraction of the true value.
+    Relative(f64),
+}
+
+impl Tolerance {
+    /// The tolerance at a value, in the metric's unit.
+    pub fn at(self, value: f64) -> f64 {
+        match self {
+            Tolerance::Absolute(d) => d,
+            Tolerance::Relative(f) => f * value.abs(),
+        }
+    }
+}
+
+/// On which scale values of a metric scatter evenly.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// As they are.
+    Linear,
+    /// Logarithm of the value plus an offset (the offset keeps small counts from exploding).
+    Log(f64),
+}
+
+/// What completeness of the day or night means for a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Needs {
+    /// The whole day: what was not seen is missing from the total.
+    WholeDay,
+    /// Most of the day, less strictly: a mean or an extreme.
+    PartOfDay,
+    /// The whole night.
+    WholeNight,
+    /// Some hours of the night.
+    PartOfNight,
+    /// Hardly anything: taken from the quietest stretch.
+    Rest,
+    /// One measurement.
+    Nothing,
+}
+
+/// Everything the scorer takes as given about one metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricRule {
+    /// Which metric.
+    pub metric: Metric,
+    /// Good enough to act on.
+    pub tolerance: Tolerance,
+    /// Where the tolerance comes from.
+    pub tolerance_source: String,
+    /// Lowest and highest possible value; outside is a fault of the format or the device.
+    pub hard: (f64, f64),
+    /// Mean of the population, in the metric's unit.
+    pub usual: f64,
+    /// Standard deviation of the population, on the metric's scale.
+    pub usual_spread: f64,
+    /// The scale.
+    pub scale: Scale,
+    /// Smallest believable spread of one person's days, on the metric's scale (guards against a spread of zero).
+    pub floor: f64,
+    /// Days of the person's own past that make the baseline.
+    pub baseline_days: i32,
+    /// Days between two values, ordinarily.
+    pub cadence_days: f64,
+    /// Hours after which a value counts half in the live view.
+    pub half_life_hours: f64,
+    /// What completeness means.
+    pub needs: Needs,
+    /// How often two neighbouring days show exactly the same value by chance.
+    pub repeats: f64,
+    /// Probability that a value entered by hand is as good as a measured one.
+    pub manual: f64,
+    /// Whose studies stand in where there are none of its own.
+    pub borrows: Option<Metric>,
+}
+
+impl MetricRule {
+    /// A value on the metric's scale. Values at or below the logarithm's end are put just above it.
+    pub fn scaled(&self, value: f64) -> f64 {
+        match self.scale {
+            Scale::Linear => value,
+            Scale::Log(offset) => super::math::ln((value + offset).max(1e-3)),
+        }
+    }
+
+    /// Width of what is possible, on the metric's scale.
+    pub fn width(&self) -> f64 {
+        self.scaled(self.hard.1) - self.scaled(self.hard.0)
+    }
+
+    /// Whether a value is possible at all.
+    pub fn possible(&self, value: f64) -> bool {
+        value.is_finite() && value >= self.hard.0 && value <= self.hard.1
+    }
+}
+
+/// Where an evidence row was read: only what was read at its source is shown as a citation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Key {
+    /// Read in the study itself.
+    Seen,
+    /// Read in a page quoting the study.
+    Secondary,
+    /// General knowledge; not checked.
+    Known,
+}
+
+/// What a study found, in the form it was published.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Figure {
+    /// Mean absolute percentage error, %.
+    Mape(f64),
+    /// Bias and standard deviation of the error, in the metric's unit.
+    BiasSd(f64, f64),
+    /// Limits of agreement (95 %), in the metric's unit.
+    Limits(f64, f64),
+    /// Share of epochs or readings that were right.
+    Right(f64),
+    /// Published in a form that gives no probability.
+    Words,
+}
+
+/// One study of one device and one metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvidenceRow {
+    /// Which metric.
+    pub metric: Metric,
+    /// Which source.
+    pub source: String,
+    /// The model studied, in words.
+    pub device: String,
+    /// What the study found.
+    pub figure: Figure,
+    /// The figure as published.
+    pub published: String,
+    /// Participants; `None`: pooled or not read.
+    pub n: Option<u32>,
+    /// Who they were.
+    pub population: String,
+    /// Who paid, where known.
+    pub funder: Option<String>,
+    /// Authors, year, journal.
+    pub study: String,
+    /// Year of publication.
+    pub year: u16,
+    /// How it was read.
+    pub key: Key,
+}
+
+/// A study as shown beside a number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Citation {
+    /// Authors, year, journal.
+    pub study: String,
+    /// The model studied.
+    pub device: String,
+    /// The figure as published.
+    pub published: String,
+    /// Participants.
+    pub n: Option<u32>,
+    /// Who paid, where known.
+    pub funder: Option<String>,
+}
+
+/// The registry at one version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Registry {
+    /// Its version.
+    pub version: i32,
+    rules: Vec<MetricRule>,
+    evidence: Vec<EvidenceRow>,
+    /// What an unstudied device is given, by rule: worked out once.
+    class: Vec<f64>,
+}
+
+static BUILT_IN: LazyLock<Registry> =
+    LazyLock::new(|| Registry::new(REGISTRY_VERSION, metrics::rules(), evidence::rows()));
+
+impl Registry {
+    fn new(version: i32, rules: Vec<MetricRule>, evidence: Vec<EvidenceRow>) -> Self {
+        let mut registry = Registry { version, rules, evidence, class: Vec::new() };
+        registry.class = registry.rules.iter().map(|rule| registry.class_prior(rule)).collect();
+        registry
+    }
+
+    /// The registry the product ships with.
+    pub fn built_in() -> &'static Registry {
+        &BUILT_IN
+    }
+
+    /// The rule of a metric; `None` for vendor scores, which have no truth to be near.
+    pub fn rule(&self, metric: Metric) -> Option<&MetricRule> {
+        self.rules.iter().find(|r| r.metric == metric)
+    }
+
+    /// All rules, in the order of [`Metric::ALL`].
+    pub fn rules(&self) -> &[MetricRule] {
+        &self.rules
+    }
+
+    /// All evidence rows.
+    pub fn evidence(&self) -> &[EvidenceRow] {
+        &self.evidence
+    }
+
+    /// A copy with other tolerances, under a version of its own. Metrics without a rule are ignored.
+    pub fn with_tolerances(&self, version: i32, changes: &[(Metric, Tolerance)]) -> Registry {
+        let mut rules = self.rules.clone();
+        for (metric, tolerance) in changes {
+            if let Some(rule) = rules.iter_mut().find(|r| r.metric == *metric) {
+                rule.tolerance = *tolerance;
+                rule.tolerance_source = "set by an administrator".to_owned();
+            }
+        }
+        Registry::new(version, rules, self.evidence.clone())
+    }
+
+    /// Sources of each metric in the order of their evidence, 1 best: by the 10th percentile of the probability, so
+    /// that little evidence ranks below much. Sources with the same evidence share a rank.
+    pub fn source_ranks(&self) -> Vec<(Metric, String, i32)> {
+        let mut sources: Vec<&str> = self.evidence.iter().map(|r| r.source.as_str()).collect();
+        sources.extend(metrics::OTHER_SOURCES);
+        sources.sort_unstable();
+        sources.dedup();
+        let mut ranks = Vec::new();
+        for rule in &self.rules {
+            let mut order: Vec<(f64, &str)> =
+                sources.iter().map(|s| (self.prior(rule.metric, s, None).low(), *s)).collect();
+            order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+            let mut rank = 0;
+            let mut before = f64::NAN;
+            for (i, (low, source)) in order.into_iter().enumerate() {
+                if low != before {
+                    rank = i as i32 + 1;
+                    before = low;
+                }
+                ranks.push((rule.metric, source.to_owned(), rank));
+            }
+        }
+        ranks
+    }
+}

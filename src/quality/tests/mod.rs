@@ -1,0 +1,9 @@
+//! The scorer against the specification: named flaws of earlier systems, properties, and real data.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod flaws;
+mod properties;
+mod real_data;
+mod speed;
+mod support;

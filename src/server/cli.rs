@@ -1,0 +1,112 @@
+//! The command line: `serve` (default), `migrate`, `simulate`, `replay`, `verify`, `calibrate`, `user`.
+//!
+//! A mistake in flags or environment, a taken port, an unreachable database: one sentence on standard error and exit
+//! code 2. A command that ran and found something wrong ends with 1.
+
+use super::config::{Config, Options};
+use std::process::ExitCode;
+
+/// Assay: how far each number from a wearable can be trusted, and the pipeline behind it.
+#[derive(clap::Parser)]
+#[command(name = "assay", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Serve pages, accept deliveries, run jobs (the default).
+    Serve,
+    /// Bring the database schema up to date.
+    Migrate {
+        /// Put back what the checklist's rollback dropped.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Send simulated deliveries to a running Assay.
+    Simulate(crate::feed::SimulateArgs),
+    /// Send recorded deliveries to a running Assay.
+    Replay(crate::feed::ReplayArgs),
+    /// Accounts, from the command line.
+    User(crate::access::user_command::UserArgs),
+    /// Verify a deployment: what is there, what works, what is missing.
+    Verify(super::verify::VerifyArgs),
+}
+
+/// Runs it and says how it ended.
+pub fn main(cli: Result<Cli, clap::Error>) -> ExitCode {
+    let cli = match cli {
+        Ok(cli) => cli,
+        Err(e) if !e.use_stderr() => {
+            let _ = e.print(); // --help and --version
+            return ExitCode::SUCCESS;
+        }
+        Err(e) => return refuse(e.to_string().lines().next().unwrap_or("the command line cannot be read").trim_start_matches("error: ")),
+    };
+    let config = match cli.options.parse() {
+        Ok(config) => config,
+        Err(sentence) => return refuse(&sentence),
+    };
+    super::telemetry::start();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return refuse(&format!("the program's threads could not be started: {e}.")),
+    };
+    let result = runtime.block_on(run(config, cli.command.unwrap_or(Command::Serve)));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Ok(code) => code,
+        Err(sentence) => refuse(&sentence),
+    }
+}
+
+fn refuse(sentence: &str) -> ExitCode {
+    eprintln!("assay: {sentence}");
+    ExitCode::from(2)
+}
+
+async fn run(config: Config, command: Command) -> Result<ExitCode, String> {
+    match command {
+        Command::Serve => super::run::serve(config).await.map(|()| ExitCode::SUCCESS),
+        Command::Migrate { repair } => {
+            let opened = super::database::open(&config).await?;
+            if repair {
+                crate::store::repair(&opened.url).await.map_err(|e| e.0)?;
+                println!("The schema is current, and what a rollback had dropped is back.");
+            }
+            opened.close().await;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Simulate(args) => {
+            super::simulation::command(&config, args).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Replay(args) => {
+            replay(&config, args).await
+        }
+        Command::User(args) => {
+            let opened = super::database::open(&config).await?;
+            let result = crate::access::user_command::run(&opened.db, args).await;
+            opened.close().await;
+            result.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Verify(args) => super::verify::run(&config, args).await,
+    }
+}
+
+/// Sends the files to a running Assay. Exit code 1 when deliveries were not taken.
+async fn replay(config: &Config, args: crate::feed::ReplayArgs) -> Result<ExitCode, String> {
+    let secret = super::database::signing_secret(config, args.secret.as_deref())?;
+    let options = args.options(&config.local_address(), &secret, &config.data_dir).map_err(|e| format!("{e}."))?;
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let stop = cancel.clone();
+    tokio::spawn(async move {
+        super::listen::stop_signal().await;
+        stop.cancel();
+    });
+    let summary = crate::feed::replay(options, cancel).await.map_err(|e| format!("{e}."))?;
+    println!("{summary}");
+    Ok(if summary.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

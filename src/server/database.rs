@@ -1,0 +1,95 @@
+//! The database of a command: the one of `DATABASE_URL`, or our own.
+
+use super::{config::Config, embedded};
+use crate::store::{DatabaseUrl, Db, migrate};
+
+/// An open, migrated database, and the server behind it when it is ours.
+pub struct Opened {
+    /// The pools.
+    pub db: Db,
+    /// The owner's address.
+    pub url: DatabaseUrl,
+    embedded: Option<embedded::Embedded>,
+}
+
+/// Opens it, starting and migrating as needed.
+///
+/// # Errors
+/// One sentence.
+pub async fn open(config: &Config) -> Result<Opened, String> {
+    let (url, embedded) = match &config.database {
+        Some(url) => {
+            url.check().await.map_err(|e| e.0)?;
+            (url.clone(), None)
+        }
+        None => {
+            let server = embedded::start(&config.data_dir).await?;
+            (server.url.clone(), Some(server))
+        }
+    };
+    if migrate(&url).await.map_err(|e| e.0)? {
+        tracing::info!("the database schema was brought up to date");
+    }
+    // Web requests, and gateway with workers, each have connections of their own: one cannot starve the other.
+    Ok(Opened { db: url.pools(16, 16), url, embedded })
+}
+
+impl Opened {
+    /// Closes the pools and stops our own server.
+    pub async fn close(self) {
+        self.db.close().await;
+        if let Some(server) = self.embedded {
+            server.stop().await;
+        }
+    }
+}
+
+/// What `simulate` and `replay` sign with: the given secret, the configured one, or the one of the data directory.
+///
+/// # Errors
+/// A sentence when there is none.
+pub fn signing_secret(config: &Config, given: Option<&str>) -> Result<String, String> {
+    if let Some(secret) = given.or_else(|| config.signing_secrets.first().map(|s| s.expose())) {
+        return Ok(secret.to_owned());
+    }
+    std::fs::read_to_string(config.data_dir.join(SIGNING_SECRET)).map(|s| s.trim().to_owned()).map_err(|_| {
+        "there is no secret to sign with: set TERRA_SIGNING_SECRETS, or start Assay once so that it makes one in its data directory.".to_owned()
+    })
+}
+
+/// File names of the generated secrets in the data directory.
+pub const SIGNING_SECRET: &str = "signing-secret";
+/// Likewise.
+pub const SERVICE_KEY: &str = "service-key";
+
+/// In embedded mode, what is absent is generated into the data directory.
+///
+/// # Errors
+/// A sentence when it cannot be written.
+pub fn complete_secrets(config: &mut Config) -> Result<(), String> {
+    if config.database.is_some() {
+        return Ok(());
+    }
+    if config.signing_secrets.is_empty() {
+        config.signing_secrets.push(embedded::generated_secret(&config.data_dir, SIGNING_SECRET)?);
+    }
+    if config.service_key.is_none() {
+        config.service_key = Some(embedded::generated_secret(&config.data_dir, SERVICE_KEY)?);
+    }
+    Ok(())
+}
+
+/// Opens the database of a program that may be running: the configured one, or the embedded one through the socket of
+/// the running Assay; starts our own only when nobody has.
+///
+/// # Errors
+/// One sentence.
+pub async fn open_running(config: &Config) -> Result<Opened, String> {
+    if config.database.is_none()
+        && let Some(url) = embedded::running(&config.data_dir)
+        && url.check().await.is_ok()
+    {
+        return Ok(Opened { db: url.pools(2, 2), url, embedded: None });
+    }
+    open(config).await
+}

@@ -1,0 +1,42 @@
+//! The process: command line, configuration, database, router, live events, start and stop.
+//!
+//! `run::serve` starts the parts in order and stops them in the reverse order; `router::build` is the one list of
+//! what answers under which path.
+
+pub mod cli;
+pub mod config;
+pub mod context;
+pub mod database;
+pub mod embedded;
+mod leptos_options;
+mod listen;
+pub mod live;
+mod login;
+mod metrics;
+pub mod router;
+pub mod run;
+mod simulation;
+mod telemetry;
+pub mod verify;
+
+use crate::{access::site::Site, gateway::Gateway, health::Monitor, store::Db};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What the running process offers to pages and endpoints.
+pub struct Services {
+    /// The pools.
+    pub db: Db,
+    /// The configuration, secrets redacted in every print.
+    pub config: config::Config,
+    /// The last health snapshot.
+    pub monitor: Monitor,
+    /// Live events.
+    pub live: live::Live,
+    /// Deliveries, and the rate limiter that login and API share.
+    pub gateway: Arc<Gateway>,
+    /// Which origins are ours, and whether cookies travel over https.
+    pub site: Site,
+    /// Ends with the process.
+    pub cancel: CancellationToken,
+}

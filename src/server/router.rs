@@ -1,0 +1,149 @@
+//! What answers under which path: the one list.
+//!
+//! Endpoints for machines come first, each with an authorisation of its own (signature, service key, none); everything
+//! else are pages and server functions, behind the same-origin check and the guard that decides before anything is
+//! rendered.
+
+use super::{Services, context::Request as PageRequest, login, metrics};
+use crate::{
+    access::{self, Access, Identity, Vault, service_key},
+    app::{App, shell},
+    gateway::{self, Networks},
+    health, jobs,
+};
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use leptos::prelude::{LeptosOptions, provide_context, use_context};
+use leptos_axum::{LeptosRoutes, generate_route_list};
+use std::{net::{IpAddr, SocketAddr}, sync::Arc};
+use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
+
+/// In the answer's headers, the log and error messages.
+#[derive(Clone)]
+struct RequestId(String);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The whole application.
+pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Router {
+    let access = Access {
+        db: services.db.clone(),
+        site: Arc::new(services.site.clone()),
+        vault: services.config.secret_key.as_ref().and_then(|k| Vault::new(k.expose())).map(Arc::new),
+    };
+    let guarded = pages(Arc::clone(&services), leptos)
+        .merge(login::router(access.clone(), Arc::clone(&services)))
+        .route("/live", get(live).with_state(Arc::clone(&services)))
+        .layer(middleware::from_fn_with_state(access.clone(), access::guard::guard))
+        .layer(middleware::from_fn_with_state(access.clone(), access::identify::identify))
+        .layer(middleware::from_fn_with_state(access.clone(), access::origin::same_origin))
+        .layer(CompressionLayer::new().br(true).gzip(true).quality(tower_http::CompressionLevel::Fastest));
+    machines(&services)
+        .merge(guarded)
+        .layer(middleware::from_fn_with_state(access, access::headers::security_headers))
+        .layer(middleware::from_fn(nonce))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(request_id))
+}
+
+/// Endpoints that no cookie authenticates.
+fn machines(services: &Arc<Services>) -> Router {
+    let key = services.config.service_key.clone();
+    let authorised: health::Authorised = Arc::new(move |headers: &HeaderMap| key.as_ref().is_some_and(|k| service_key::matches(headers, k.expose())));
+    Router::new()
+        .merge(gateway::routes().with_state(Arc::clone(&services.gateway)))
+        .merge(jobs::router(jobs::RouterState {
+            db: services.db.clone(),
+            kinds: jobs::kinds::all(),
+            service_key: services.config.service_key.as_ref().map(|k| k.expose().into()),
+        }))
+        .merge(health::router(services.monitor.clone(), Arc::clone(&authorised)))
+        .merge(metrics::router(Arc::clone(services), authorised))
+}
+
+/// Pages, their server functions and their files.
+fn pages(services: Arc<Services>, leptos: LeptosOptions) -> Router {
+    let context = move || request_context(&services);
+    let files = leptos_axum::file_and_error_handler_with_context::<LeptosOptions, _>(context.clone(), shell);
+    let routes = generate_route_list(App);
+    let shell_options = leptos.clone();
+    Router::new()
+        .leptos_routes_with_context(&leptos, routes, context, move || shell(shell_options.clone()))
+        .fallback(files)
+        .layer(middleware::from_fn(keep_hashed_files))
+        .with_state(leptos)
+}
+
+/// What pages and server functions find in their context. While routes are listed there is no request, and nobody asks.
+fn request_context(services: &Arc<Services>) {
+    let Some(parts) = use_context::<axum::http::request::Parts>() else { return };
+    let extension = &parts.extensions;
+    if let Some(nonce) = extension.get::<leptos::nonce::Nonce>() {
+        provide_context(nonce.clone());
+    }
+    let peer = extension.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+    provide_context(PageRequest {
+        services: Arc::clone(services),
+        caller: extension.get::<Identity>().and_then(|i| i.0.clone()),
+        request_id: extension.get::<RequestId>().map(|r| r.0.clone()).unwrap_or_default(),
+        address: peer.map(|p| client_address(p, &parts.headers, &services.config.trusted_proxies)),
+    });
+}
+
+/// Where a request comes from, after trusted proxies.
+pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
+    gateway::address::client(peer, headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()), trusted)
+}
+
+/// The stream of live events of whoever is logged in.
+async fn live(State(services): State<Arc<Services>>, axum::Extension(identity): axum::Extension<Identity>) -> Response {
+    match identity.caller() {
+        Ok(caller) => services.live.stream(caller.clone(), services.db.clone()).into_response(),
+        Err(denied) => (StatusCode::UNAUTHORIZED, denied.to_string()).into_response(),
+    }
+}
+
+/// Mints the nonce that both the policy in the header and the scripts in the page carry.
+async fn nonce(mut request: Request, next: Next) -> Response {
+    let nonce = leptos::nonce::Nonce::new();
+    request.extensions_mut().insert(access::Nonce(nonce.to_string()));
+    request.extensions_mut().insert(nonce);
+    next.run(request).await
+}
+
+/// Hashed names never change their content; everything else is asked for again.
+async fn keep_hashed_files(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let hashed = path.starts_with("/pkg/") && !path.starts_with("/pkg/snippets/");
+    let mut response = next.run(request).await;
+    if hashed && response.status().is_success() {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    }
+    response
+}
+
+/// Takes a proxy's id when it looks like one, else makes one; sends it back.
+async fn request_id(mut request: Request, next: Next) -> Response {
+    let sane = |v: &HeaderValue| v.to_str().ok().filter(|t| (8..=64).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')).map(str::to_owned);
+    let id = request.headers().get(REQUEST_ID).and_then(sane).unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = next.run(request).await;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// A handler panicked: the cause goes to the log, a plain answer to the reader.
+fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response<Body> {
+    let text = cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    tracing::error!(cause = text, "a request handler panicked");
+    (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side. Try again; if it stays, quote the request id in the header x-request-id.\n").into_response()
+}

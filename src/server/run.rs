@@ -1,0 +1,128 @@
+//! Start and stop. Each part is started once the one below it stands, and stopped in the reverse order: first nothing
+//! new is let in, then what was accepted is flushed and what was begun is finished, then the database goes.
+
+use super::{Services, config::Config, database, listen, live::Live, router};
+use crate::access::{first_admin, site::Site};
+use crate::gateway::{Gateway, GatewaySettings, Secrets};
+use crate::health::Monitor;
+use crate::jobs;
+use crate::quality::registry::Registry;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Runs the program until it is told to stop.
+///
+/// # Errors
+/// One sentence when it cannot start.
+pub async fn serve(mut config: Config) -> Result<(), String> {
+    let listener = listen::bind(config.addr).await?;
+    let leptos = super::leptos_options::find(config.addr)?;
+    let site = Site::new(config.public_url.as_deref())?;
+    let opened = database::open(&config).await?;
+    database::complete_secrets(&mut config)?;
+    for off in config.switched_off() {
+        tracing::warn!("{off}");
+    }
+    let logins = first_admin::ensure(&opened.db, config.admin_email.as_deref(), config.admin_password.as_ref().map(|p| p.expose()), config.demo)
+        .await
+        .map_err(|e| format!("the first administrator could not be made: {e}"))?;
+    prepare_tables(&opened.db).await;
+
+    let (cancel, node) = (CancellationToken::new(), Uuid::now_v7());
+    let gateway = Gateway::new(opened.db.clone(), gateway_settings(&config, node));
+    let worker = config.role.works().then(|| {
+        let settings = jobs::Settings { node: node_name(), role: config.role.word().into(), ..jobs::Settings::default() };
+        jobs::Worker::spawn(opened.db.clone(), jobs::kinds::all(), settings, cancel.child_token())
+    });
+    let services = Arc::new(Services {
+        db: opened.db.clone(),
+        monitor: Monitor::spawn(opened.db.clone(), node, cancel.child_token()),
+        live: Live::spawn(opened.db.clone(), cancel.child_token()),
+        gateway: Arc::clone(&gateway),
+        site,
+        cancel: cancel.clone(),
+        config,
+    });
+    let app = router::build(Arc::clone(&services), leptos);
+    let stop = cancel.clone();
+    let server = tokio::spawn(async move {
+        axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(async move { stop.cancelled().await }).await
+    });
+    greet(&services, logins.as_ref());
+    let demo = demo_secret(&services.config).map(|secret| {
+        let (db, address, token) = (services.db.clone(), services.config.local_address(), cancel.child_token());
+        tokio::spawn(async move { super::simulation::demo(db, &address, &secret, token).await })
+    });
+
+    listen::stop_signal().await;
+    tracing::info!("stopping: finishing what was begun");
+    cancel.cancel();
+    if let Some(demo) = demo {
+        let _ = demo.await;
+    }
+    // Open event streams end with the token; a browser that keeps its connection for other reasons is not waited for.
+    let _ = tokio::time::timeout(Duration::from_secs(5), server).await;
+    gateway.shutdown().await;
+    if let Some(worker) = worker {
+        worker.stopped().await;
+    }
+    opened.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn gateway_settings(config: &Config, node: Uuid) -> GatewaySettings {
+    GatewaySettings {
+        secrets: Secrets::new(config.signing_secrets.iter().map(|s| s.expose())),
+        service_key: config.service_key.as_ref().map(|k| k.expose().to_owned()),
+        tolerance: u32::try_from(config.signature_tolerance.as_secs()).unwrap_or(300),
+        trusted_proxies: config.trusted_proxies.clone(),
+        node: node.to_string(),
+        ..GatewaySettings::default()
+    }
+}
+
+/// What people call this process: the machine's name and the process id.
+fn node_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "node".into());
+    format!("{}:{}", host.trim(), std::process::id())
+}
+
+/// The secret the demonstration signs with; `None`: no demonstration, or nothing to sign with.
+fn demo_secret(config: &Config) -> Option<String> {
+    let secret = config.signing_secrets.first().map(|s| s.expose().to_owned());
+    if config.demo && secret.is_none() {
+        tracing::warn!("no simulated clients: there is no signing secret to sign with");
+    }
+    secret.filter(|_| config.demo)
+}
+
+/// What the registry knows is put where SQL can join it. A failure here costs the source choice, not the start.
+async fn prepare_tables(db: &crate::store::Db) {
+    let ranks = Registry::built_in().source_ranks();
+    let metrics: Vec<String> = ranks.iter().map(|(metric, _, _)| metric.key().to_owned()).collect();
+    let (sources, ranks): (Vec<String>, Vec<i32>) = ranks.into_iter().map(|(_, source, rank)| (source, rank)).unzip();
+    if let Err(error) = crate::store::source_ranks::put(db.service(), &metrics, &sources, &ranks).await {
+        tracing::warn!(%error, "the evidence ranks of sources were not written");
+    }
+}
+
+/// The address and, once, the first logins: to standard output, never to the log.
+fn greet(services: &Services, logins: Option<&first_admin::FirstLogins>) {
+    let address = services.config.public_address();
+    println!("\nAssay is running at {address}");
+    if let Some(logins) = logins {
+        println!("  administrator   {}", logins.email);
+        if let Some(password) = &logins.password {
+            println!("  password        {password}   (shown once; change it under {address}/account)");
+        }
+        for (email, password) in &logins.trainers {
+            println!("  trainer         {email}   {password}");
+        }
+    }
+    if services.config.demo {
+        println!("  Simulated clients are filling it; their data are marked as simulated.");
+    }
+    println!("  Stop with Ctrl-C.\n");
+}

@@ -1,0 +1,169 @@
+//! Who did what to what, when and from where. Entries are added and read; the rights in the database let nobody
+//! but the owner change one (erasing a person takes identities out, see `erase.rs`).
+
+use super::{Caller, Db};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::{PgExecutor, types::Json};
+use uuid::Uuid;
+
+/// Whoever acts, as the log names them.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// The account; `None` for the program itself.
+    pub account_id: Option<Uuid>,
+    /// The account's e-mail, a key's name, or `system`.
+    pub name: String,
+    /// The network address the request came from.
+    pub address: Option<String>,
+    /// The request's id, to find it in the other logs.
+    pub request_id: Option<String>,
+}
+
+impl Actor {
+    /// The program itself: schedules, the command line, the first start.
+    pub fn system() -> Self {
+        Self { account_id: None, name: "system".into(), address: None, request_id: None }
+    }
+
+    /// A person who is logged in.
+    pub fn of(caller: &Caller, address: Option<String>, request_id: Option<String>) -> Self {
+        Self { account_id: Some(caller.account_id), name: caller.email.clone(), address, request_id }
+    }
+}
+
+/// Adds an entry. Called inside the transaction of the deed, so that neither exists without the other.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn write<'e>(
+    executor: impl PgExecutor<'e>,
+    actor: &Actor,
+    action: &str,
+    subject: Option<&str>,
+    detail: &Value,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO audit_log (account_id, actor, action, subject, detail, address, request_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(actor.account_id)
+    .bind(&actor.name)
+    .bind(action)
+    .bind(subject)
+    .bind(Json(detail))
+    .bind(&actor.address)
+    .bind(&actor.request_id)
+    .execute(executor)
+    .await
+    .map(drop)
+}
+
+/// Records that a trainer looked at a person's data: once an hour for each trainer and person. Administrators'
+/// reading is not recorded; they may see all.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn note_reading(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO audit_log (account_id, actor, action, subject, address, request_id)
+         SELECT $1, $2, 'person.read', $3, $4, $5
+          WHERE NOT EXISTS (SELECT 1 FROM audit_log WHERE subject = $3 AND at > now() - interval '1 hour'
+                               AND account_id = $1 AND action = 'person.read')",
+    )
+    .bind(actor.account_id)
+    .bind(&actor.name)
+    .bind(user_id)
+    .bind(&actor.address)
+    .bind(&actor.request_id)
+    .execute(db.service())
+    .await
+    .map(drop)
+}
+
+/// One entry as the page shows it.
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+pub struct Entry {
+    /// Sorts by time; the key of the next page.
+    pub id: Uuid,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// E-mail, key's name or `system`.
+    pub actor: String,
+    /// What was done, e.g. `jobs.retry`.
+    pub action: String,
+    /// To what; `None` also after an erasure.
+    pub subject: Option<String>,
+    /// Before and after.
+    pub detail: Value,
+    /// From where.
+    pub address: Option<String>,
+    /// The request.
+    pub request_id: Option<String>,
+}
+
+/// What to look for. Empty fields do not narrow.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Occurs in actor or subject, letters' case aside.
+    pub text: Option<String>,
+    /// The action's beginning, e.g. `login` or `person.`.
+    pub action: Option<String>,
+    /// Not before.
+    pub from: Option<DateTime<Utc>>,
+    /// Before.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// The newest entries that match, at most `limit`, older than the entry `before`. Administrators only: the
+/// database gives a trainer none.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn search(db: &Db, caller: &Caller, filter: &Filter, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Entry>> {
+    let mut tx = db.begin_as(caller).await?;
+    let entries = sqlx::query_as(
+        "SELECT id, at, actor, action, subject, detail, address, request_id FROM audit_log
+          WHERE ($1::text IS NULL OR position(lower($1) IN lower(actor)) > 0 OR position(lower($1) IN lower(subject)) > 0)
+            AND ($2::text IS NULL OR starts_with(action, $2))
+            AND ($3::timestamptz IS NULL OR at >= $3) AND ($4::timestamptz IS NULL OR at < $4)
+            AND ($5::uuid IS NULL OR (at, id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = $5))
+          ORDER BY at DESC, id DESC LIMIT $6",
+    )
+    .bind(&filter.text)
+    .bind(&filter.action)
+    .bind(filter.from)
+    .bind(filter.until)
+    .bind(before)
+    .bind(limit)
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(entries)
+}
+
+/// Entries as CSV (RFC 4180), with a header line.
+pub fn csv(entries: &[Entry]) -> String {
+    let mut out = String::from("at,actor,action,subject,detail,address,request_id\r\n");
+    for e in entries {
+        let fields = [
+            e.at.to_rfc3339(),
+            e.actor.clone(),
+            e.action.clone(),
+            e.subject.clone().unwrap_or_default(),
+            e.detail.to_string(),
+            e.address.clone().unwrap_or_default(),
+            e.request_id.clone().unwrap_or_default(),
+        ];
+        out.push_str(&fields.map(|f| csv_field(&f)).join(","));
+        out.push_str("\r\n");
+    }
+    out
+}
+
+/// One CSV field, quoted. A leading `=`, `+`, `-` or `@` gets an apostrophe, because spreadsheets would run it.
+pub fn csv_field(text: &str) -> String {
+    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    format!("\"{guard}{}\"", text.replace('"', "\"\""))
+}

@@ -1,0 +1,186 @@
+//! What the pages about people read. Every statement runs in the caller's transaction, so a trainer sees the assigned
+//! clients and nobody else, in rows as well as in counts.
+
+use crate::model::Instant;
+use chrono::NaiveDate;
+use sqlx::PgConnection;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Values read with a score ready, and without, since the process started: the true hit rate of the cache.
+static HITS: AtomicI64 = AtomicI64::new(0);
+static MISSES: AtomicI64 = AtomicI64::new(0);
+
+/// Counts reads of scores; vendor scores, which never have one, are not counted.
+pub fn count_reads(hits: i64, misses: i64) {
+    HITS.fetch_add(hits, Ordering::Relaxed);
+    MISSES.fetch_add(misses, Ordering::Relaxed);
+}
+
+/// Reads answered from the cache, and not, since the process started.
+pub fn cache_reads() -> (i64, i64) {
+    (HITS.load(Ordering::Relaxed), MISSES.load(Ordering::Relaxed))
+}
+
+/// A person in a list.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct PersonRow {
+    /// Who.
+    pub user_id: String,
+    /// What pages call this person.
+    pub label: Option<String>,
+    /// Made up.
+    pub simulated: bool,
+    /// Average score of the last seven days.
+    pub average: Option<f64>,
+    /// Values with a score in these days.
+    pub scored: i64,
+    /// Values below 40 among them.
+    pub poor: i64,
+    /// The newest data of any connection.
+    pub last_data_at: Option<Instant>,
+}
+
+/// Persons whose name or id contains `search` and who have a value in the tier of `lowest..=highest` in the last
+/// seven days, lowest average first, those without a score last.
+pub async fn list(conn: &mut PgConnection, search: &str, tier: Option<(i32, i32)>, limit: i64, offset: i64) -> sqlx::Result<Vec<PersonRow>> {
+    let (lowest, highest) = tier.unwrap_or((-1, -1));
+    sqlx::query_as(
+        "WITH recent AS (
+           SELECT user_id, avg(confidence_score)::float8 AS average, count(*) AS scored,
+                  count(*) FILTER (WHERE confidence_score < 40) AS poor,
+                  bool_or(confidence_score BETWEEN $2 AND $3) AS in_tier
+             FROM metric_confidence_cache WHERE measurement_date > current_date - 7 GROUP BY user_id)
+         SELECT p.user_id, p.label, p.simulated, r.average, coalesce(r.scored, 0) AS scored, coalesce(r.poor, 0) AS poor,
+                (SELECT max(c.last_data_at) FROM connections c WHERE c.user_id = p.user_id) AS last_data_at
+           FROM persons p LEFT JOIN recent r USING (user_id)
+          WHERE ($1 = '' OR position(lower($1) IN lower(coalesce(p.label, '') || ' ' || p.user_id)) > 0)
+            AND ($2 < 0 OR r.in_tier)
+          ORDER BY r.average NULLS LAST, p.user_id LIMIT $4 OFFSET $5",
+    )
+    .bind(search)
+    .bind(lowest)
+    .bind(highest)
+    .bind(limit)
+    .bind(offset)
+    .fetch_all(conn)
+    .await
+}
+
+/// The named persons, lowest average first.
+pub async fn some(conn: &mut PgConnection, users: &[String]) -> sqlx::Result<Vec<PersonRow>> {
+    sqlx::query_as(
+        "SELECT p.user_id, p.label, p.simulated, r.average, r.scored, r.poor,
+                (SELECT max(c.last_data_at) FROM connections c WHERE c.user_id = p.user_id) AS last_data_at
+           FROM persons p, LATERAL (
+             SELECT avg(confidence_score)::float8 AS average, count(*) AS scored, count(*) FILTER (WHERE confidence_score < 40) AS poor
+               FROM metric_confidence_cache m WHERE m.user_id = p.user_id AND m.measurement_date > current_date - 7) AS r
+          WHERE p.user_id = ANY($1) ORDER BY r.average NULLS LAST, p.user_id",
+    )
+    .bind(users)
+    .fetch_all(conn)
+    .await
+}
+
+/// The newest value of a metric of a person, with its score.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct LatestRow {
+    /// Whose.
+    pub user_id: String,
+    /// Which metric.
+    pub metric_name: String,
+    /// From which provider.
+    pub source: String,
+    /// Which day.
+    pub measurement_date: NaiveDate,
+    /// In the metric's unit.
+    pub value: f64,
+    /// When the measuring ended.
+    pub measured_at: Option<Instant>,
+    /// When the delivery came.
+    pub received_at: Instant,
+    /// Score, if it was scored.
+    pub confidence_score: Option<i32>,
+    /// 10th percentile of the probability.
+    pub low: Option<f64>,
+    /// 90th.
+    pub high: Option<f64>,
+    /// Kinds of fault the value is suspected of.
+    pub doubts: Vec<String>,
+    /// Providers with a value on that day.
+    pub sources: i64,
+}
+
+/// The newest values of the last 30 days of some persons, all metrics when none are named. Within a day the chosen
+/// source counts, else the evidence's rank.
+pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String]) -> sqlx::Result<Vec<LatestRow>> {
+    sqlx::query_as(
+        "SELECT DISTINCT ON (m.user_id, m.metric_name)
+                m.user_id, m.metric_name, m.source, m.measurement_date, m.value, m.measured_at, m.received_at,
+                c.confidence_score, c.low, c.high,
+                ARRAY(SELECT DISTINCT f ->> 'kind' FROM jsonb_array_elements(coalesce(c.findings, '[]') || m.findings) AS f
+                       WHERE f ->> 'kind' IS NOT NULL ORDER BY 1) AS doubts,
+                count(*) OVER (PARTITION BY m.user_id, m.metric_name, m.measurement_date) AS sources
+           FROM unified_metrics m
+           LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
+           LEFT JOIN source_choices s ON s.user_id = m.user_id AND s.metric_name = m.metric_name
+           LEFT JOIN source_ranks r ON r.metric_name = m.metric_name AND r.source = m.source
+          WHERE m.user_id = ANY($1) AND m.measurement_date > current_date - 30 AND (cardinality($2::text[]) = 0 OR m.metric_name = ANY($2))
+          ORDER BY m.user_id, m.metric_name, m.measurement_date DESC, (s.source IS NOT DISTINCT FROM m.source) DESC,
+                   coalesce(r.rank, 1000), m.source",
+    )
+    .bind(users)
+    .bind(metrics)
+    .fetch_all(conn)
+    .await
+}
+
+/// One person; `None` when absent or not the caller's to see.
+pub async fn person(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Option<PersonRow>> {
+    Ok(some(conn, &[user_id.to_owned()]).await?.into_iter().next())
+}
+
+/// Average score of a metric by day, over all its sources.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct ScoreDay {
+    /// Which metric.
+    pub metric_name: String,
+    /// Days before today.
+    pub age: i32,
+    /// Average score.
+    pub score: f64,
+}
+
+/// The scores of a person's last `days` days.
+pub async fn scores(conn: &mut PgConnection, user_id: &str, days: i32) -> sqlx::Result<Vec<ScoreDay>> {
+    sqlx::query_as(
+        "SELECT metric_name, (current_date - measurement_date)::int4 AS age, avg(confidence_score)::float8 AS score
+           FROM metric_confidence_cache
+          WHERE user_id = $1 AND measurement_date > current_date - $2 AND measurement_date <= current_date
+          GROUP BY 1, 2 ORDER BY 1, 2",
+    )
+    .bind(user_id)
+    .bind(days)
+    .fetch_all(conn)
+    .await
+}
+
+/// A person's connection to a provider.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct ConnectionRow {
+    /// In lower case.
+    pub provider: String,
+    /// Its state's word.
+    pub state: String,
+    /// Why, in Terra's words.
+    pub reason: Option<String>,
+    /// When data last came.
+    pub last_data_at: Option<Instant>,
+}
+
+/// A person's connections.
+pub async fn connections(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Vec<ConnectionRow>> {
+    sqlx::query_as("SELECT provider, state, reason, last_data_at FROM connections WHERE user_id = $1 ORDER BY provider, id LIMIT 50")
+        .bind(user_id)
+        .fetch_all(conn)
+        .await
+}

@@ -1,0 +1,337 @@
+//! What the administrator's dashboard reads. Small statements with limits run as the caller; the three aggregates
+//! over many rows run as the service and are kept for a while by the page's loader, which admits only administrators.
+
+use crate::model::Instant;
+use chrono::NaiveDate;
+use sqlx::{PgConnection, PgPool, types::Json};
+use uuid::Uuid;
+
+/// How far the values of the last days can be trusted, over all persons.
+#[derive(Debug, Clone, Default, sqlx::FromRow)]
+pub struct Quality {
+    /// Values that have a score.
+    pub scored: i64,
+    /// Their average score.
+    pub average: Option<f64>,
+    /// 80 and more.
+    pub excellent: i64,
+    /// 60 to 79.
+    pub good: i64,
+    /// 40 to 59.
+    pub fair: i64,
+    /// Below 40.
+    pub poor: i64,
+    /// Values without a score.
+    pub unknown: i64,
+    /// Values newer than their score.
+    pub stale: i64,
+    /// Persons behind them.
+    pub persons: i64,
+    /// When a score was last written.
+    pub newest: Option<Instant>,
+}
+
+/// The values of the last `days` days by tier.
+pub async fn quality(pool: &PgPool, days: i32) -> sqlx::Result<Quality> {
+    sqlx::query_as(
+        "SELECT count(c.confidence_score) AS scored, avg(c.confidence_score)::float8 AS average,
+                count(*) FILTER (WHERE c.confidence_score >= 80) AS excellent,
+                count(*) FILTER (WHERE c.confidence_score BETWEEN 60 AND 79) AS good,
+                count(*) FILTER (WHERE c.confidence_score BETWEEN 40 AND 59) AS fair,
+                count(*) FILTER (WHERE c.confidence_score < 40) AS poor,
+                count(*) FILTER (WHERE c.confidence_score IS NULL) AS unknown,
+                count(*) FILTER (WHERE c.updated_at < m.updated_at) AS stale,
+                count(DISTINCT m.user_id) AS persons,
+                max(c.updated_at) AS newest
+           FROM unified_metrics m
+           LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
+          WHERE m.measurement_date > current_date - $1",
+    )
+    .bind(days)
+    .fetch_one(pool)
+    .await
+}
+
+/// One day of a trend; `average` is absent where nothing was measured.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct TrendDay {
+    /// The measured day.
+    pub day: NaiveDate,
+    /// Average score.
+    pub average: Option<f64>,
+    /// How many values.
+    pub values: i64,
+}
+
+/// Average confidence by measured day, oldest first, every day present. An empty metric means all of them.
+pub async fn trend(pool: &PgPool, days: i32, metric: &str) -> sqlx::Result<Vec<TrendDay>> {
+    sqlx::query_as(
+        "SELECT d::date AS day, avg(c.confidence_score)::float8 AS average, count(c.confidence_score) AS values
+           FROM generate_series(current_date - $1 + 1, current_date, interval '1 day') AS d
+           LEFT JOIN metric_confidence_cache c
+             ON c.measurement_date = d::date AND c.measurement_date > current_date - $1 AND ($2 = '' OR c.metric_name = $2)
+          GROUP BY 1 ORDER BY 1",
+    )
+    .bind(days)
+    .bind(metric)
+    .fetch_all(pool)
+    .await
+}
+
+/// The connections of one provider.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Provider {
+    /// In lower case.
+    pub provider: String,
+    /// Working connections.
+    pub active: i64,
+    /// Those in an error or revoked.
+    pub broken: i64,
+    /// Working, but without data for two days.
+    pub silent: i64,
+    /// The newest data of any.
+    pub last_data_at: Option<Instant>,
+}
+
+/// All providers by name.
+pub async fn providers(pool: &PgPool) -> sqlx::Result<Vec<Provider>> {
+    sqlx::query_as(
+        "SELECT provider,
+                count(*) FILTER (WHERE state IN ('active', 'reauthorised')) AS active,
+                count(*) FILTER (WHERE state IN ('error', 'revoked')) AS broken,
+                count(*) FILTER (WHERE state IN ('active', 'reauthorised') AND coalesce(last_data_at, created_at) < now() - interval '48 hours') AS silent,
+                max(last_data_at) AS last_data_at
+           FROM connections GROUP BY provider ORDER BY provider LIMIT 100",
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The persons with the lowest average of the last seven days.
+pub async fn least_trusted(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT user_id FROM metric_confidence_cache WHERE measurement_date > current_date - 7
+          GROUP BY user_id ORDER BY avg(confidence_score), user_id LIMIT $1",
+    )
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+}
+
+/// Jobs of a kind in a state, as folded by the leader.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct KindCount {
+    /// Kind of job.
+    pub kind: String,
+    /// Waiting.
+    pub pending: i64,
+    /// Leased.
+    pub processing: i64,
+    /// Dead.
+    pub failed: i64,
+    /// Done, as far as history goes.
+    pub completed: i64,
+}
+
+/// Exact counts by kind without counting rows.
+pub async fn job_counts(conn: &mut PgConnection) -> sqlx::Result<Vec<KindCount>> {
+    sqlx::query_as(
+        "SELECT type AS kind,
+                coalesce(sum(count) FILTER (WHERE status = 'pending'), 0)::int8 AS pending,
+                coalesce(sum(count) FILTER (WHERE status = 'processing'), 0)::int8 AS processing,
+                coalesce(sum(count) FILTER (WHERE status = 'failed'), 0)::int8 AS failed,
+                coalesce(sum(count) FILTER (WHERE status = 'completed'), 0)::int8 AS completed
+           FROM job_counts GROUP BY type ORDER BY type LIMIT 100",
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Since when the longest-waiting job could have run: one probe a priority.
+pub async fn oldest_waiting(conn: &mut PgConnection) -> sqlx::Result<Option<Instant>> {
+    sqlx::query_scalar(
+        "SELECT min(j.scheduled_at) FROM generate_series(0, 9) AS p,
+                LATERAL (SELECT scheduled_at FROM background_jobs
+                          WHERE status = 'pending' AND priority = p::smallint AND scheduled_at <= now()
+                          ORDER BY scheduled_at LIMIT 1) AS j",
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// A job in the list of recent ones.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct RecentJob {
+    /// Its id.
+    pub id: Uuid,
+    /// Kind of job.
+    pub kind: String,
+    /// Its state's word.
+    pub status: String,
+    /// Attempts so far.
+    pub attempts: i32,
+    /// When it was made.
+    pub created_at: Instant,
+    /// When it last began.
+    pub started_at: Option<Instant>,
+    /// When it ended.
+    pub completed_at: Option<Instant>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// The newest jobs, waiting, running, dead and done.
+pub async fn recent_jobs(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<RecentJob>> {
+    sqlx::query_as(
+        "SELECT * FROM (
+           (SELECT id, type AS kind, status, attempts, created_at, started_at, completed_at, error
+              FROM background_jobs ORDER BY id DESC LIMIT $1)
+           UNION ALL
+           (SELECT id, type, status, attempts, created_at, started_at, completed_at, NULL
+              FROM job_history WHERE completed_at > now() - interval '2 days' ORDER BY id DESC LIMIT $1)) AS j
+          ORDER BY id DESC LIMIT $1",
+    )
+    .bind(limit)
+    .fetch_all(conn)
+    .await
+}
+
+/// What the gateway answered in the last 24 hours: outcome and count.
+pub async fn gateway_day(conn: &mut PgConnection) -> sqlx::Result<Vec<(String, i64)>> {
+    sqlx::query_as("SELECT outcome, sum(count)::int8 FROM gateway_counts WHERE minute > now() - interval '24 hours' GROUP BY outcome")
+        .fetch_all(conn)
+        .await
+}
+
+/// Accepted deliveries of each of the last 60 minutes, oldest first.
+pub async fn arrivals(conn: &mut PgConnection) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar(
+        "SELECT coalesce(sum(g.count), 0)::int8
+           FROM generate_series(date_trunc('minute', now()) - interval '59 minutes', date_trunc('minute', now()), interval '1 minute') AS m
+           LEFT JOIN gateway_counts g ON g.minute = m AND g.outcome = 'accepted'
+          GROUP BY m ORDER BY m",
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Deliveries of the last 24 hours that are not settled well: status and count.
+pub async fn unsettled(conn: &mut PgConnection) -> sqlx::Result<Vec<(String, i64)>> {
+    sqlx::query_as(
+        "SELECT status, count(*) FROM terra_webhooks_raw
+          WHERE status IN ('pending', 'processing', 'failed', 'parked', 'conflict', 'invalid') AND created_at > now() - interval '24 hours'
+          GROUP BY status",
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Dead letters nobody dealt with, counted up to 10,001; `None` when the table was dropped.
+pub async fn open_dead_letters(conn: &mut PgConnection) -> sqlx::Result<Option<i64>> {
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('public.background_jobs_dlq') IS NOT NULL").fetch_one(&mut *conn).await?;
+    if !there {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT count(*) FROM (SELECT 1 FROM background_jobs_dlq WHERE retried = false AND discarded_at IS NULL LIMIT 10001) AS l")
+        .fetch_one(conn)
+        .await
+        .map(Some)
+}
+
+/// The latest health snapshot.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Snapshot {
+    /// When it was taken.
+    pub at: Instant,
+    /// Worst of its checks.
+    pub status: String,
+    /// Check by name.
+    pub checks: Json<serde_json::Value>,
+}
+
+/// The newest snapshot, if one was ever taken.
+pub async fn snapshot(conn: &mut PgConnection) -> sqlx::Result<Option<Snapshot>> {
+    sqlx::query_as("SELECT at, status, checks FROM health_snapshots ORDER BY at DESC LIMIT 1").fetch_optional(conn).await
+}
+
+/// An operation over many rows.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Operation {
+    /// Its id.
+    pub id: Uuid,
+    /// Its state's word.
+    pub state: String,
+    /// How much there is to do.
+    pub total: i64,
+    /// How much is done.
+    pub done: i64,
+    /// How much failed.
+    pub failed: i64,
+    /// Chunks there are.
+    pub chunks_total: i32,
+    /// Chunks done.
+    pub chunks_done: i32,
+    /// Who started it.
+    pub started_by: String,
+    /// When.
+    pub started_at: Instant,
+    /// When it ended.
+    pub finished_at: Option<Instant>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// The newest recalculation, running or ended within the last hour.
+pub async fn recalculation(conn: &mut PgConnection) -> sqlx::Result<Option<Operation>> {
+    sqlx::query_as(
+        "SELECT id, state, total, done, failed, chunks_total, chunks_done, started_by, started_at, finished_at, error FROM operations
+          WHERE kind = 'recalculate_all' AND (state = 'running' OR finished_at > now() - interval '1 hour')
+          ORDER BY id DESC LIMIT 1",
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// A setting that is on or off; `None`: the default.
+pub async fn switch(conn: &mut PgConnection, key: &str) -> sqlx::Result<Option<bool>> {
+    let value: Option<Json<serde_json::Value>> = sqlx::query_scalar("SELECT value FROM settings WHERE key = $1").bind(key).fetch_optional(conn).await?;
+    Ok(value.and_then(|v| v.0.as_bool()))
+}
+
+/// What exists at all: any value, and how many persons are made up.
+pub async fn presence(conn: &mut PgConnection) -> sqlx::Result<(bool, i64)> {
+    sqlx::query_as(
+        "SELECT EXISTS (SELECT 1 FROM unified_metrics) OR EXISTS (SELECT 1 FROM terra_webhooks_raw),
+                (SELECT count(*) FROM (SELECT 1 FROM persons WHERE simulated LIMIT 10001) AS p)",
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// One slot of the status page: its number from the oldest, and the worst status in it.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Slot {
+    /// 0 is the oldest.
+    pub slot: i32,
+    /// 0 healthy, 1 degraded, 2 unhealthy.
+    pub worst: i32,
+}
+
+/// The worst status of each slot of the past; slots without a record are absent. Readable without a login.
+pub async fn uptime(conn: &mut PgConnection, slots: i32, slot_s: i32) -> sqlx::Result<Vec<Slot>> {
+    sqlx::query_as(
+        "SELECT ($1 - 1 - floor(extract(epoch FROM now() - at) / $2))::int4 AS slot,
+                max(CASE status WHEN 'healthy' THEN 0 WHEN 'degraded' THEN 1 ELSE 2 END)::int4 AS worst
+           FROM health_snapshots WHERE at > now() - make_interval(secs => $1::float8 * $2) AND at <= now()
+          GROUP BY 1 ORDER BY 1",
+    )
+    .bind(slots)
+    .bind(slot_s)
+    .fetch_all(conn)
+    .await
+}
+
+/// The newest status and when it was recorded.
+pub async fn latest_status(conn: &mut PgConnection) -> sqlx::Result<Option<(Instant, String)>> {
+    sqlx::query_as("SELECT at, status FROM health_snapshots ORDER BY at DESC LIMIT 1").fetch_optional(conn).await
+}

@@ -1,0 +1,225 @@
+//! Storing deliveries as they arrive: the key, the raw row and the job, in one statement.
+//!
+//! What makes a 200 durable is that one statement and its commit; nothing here is written twice. The jobs are counted
+//! and the workers notified by the trigger of `background_jobs`, once a statement.
+
+use axum::body::Bytes;
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
+use std::collections::HashMap;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// What a delivery is stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// To be processed: it gets a job.
+    Pending,
+    /// Signed and JSON, but of no use to us.
+    Ignored,
+    /// Signed, but not JSON.
+    Invalid,
+    /// Another body came under the same trace id before.
+    Conflict,
+}
+
+impl Status {
+    const fn word(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Ignored => "ignored",
+            Status::Invalid => "invalid",
+            Status::Conflict => "conflict",
+        }
+    }
+}
+
+/// A delivery to be stored. Texts hold no NUL, and ids are short enough for their indexes.
+#[derive(Debug, Clone)]
+pub struct NewDelivery {
+    /// Version 7: its time is `received_at`. The job has the same id.
+    pub id: Uuid,
+    /// When it came, in whole milliseconds.
+    pub received_at: DateTime<Utc>,
+    /// What makes it the same delivery when it comes again: the trace id, or `sha256:` and the body's hash.
+    pub key: String,
+    /// The trace id as stored beside the body; differs from `key` for a conflict.
+    pub trace_id: String,
+    /// SHA-256 of the body.
+    pub body_hash: [u8; 32],
+    /// Terra's `type`; empty when it has none.
+    pub kind: String,
+    /// The provider in lower case.
+    pub provider: Option<String>,
+    /// Our user id, where the body names it.
+    pub user_id: Option<String>,
+    /// Terra's id of the connection.
+    pub terra_user_id: Option<String>,
+    /// What it is stored as.
+    pub status: Status,
+    /// Why it is not processed, for people.
+    pub error: Option<String>,
+    /// Terra's ordering timestamp, Unix ms; absent: the time of receipt.
+    pub ordering_ms: i64,
+    /// `Terra-reference`: shared by many deliveries, never a key.
+    pub reference: Option<String>,
+    /// A JSON object of the headers worth keeping.
+    pub headers: String,
+    /// The exact bytes (of the content: after gzip was undone).
+    pub body: Bytes,
+}
+
+/// A connection for storing deliveries, outside the pools: workers that hold every pooled connection cannot delay
+/// an answer to Terra.
+///
+/// A statement is planned once (its arrays differ only in length), ends by itself when this program has given up
+/// on it, and commits durably even where the server's default is not to.
+pub async fn connect(pool: &PgPool) -> sqlx::Result<PgConnection> {
+    let options: &PgConnectOptions = &pool.connect_options();
+    let mut conn = PgConnection::connect_with(options).await?;
+    sqlx::query(
+        "SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('statement_timeout', '5000', false),
+                set_config('work_mem', '16MB', false),
+                set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)",
+    )
+    .execute(&mut conn)
+    .await?;
+    Ok(conn)
+}
+
+/// Stores what is new and gives the ids of what was: the others' keys were there before. One statement, one commit.
+///
+/// Rows should come in the order of their keys, so that two of these statements cannot lock each other out, and no
+/// key may occur twice.
+pub async fn insert(conn: &mut PgConnection, rows: &[&NewDelivery]) -> sqlx::Result<Vec<Uuid>> {
+    fn column<'a, T>(rows: &[&'a NewDelivery], f: impl Fn(&'a NewDelivery) -> T) -> Vec<T> {
+        rows.iter().map(|r| f(r)).collect()
+    }
+    sqlx::query_scalar(
+        "WITH new_key AS (
+           INSERT INTO delivery_keys (trace_id, body_hash, raw_id, created_at)
+           SELECT key, hash, id, at FROM unnest($1::text[], $2::bytea[], $3::uuid[], $4::timestamptz[]) AS k (key, hash, id, at)
+           ON CONFLICT (trace_id) DO NOTHING
+           RETURNING raw_id
+         ), raw AS (
+           INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, provider, user_id, terra_user_id, status, error,
+                                           ordering_ms, reference, headers, body)
+           SELECT id, at, trace, type, provider, user_id, terra_user_id, status, error, ordering, reference, headers::jsonb, body
+             FROM unnest($3::uuid[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
+                         $11::text[], $12::int8[], $13::text[], $14::text[], $15::bytea[])
+               AS d (id, at, trace, type, provider, user_id, terra_user_id, status, error, ordering, reference, headers, body)
+            WHERE id IN (SELECT raw_id FROM new_key)
+         ), job AS (
+           INSERT INTO background_jobs (id, type, payload, user_id)
+           SELECT id, 'webhook_processing', jsonb_build_object('delivery_id', id, 'created_at', at), user_id
+             FROM unnest($3::uuid[], $4::timestamptz[], $8::text[], $10::text[]) AS d (id, at, user_id, status)
+            WHERE status = 'pending' AND id IN (SELECT raw_id FROM new_key)
+         )
+         SELECT raw_id FROM new_key",
+    )
+    .bind(column(rows, |r| r.key.as_str()))
+    .bind(column(rows, |r| r.body_hash.as_slice()))
+    .bind(column(rows, |r| r.id))
+    .bind(column(rows, |r| r.received_at))
+    .bind(column(rows, |r| r.trace_id.as_str()))
+    .bind(column(rows, |r| r.kind.as_str()))
+    .bind(column(rows, |r| r.provider.as_deref()))
+    .bind(column(rows, |r| r.user_id.as_deref()))
+    .bind(column(rows, |r| r.terra_user_id.as_deref()))
+    .bind(column(rows, |r| r.status.word()))
+    .bind(column(rows, |r| r.error.as_deref()))
+    .bind(column(rows, |r| r.ordering_ms))
+    .bind(column(rows, |r| r.reference.as_deref()))
+    .bind(column(rows, |r| r.headers.as_str()))
+    .bind(column(rows, |r| r.body.as_ref()))
+    .fetch_all(conn)
+    .await
+}
+
+/// The body hashes stored under these keys.
+pub async fn known(conn: &mut PgConnection, keys: &[&str]) -> sqlx::Result<HashMap<String, Vec<u8>>> {
+    let rows: Vec<(String, Vec<u8>)> =
+        sqlx::query_as("SELECT trace_id, body_hash FROM delivery_keys WHERE trace_id = ANY($1)").bind(keys).fetch_all(conn).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Makes the raw partitions of this month and the next two, where missing. Until one exists, the default partition
+/// takes its rows.
+pub async fn make_partitions(owner: &PgPool) -> sqlx::Result<()> {
+    sqlx::query("SELECT app.make_raw_partition(((now() AT TIME ZONE 'UTC') + make_interval(months => n))::date) FROM generate_series(0, 2) AS n")
+        .execute(owner)
+        .await?;
+    Ok(())
+}
+
+/// Deliveries turned away in one minute, for one reason, from one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The minute.
+    pub minute: DateTime<Utc>,
+    /// The reason code of the answer.
+    pub reason: &'static str,
+    /// The caller's address.
+    pub address: String,
+    /// How many.
+    pub count: i64,
+}
+
+/// Answers given in one minute with one outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The minute.
+    pub minute: DateTime<Utc>,
+    /// The word of the outcome.
+    pub outcome: &'static str,
+    /// How many.
+    pub count: i64,
+}
+
+/// Adds to the minute counts of outcomes and refusals, in one transaction.
+pub async fn add_counts(pool: &PgPool, node: &str, answered: &[Answered], refused: &[Refused]) -> sqlx::Result<()> {
+    let limit = Duration::from_secs(5);
+    let work = async {
+        let mut tx = pool.begin().await?;
+        sqlx::query(
+            "INSERT INTO gateway_counts AS c (minute, outcome, node, count)
+             SELECT minute, outcome, $3, n FROM unnest($1::timestamptz[], $2::text[], $4::int8[]) AS a (minute, outcome, n)
+              ORDER BY minute, outcome
+             ON CONFLICT (minute, outcome, node) DO UPDATE SET count = c.count + EXCLUDED.count",
+        )
+        .bind(answered.iter().map(|a| a.minute).collect::<Vec<_>>())
+        .bind(answered.iter().map(|a| a.outcome).collect::<Vec<_>>())
+        .bind(node)
+        .bind(answered.iter().map(|a| a.count).collect::<Vec<_>>())
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "INSERT INTO refused_deliveries AS c (minute, reason, address, count)
+             SELECT minute, reason, address, n FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::int8[]) AS r (minute, reason, address, n)
+              ORDER BY minute, reason, address
+             ON CONFLICT (minute, reason, address) DO UPDATE SET count = c.count + EXCLUDED.count",
+        )
+        .bind(refused.iter().map(|r| r.minute).collect::<Vec<_>>())
+        .bind(refused.iter().map(|r| r.reason).collect::<Vec<_>>())
+        .bind(refused.iter().map(|r| r.address.as_str()).collect::<Vec<_>>())
+        .bind(refused.iter().map(|r| r.count).collect::<Vec<_>>())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await
+    };
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+/// Marks a person as simulated, making them if need be; whether that may be. A person who exists and is not simulated
+/// stays as they are, unless `always`: the checklist's own test user.
+pub async fn claim_simulated(pool: &PgPool, user_id: &str, always: bool) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "INSERT INTO persons AS p (user_id, simulated) VALUES ($1, true)
+         ON CONFLICT (user_id) DO UPDATE SET simulated = p.simulated OR $2
+         RETURNING simulated",
+    )
+    .bind(user_id)
+    .bind(always)
+    .fetch_one(pool)
+    .await
+}

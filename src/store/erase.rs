@@ -1,0 +1,138 @@
+//! Erasing a person: the one exception to "raw is never altered". Everything goes, in one transaction of the owner:
+//! rows, exact bytes, the keys of deliveries, jobs and their history, dead letters, logs; the audit log keeps who did
+//! what and when, without the identity. Job rows go first: a worker that holds one of them has lost its fence and
+//! cannot write its result afterwards.
+
+use super::{Db, audit, audit::Actor};
+use serde::Serialize;
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+/// What was erased, by table. Serialises as the report shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Rows by table, in the order they went; tables without any are listed too.
+    pub rows: Vec<(String, i64)>,
+    /// Audit entries whose subject was taken out.
+    pub anonymised_audit_entries: i64,
+}
+
+impl Report {
+    /// Rows of all tables together.
+    pub fn total(&self) -> i64 {
+        self.rows.iter().map(|(_, n)| n).sum()
+    }
+}
+
+/// A JSON document mentions the person when some string in it is exactly the `user_id`, or one of the row ids of
+/// the deliveries; `$1` is the `user_id`, `$2` the ids as text.
+const JOBS: &str = "user_id = $1 OR EXISTS (
+     SELECT 1 FROM jsonb_path_query(payload, 'strict $.** ? (@.type() == \"string\")') AS s (v) WHERE s.v #>> '{}' = $1 OR s.v #>> '{}' = ANY($2))";
+const LOGS: &str = "user_id = $1 OR (length($1) >= 8 AND position($1 IN message) > 0) OR EXISTS (
+     SELECT 1 FROM jsonb_path_query(metadata, 'strict $.** ? (@.type() == \"string\")') AS s (v) WHERE s.v #>> '{}' = $1 OR s.v #>> '{}' = ANY($2))";
+const OWN: &str = "user_id = $1 AND $2::text[] IS NOT NULL";
+
+/// Deletes and counts. Jobs are taken out of the kept counts as well.
+async fn delete(tx: &mut PgConnection, table: &str, condition: &str, user_id: &str, ids: &[String]) -> sqlx::Result<i64> {
+    let sql = if matches!(table, "background_jobs" | "job_history") {
+        format!(
+            "WITH gone AS (DELETE FROM {table} WHERE {condition} RETURNING type, status),
+                  counted AS (INSERT INTO job_count_deltas (type, status, delta) SELECT type, status, -count(*) FROM gone GROUP BY 1, 2)
+             SELECT count(*) FROM gone"
+        )
+    } else {
+        format!("WITH gone AS (DELETE FROM {table} WHERE {condition} RETURNING 1) SELECT count(*) FROM gone")
+    };
+    // The text comes from constants of this file; only the parameters vary.
+    sqlx::query_scalar(AssertSqlSafe(sql)).bind(user_id).bind(ids).fetch_one(tx).await
+}
+
+/// A job may work on many persons (`users` in its payload): it stays, without this one.
+async fn leave_shared_jobs(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<()> {
+    for table in ["background_jobs", "job_history", "background_jobs_dlq"] {
+        if exists(tx, table).await? {
+            let sql = format!("UPDATE {table} SET payload = payload || jsonb_build_object('users', (payload -> 'users') - $1)
+                                WHERE jsonb_typeof(payload -> 'users') = 'array' AND payload -> 'users' ? $1 AND user_id IS DISTINCT FROM $1");
+            sqlx::query(AssertSqlSafe(sql)).bind(user_id).execute(&mut *tx).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The checklist's rollback may have dropped a table or the view.
+async fn exists(tx: &mut PgConnection, relation: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT to_regclass('public.' || $1) IS NOT NULL").bind(relation).fetch_one(tx).await
+}
+
+/// Erases a person and says what went. Administrators only: the caller of this function has checked that.
+///
+/// # Errors
+/// Any of the database's; then nothing was erased.
+pub async fn erase_person(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result<Report> {
+    let mut tx = db.owner().begin().await?;
+    let mut report = Report::default();
+    // Deliveries of this person: by name, by the person's connections, or parked with the name in the body.
+    let ids: Vec<String> = sqlx::query_scalar(
+        "SELECT r.id::text FROM terra_webhooks_raw r
+          WHERE r.user_id = $1
+             OR (r.user_id IS NULL AND (r.terra_user_id IN (SELECT c.terra_user_id FROM connections c WHERE c.user_id = $1)
+                 OR payload(r) #>> '{user,reference_id}' = $1 OR payload(r) ->> 'reference_id' = $1))",
+    )
+    .bind(user_id)
+    .fetch_all(&mut *tx)
+    .await?;
+    leave_shared_jobs(&mut tx, user_id).await?;
+    for (table, condition) in [
+        ("background_jobs", JOBS),
+        ("job_history", JOBS),
+        ("background_jobs_dlq", JOBS),
+        ("delivery_keys", "$1::text IS NOT NULL AND raw_id = ANY($2::text[]::uuid[])"),
+        ("terra_webhooks_raw", "$1::text IS NOT NULL AND id = ANY($2::text[]::uuid[])"),
+        ("edge_function_logs", LOGS),
+        ("metric_confidence_cache", OWN),
+        ("unified_metrics", OWN),
+        ("records", OWN),
+        ("finding_reviews", OWN),
+        ("source_choices", OWN),
+        ("connections", OWN),
+        ("trainer_clients", OWN),
+        ("persons", OWN),
+    ] {
+        if exists(&mut tx, table).await? {
+            report.rows.push((table.to_owned(), delete(&mut tx, table, condition, user_id, &ids).await?));
+        }
+    }
+    report.anonymised_audit_entries = anonymise(&mut tx, user_id).await?;
+    let detail = json!({ "rows": report.rows.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(), "total": report.total() });
+    audit::write(&mut *tx, actor, "person.erase", None, &detail).await?;
+    refresh_view(&mut tx).await?;
+    tx.commit().await?;
+    Ok(report)
+}
+
+/// Takes the person out of entries that stay: the audit log and the filters of old operations.
+async fn anonymise(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<i64> {
+    sqlx::query(
+        "UPDATE operations SET filter = '{}'
+          WHERE jsonb_path_exists(filter, 'strict $.** ? (@ == $id)', jsonb_build_object('id', $1::text), true)",
+    )
+    .bind(user_id)
+    .execute(&mut *tx)
+    .await?;
+    let done = sqlx::query(
+        "UPDATE audit_log SET subject = NULL, detail = '{\"erased\": true}'
+          WHERE subject = $1 OR jsonb_path_exists(detail, 'strict $.** ? (@ == $id)', jsonb_build_object('id', $1::text), true)",
+    )
+    .bind(user_id)
+    .execute(tx)
+    .await?;
+    Ok(i64::try_from(done.rows_affected()).unwrap_or(i64::MAX))
+}
+
+/// The view is a copy: it forgets only when it is refreshed.
+async fn refresh_view(tx: &mut PgConnection) -> sqlx::Result<()> {
+    if exists(tx, "latest_unified_metrics").await? {
+        sqlx::query("REFRESH MATERIALIZED VIEW CONCURRENTLY latest_unified_metrics").execute(tx).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! How many jobs there are, without counting them.
+//!
+//! Every statement that moves jobs appends the difference to `job_count_deltas`; the leader folds them into
+//! `job_counts` and `job_days`. A reader adds the few that are not folded yet, so it is exact at any moment.
+
+use crate::model::JobState;
+use sqlx::PgConnection;
+
+/// Jobs of a kind in a state.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
+pub struct Count {
+    /// The kind.
+    pub kind: String,
+    /// The state's word.
+    pub status: String,
+    /// How many: now, for the hot states; still in history, for the finished ones.
+    pub count: i64,
+}
+
+impl Count {
+    /// The state, if the word is one of ours.
+    pub fn state(&self) -> Option<JobState> {
+        JobState::from_word(&self.status)
+    }
+}
+
+/// All counts, exact, by kind and state.
+pub async fn counts(conn: &mut PgConnection) -> sqlx::Result<Vec<Count>> {
+    sqlx::query_as(
+        "SELECT type AS kind, status, sum(n)::bigint AS count
+           FROM (SELECT type, status, count AS n FROM job_counts UNION ALL SELECT type, status, delta FROM job_count_deltas) c
+          GROUP BY 1, 2 HAVING sum(n) <> 0 ORDER BY 1, 2",
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Folds what the statements appended. For the leader; harmless twice.
+pub async fn fold(conn: &mut PgConnection) -> sqlx::Result<u64> {
+    let n: i64 = sqlx::query_scalar(
+        "WITH taken AS (DELETE FROM job_count_deltas RETURNING type, status, delta, day, seconds, max_seconds),
+         folded AS (
+           INSERT INTO job_counts AS c (type, status, count) SELECT type, status, sum(delta) FROM taken GROUP BY 1, 2 ORDER BY 1, 2
+           ON CONFLICT (type, status) DO UPDATE SET count = c.count + excluded.count),
+         days AS (
+           INSERT INTO job_days AS d (day, type, status, count, seconds, max_seconds)
+           SELECT day, type, status, sum(delta), sum(seconds), max(max_seconds) FROM taken WHERE day IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+           ON CONFLICT (day, type, status) DO UPDATE
+              SET count = d.count + excluded.count, seconds = d.seconds + excluded.seconds, max_seconds = greatest(d.max_seconds, excluded.max_seconds))
+         SELECT count(*) FROM taken",
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(n.unsigned_abs())
+}
+
+/// Counts the hot part anew and mends what hand-written SQL (a DELETE, an UPDATE of status) had moved past the
+/// counts. One statement, one snapshot, so deltas that are not folded yet are not lost. For the leader.
+pub async fn recount(conn: &mut PgConnection) -> sqlx::Result<u64> {
+    let done = sqlx::query(
+        "WITH hot AS (SELECT type, status, count(*) AS n FROM background_jobs GROUP BY 1, 2),
+              known AS (SELECT type, status, sum(n)::bigint AS n FROM (SELECT type, status, count AS n FROM job_counts
+                          UNION ALL SELECT type, status, delta FROM job_count_deltas) c
+                         WHERE status IN ('pending', 'processing', 'failed') GROUP BY 1, 2)
+         INSERT INTO job_count_deltas (type, status, delta)
+         SELECT coalesce(h.type, k.type), coalesce(h.status, k.status), coalesce(h.n, 0) - coalesce(k.n, 0)
+           FROM hot h FULL JOIN known k ON k.type = h.type AND k.status = h.status
+          WHERE coalesce(h.n, 0) <> coalesce(k.n, 0) AND coalesce(h.status, k.status) IN ('pending', 'processing', 'failed')",
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// How long the oldest due job has waited, in seconds, by kind. Looks at the head of each lane only.
+pub async fn waiting(conn: &mut PgConnection) -> sqlx::Result<Vec<(String, f64)>> {
+    let kinds: Vec<String> = sqlx::query_scalar("SELECT DISTINCT type FROM (SELECT type FROM job_counts WHERE status = 'pending' UNION ALL SELECT type FROM job_count_deltas WHERE status = 'pending') t")
+        .fetch_all(&mut *conn)
+        .await?;
+    sqlx::query_as(
+        "SELECT k.kind, max(extract(epoch FROM now() - h.head))::double precision
+           FROM unnest($1::text[]) AS k(kind)
+           CROSS JOIN (SELECT n::int2 AS priority FROM generate_series(0, 9) AS n) p
+           CROSS JOIN LATERAL (
+             SELECT scheduled_at AS head FROM background_jobs
+              WHERE failed_at IS NULL AND type = k.kind AND priority = p.priority AND status = 'pending' AND scheduled_at <= now()
+              ORDER BY scheduled_at, id LIMIT 1) h
+          GROUP BY 1 ORDER BY 2 DESC",
+    )
+    .bind(kinds)
+    .fetch_all(conn)
+    .await
+}
+
+/// Finished jobs of a kind on a day of creation.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
+pub struct DayStats {
+    /// Day of creation, UTC.
+    pub date: chrono::NaiveDate,
+    /// The kind.
+    pub job_type: String,
+    /// The state's word.
+    pub status: String,
+    /// How many.
+    pub count: i64,
+    /// Mean duration in seconds, where they ran.
+    pub avg_duration_seconds: Option<f64>,
+    /// Longest duration in seconds.
+    pub max_duration_seconds: Option<f64>,
+}
+
+/// The last seven days, newest first: the view `job_processing_stats`.
+pub async fn days(conn: &mut PgConnection) -> sqlx::Result<Vec<DayStats>> {
+    sqlx::query_as("SELECT date, job_type, status, count, avg_duration_seconds, max_duration_seconds FROM job_processing_stats ORDER BY date DESC, job_type, status")
+        .fetch_all(conn)
+        .await
+}

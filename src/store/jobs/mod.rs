@@ -1,0 +1,201 @@
+//! The queue's statements: enqueue here; claim, settle, counts and lists in the files below.
+//!
+//! Each is set-based and moves the counts it changes in the same statement. A claimed job is known by
+//! `(id, epoch)`: whoever lost it holds an old epoch, and nothing it says changes anything.
+
+pub mod claim;
+pub mod counts;
+pub mod list;
+pub mod settle;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// A job to be enqueued. `payload` is JSON text.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Version 7, so that ids sort by time.
+    pub id: Uuid,
+    /// The kind's name.
+    pub kind: String,
+    /// 0 first, 9 last.
+    pub priority: i16,
+    /// JSON text.
+    pub payload: String,
+    /// After so many attempts it is dead.
+    pub max_attempts: i32,
+    /// Not before; `None`: now.
+    pub scheduled_at: Option<DateTime<Utc>>,
+    /// At most one pending job a key.
+    pub unique_key: Option<String>,
+    /// Whose data it works on.
+    pub user_id: Option<String>,
+}
+
+/// What an enqueue did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Enqueued {
+    /// New rows.
+    pub inserted: u64,
+    /// Wishes merged into a job that was pending already (or into another of the same call).
+    pub merged: u64,
+    /// The ids of the jobs that will do the work, one a distinct wish.
+    pub ids: Vec<Uuid>,
+}
+
+/// The bulk form has one array a column; jobs of a kind differ little, but kinds may be mixed.
+#[derive(Default)]
+struct Columns {
+    ids: Vec<Uuid>,
+    kinds: Vec<String>,
+    priorities: Vec<i16>,
+    payloads: Vec<String>,
+    max_attempts: Vec<i32>,
+    scheduled: Vec<Option<DateTime<Utc>>>,
+    keys: Vec<Option<String>>,
+    users: Vec<Option<String>>,
+}
+
+impl Columns {
+    fn push(&mut self, job: NewJob) {
+        self.ids.push(job.id);
+        self.kinds.push(job.kind);
+        self.priorities.push(job.priority);
+        self.payloads.push(job.payload);
+        self.max_attempts.push(job.max_attempts);
+        self.scheduled.push(job.scheduled_at);
+        self.keys.push(job.unique_key);
+        self.users.push(job.user_id);
+    }
+}
+
+const INSERT_PLAIN: &str = "
+    INSERT INTO background_jobs (id, type, priority, payload, max_attempts, scheduled_at, user_id)
+    SELECT id, type, priority, payload::jsonb, max_attempts, coalesce(scheduled_at, now()), user_id
+      FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int4[], $6::timestamptz[], $7::text[])
+           AS n(id, type, priority, payload, max_attempts, scheduled_at, user_id)";
+
+const INSERT_KEYED: &str = "
+    INSERT INTO background_jobs AS j (id, type, priority, payload, max_attempts, scheduled_at, user_id, unique_key, pending_key)
+    SELECT id, type, priority, payload::jsonb, max_attempts, coalesce(scheduled_at, now()), user_id, key, key
+      FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int4[], $6::timestamptz[], $7::text[], $8::text[])
+           AS n(id, type, priority, payload, max_attempts, scheduled_at, user_id, key)
+    ON CONFLICT (pending_key) WHERE pending_key IS NOT NULL DO UPDATE
+       SET payload = app.merge_payload(j.payload, excluded.payload),
+           scheduled_at = least(j.scheduled_at, excluded.scheduled_at),
+           priority = least(j.priority, excluded.priority)
+    RETURNING id, xmax = 0";
+
+/// Enqueues any number of jobs in at most two statements. Jobs with a key are merged into the pending job of
+/// that key where there is one: the newer payload wins, `since` is the earlier of the two. Workers hear of
+/// them when the transaction commits, once a kind.
+///
+/// # Errors
+/// The database's; then nothing of the failing statement is stored.
+pub async fn enqueue(conn: &mut PgConnection, jobs: Vec<NewJob>) -> sqlx::Result<Enqueued> {
+    let asked = jobs.len() as u64;
+    let mut plain = Columns::default();
+    // Ordered by key, so that two callers lock the rows they share in the same order.
+    let mut keyed: BTreeMap<String, NewJob> = BTreeMap::new();
+    for job in jobs {
+        match &job.unique_key {
+            None => plain.push(job),
+            Some(key) => match keyed.get_mut(key) {
+                None => drop(keyed.insert(key.clone(), job)),
+                Some(first) => {
+                    first.payload = merge_payload(&first.payload, &job.payload);
+                    first.priority = first.priority.min(job.priority);
+                    first.scheduled_at = first.scheduled_at.min(job.scheduled_at);
+                }
+            },
+        }
+    }
+    let mut result = Enqueued::default();
+    if !plain.ids.is_empty() {
+        result.inserted = sqlx::query(INSERT_PLAIN)
+            .bind(&plain.ids)
+            .bind(&plain.kinds)
+            .bind(&plain.priorities)
+            .bind(&plain.payloads)
+            .bind(&plain.max_attempts)
+            .bind(&plain.scheduled)
+            .bind(&plain.users)
+            .execute(&mut *conn)
+            .await?
+            .rows_affected();
+        result.ids = plain.ids;
+    }
+    if !keyed.is_empty() {
+        let mut columns = Columns::default();
+        keyed.into_values().for_each(|job| columns.push(job));
+        let rows: Vec<(Uuid, bool)> = sqlx::query_as(INSERT_KEYED)
+            .bind(&columns.ids)
+            .bind(&columns.kinds)
+            .bind(&columns.priorities)
+            .bind(&columns.payloads)
+            .bind(&columns.max_attempts)
+            .bind(&columns.scheduled)
+            .bind(&columns.users)
+            .bind(&columns.keys)
+            .fetch_all(&mut *conn)
+            .await?;
+        result.inserted += rows.iter().filter(|(_, new)| *new).count() as u64;
+        result.ids.extend(rows.into_iter().map(|(id, _)| id));
+    }
+    result.merged = asked - result.inserted;
+    Ok(result)
+}
+
+/// The rule of `app.merge_payload`, for wishes of one call. What is not a JSON object is replaced by the newer.
+pub fn merge_payload(old: &str, new: &str) -> String {
+    use serde_json::{Map, Value};
+    let parsed = |text: &str| serde_json::from_str::<Map<String, Value>>(text).ok();
+    let (Some(old), Some(mut new)) = (parsed(old), parsed(new)) else { return new.to_owned() };
+    let since = match (old.get("since").and_then(Value::as_str), new.get("since").and_then(Value::as_str)) {
+        (Some(a), Some(b)) => Some(a.min(b).to_owned()),
+        _ => None,
+    };
+    for (key, value) in old {
+        new.entry(key).or_insert(value);
+    }
+    match since {
+        Some(since) => drop(new.insert("since".to_owned(), Value::String(since))),
+        None => drop(new.remove("since")),
+    }
+    Value::Object(new).to_string()
+}
+
+/// Appends finished jobs of the named rows to history and to the counts. The rows come from a CTE that deleted
+/// them from background_jobs with all columns and `was` (their former status).
+macro_rules! into_history {
+    ($gone:literal, $status:literal, $error:literal) => {
+        concat!(
+            "history AS (INSERT INTO job_history (id, type, status, priority, payload, result, error, attempts, created_at, scheduled_at,
+                 started_at, completed_at, user_id, errors)
+               SELECT id, type, '", $status, "', priority, payload, result, ", $error, ", attempts, created_at, scheduled_at, started_at, now(),
+                      user_id, errors FROM ", $gone, "),
+             counted AS (INSERT INTO job_count_deltas (type, status, delta, day, seconds, max_seconds)
+               SELECT type, '", $status, "', count(*), (created_at AT TIME ZONE 'UTC')::date, coalesce(sum(extract(epoch FROM now() - started_at)), 0),
+                      coalesce(max(extract(epoch FROM now() - started_at)), 0) FROM ", $gone, " GROUP BY 1, 4
+               UNION ALL SELECT type, status, -count(*), NULL, NULL, NULL FROM ", $gone, " GROUP BY 1, 2)"
+        )
+    };
+}
+pub(crate) use into_history;
+
+#[cfg(test)]
+mod tests {
+    use super::merge_payload;
+
+    #[test]
+    fn merged_wishes_begin_at_the_earlier_date_and_no_date_means_everything() {
+        let merged = |a, b| serde_json::from_str::<serde_json::Value>(&merge_payload(a, b)).ok();
+        let json = |s| serde_json::from_str::<serde_json::Value>(s).ok();
+        assert_eq!(merged(r#"{"u":1,"since":"2026-01-02"}"#, r#"{"u":1,"since":"2026-01-05"}"#), json(r#"{"u":1,"since":"2026-01-02"}"#));
+        assert_eq!(merged(r#"{"u":1,"since":"2026-01-05"}"#, r#"{"u":2,"since":"2026-01-02"}"#), json(r#"{"u":2,"since":"2026-01-02"}"#));
+        assert_eq!(merged(r#"{"u":1}"#, r#"{"u":1,"since":"2026-01-02"}"#), json(r#"{"u":1}"#));
+        assert_eq!(merged(r#"{"u":1,"since":null}"#, r#"{"u":1,"since":"2026-01-02"}"#), json(r#"{"u":1}"#));
+    }
+}

@@ -1,0 +1,305 @@
+//! What else can become of a job: given back, failed, cancelled, put off, retried.
+//!
+//! A job that goes back to pending may meet a newer wish under its key. Then the two are merged and the older is
+//! closed as cancelled, instead of the whole statement failing on the unique key.
+
+use super::into_history;
+use chrono::{DateTime, Utc};
+use sqlx::{Acquire, PgConnection};
+use uuid::Uuid;
+
+/// Why a job goes back.
+#[derive(Debug, Clone)]
+pub struct Setback {
+    /// The job.
+    pub id: Uuid,
+    /// What went wrong, for people; `None`: nothing did (put off, handed back).
+    pub error: Option<String>,
+    /// How: error, panic, timeout, permanent, lost.
+    pub class: Class,
+    /// When it is to be tried again; `None`: at its old time.
+    pub again_at: Option<DateTime<Utc>>,
+    /// Whether this attempt does not count.
+    pub refund: bool,
+}
+
+/// Kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The handler said so.
+    Error,
+    /// The handler panicked.
+    Panic,
+    /// It took longer than its kind may.
+    Timeout,
+    /// Trying again cannot help; the job dies at once.
+    Permanent,
+    /// Its worker stopped.
+    Lost,
+}
+
+impl Class {
+    /// The word stored in `errors`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Panic => "panic",
+            Self::Timeout => "timeout",
+            Self::Permanent => "permanent",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// What became of jobs that went back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SetBack {
+    /// Pending again.
+    pub pending: u64,
+    /// Dead.
+    pub failed: u64,
+    /// Closed: cancelled on request, or merged into a newer job of the same key.
+    pub closed: u64,
+}
+
+const CLOSE: &str = concat!(
+    "WITH f AS (SELECT * FROM unnest($1::uuid[], $3::bool[], $4::bool[]) AS f(id, dead, refund)),
+     back AS (
+       SELECT j.id, j.unique_key, j.payload, j.scheduled_at, j.cancel_requested,
+              NOT (f.dead OR (NOT f.refund AND j.attempts >= j.max_attempts)) AS returns
+         FROM background_jobs j JOIN f USING (id) WHERE j.epoch = $2 AND j.status = 'processing'),
+     twins AS (
+       UPDATE background_jobs p SET payload = app.merge_payload(b.payload, p.payload), scheduled_at = least(p.scheduled_at, b.scheduled_at)
+         FROM back b WHERE b.returns AND NOT b.cancel_requested AND b.unique_key IS NOT NULL AND p.pending_key = b.unique_key
+       RETURNING b.id),
+     gone AS (
+       DELETE FROM background_jobs j USING back b WHERE j.id = b.id AND (b.cancel_requested OR b.id IN (SELECT id FROM twins))
+       RETURNING j.*), ",
+    into_history!("gone", "cancelled", "CASE WHEN cancel_requested THEN 'cancelled while it ran' ELSE 'merged into a newer job with the same key' END"),
+    " SELECT count(*) FROM gone"
+);
+
+const BACK: &str = "
+    WITH f AS (SELECT * FROM unnest($1::uuid[], $3::bool[], $4::bool[], $5::text[], $6::text[], $7::timestamptz[]) AS f(id, dead, refund, error, class, again_at)),
+    moved AS (
+      UPDATE background_jobs j SET
+             status = CASE WHEN d.dead THEN 'failed' ELSE 'pending' END,
+             attempts = j.attempts - CASE WHEN f.refund THEN 1 ELSE 0 END,
+             scheduled_at = CASE WHEN d.dead THEN j.scheduled_at ELSE coalesce(f.again_at, j.scheduled_at) END,
+             pending_key = CASE WHEN d.dead THEN NULL ELSE j.unique_key END,
+             failed_at = CASE WHEN d.dead THEN now() END,
+             completed_at = CASE WHEN d.dead THEN now() END,
+             worker_id = NULL,
+             error = coalesce(f.error, j.error),
+             errors = CASE WHEN f.error IS NULL THEN j.errors ELSE
+               (CASE WHEN jsonb_array_length(j.errors) >= 20 THEN j.errors - 0 ELSE j.errors END)
+               || jsonb_build_array(jsonb_build_object('attempt', j.attempts, 'at', now(), 'error', f.error, 'class', f.class)) END
+        FROM f JOIN background_jobs o ON o.id = f.id
+        CROSS JOIN LATERAL (SELECT f.dead OR (NOT f.refund AND o.attempts >= o.max_attempts) AS dead) d
+       WHERE j.id = o.id AND j.epoch = $2 AND j.status = 'processing'
+      RETURNING j.id, j.type, j.status, j.payload),
+    counted AS (
+      INSERT INTO job_count_deltas (type, status, delta)
+      SELECT type, status, count(*) FROM moved GROUP BY 1, 2 UNION ALL SELECT type, 'processing', -count(*) FROM moved GROUP BY 1),
+    chunks AS (
+      SELECT (payload ->> 'operation')::uuid AS operation, count(*) AS chunks, sum(jsonb_array_length(payload -> 'users')) AS persons
+        FROM moved WHERE type = 'recalculation' AND status = 'failed' AND payload ? 'operation' GROUP BY 1),
+    operation AS (
+      UPDATE operations o SET failed = o.failed + c.persons, chunks_done = o.chunks_done + c.chunks,
+             state = CASE WHEN o.state = 'running' AND o.chunks_done + c.chunks >= o.chunks_total THEN 'completed' ELSE o.state END,
+             finished_at = CASE WHEN o.chunks_done + c.chunks >= o.chunks_total THEN now() ELSE o.finished_at END
+        FROM chunks c WHERE o.id = c.operation)
+    SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed') FROM moved";
+
+/// Gives jobs of one batch back, if they are still ours: pending again, or dead when out of attempts or
+/// permanent. Dead ones reach the dead letters by the table's trigger, in the same commit.
+///
+/// # Errors
+/// The database's; then nothing has changed.
+pub async fn set_back(conn: &mut PgConnection, epoch: i64, jobs: &[Setback]) -> sqlx::Result<SetBack> {
+    if jobs.is_empty() {
+        return Ok(SetBack::default());
+    }
+    let mut tries = 0;
+    loop {
+        match try_set_back(conn, epoch, jobs).await {
+            // Somebody enqueued a job of the same key between our two statements: the next try merges with it.
+            Err(sqlx::Error::Database(e)) if e.is_unique_violation() && tries < 5 => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+async fn try_set_back(conn: &mut PgConnection, epoch: i64, jobs: &[Setback]) -> sqlx::Result<SetBack> {
+    let ids: Vec<Uuid> = jobs.iter().map(|j| j.id).collect();
+    let dead: Vec<bool> = jobs.iter().map(|j| j.class == Class::Permanent).collect();
+    let refund: Vec<bool> = jobs.iter().map(|j| j.refund).collect();
+    let errors: Vec<Option<String>> = jobs.iter().map(|j| j.error.as_deref().map(storable)).collect();
+    let classes: Vec<&str> = jobs.iter().map(|j| j.class.word()).collect();
+    let again: Vec<Option<DateTime<Utc>>> = jobs.iter().map(|j| j.again_at).collect();
+    let mut tx = conn.begin().await?;
+    let closed: i64 = sqlx::query_scalar(CLOSE).bind(&ids).bind(epoch).bind(&dead).bind(&refund).fetch_one(&mut *tx).await?;
+    let (pending, failed): (i64, i64) = sqlx::query_as(BACK)
+        .bind(&ids)
+        .bind(epoch)
+        .bind(&dead)
+        .bind(&refund)
+        .bind(&errors)
+        .bind(&classes)
+        .bind(&again)
+        .fetch_one(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(SetBack { pending: pending.unsigned_abs(), failed: failed.unsigned_abs(), closed: closed.unsigned_abs() })
+}
+
+/// PostgreSQL's text has no NUL; and an error is for reading, not for archiving.
+fn storable(error: &str) -> String {
+    error.chars().filter(|c| *c != '\0').take(2000).collect()
+}
+
+/// What a cancellation came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It was waiting or dead, and is cancelled.
+    Done,
+    /// It runs; its worker was told.
+    Requested,
+    /// There is no such job any more.
+    Gone,
+}
+
+const CANCEL: &str = concat!(
+    "WITH gone AS (DELETE FROM background_jobs WHERE id = $1 AND status IN ('pending', 'failed') RETURNING *), ",
+    into_history!("gone", "cancelled", "coalesce(error, 'cancelled')"),
+    ", asked AS (UPDATE background_jobs SET cancel_requested = true WHERE id = $1 AND status = 'processing' RETURNING id)
+     SELECT (SELECT count(*) FROM gone), (SELECT count(pg_notify('assay_jobs', 'cancel:' || id)) FROM asked)"
+);
+
+/// Cancels a job: at once when it waits or is dead, by asking its worker when it runs.
+pub async fn cancel(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Cancelled> {
+    let (gone, asked): (i64, i64) = sqlx::query_as(CANCEL).bind(id).fetch_one(conn).await?;
+    Ok(match (gone, asked) {
+        (0, 0) => Cancelled::Gone,
+        (0, _) => Cancelled::Requested,
+        _ => Cancelled::Done,
+    })
+}
+
+const CANCEL_CHUNKS: &str = concat!(
+    "WITH gone AS (DELETE FROM background_jobs WHERE type = 'recalculation' AND failed_at IS NULL AND status = 'pending' AND payload ->> 'operation' = $1::text
+       RETURNING *), ",
+    into_history!("gone", "cancelled", "'its operation was cancelled'"),
+    " SELECT count(*) FROM gone"
+);
+
+/// Cancels the waiting chunks of an operation; returns how many.
+pub async fn cancel_chunks(conn: &mut PgConnection, operation: Uuid) -> sqlx::Result<u64> {
+    let n: i64 = sqlx::query_scalar(CANCEL_CHUNKS).bind(operation).fetch_one(conn).await?;
+    Ok(n.unsigned_abs())
+}
+
+/// Puts a waiting job off until the given time; `false`: it does not wait.
+pub async fn snooze(conn: &mut PgConnection, id: Uuid, until: DateTime<Utc>) -> sqlx::Result<bool> {
+    let done = sqlx::query("UPDATE background_jobs SET scheduled_at = $2 WHERE id = $1 AND status = 'pending'").bind(id).bind(until).execute(conn).await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Makes a waiting job due now and wakes the workers; `false`: it does not wait.
+pub async fn run_now(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
+    let woken: i64 = sqlx::query_scalar(
+        "WITH due AS (UPDATE background_jobs SET scheduled_at = now() WHERE id = $1 AND status = 'pending' RETURNING type)
+         SELECT count(pg_notify('assay_jobs', type)) FROM due",
+    )
+    .bind(id)
+    .fetch_one(conn)
+    .await?;
+    Ok(woken > 0)
+}
+
+/// Which dead jobs. An empty filter means all.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct DeadFilter {
+    /// These jobs only.
+    pub ids: Option<Vec<Uuid>>,
+    /// Of this kind only.
+    pub kind: Option<String>,
+    /// Whose error has this fingerprint.
+    pub fingerprint: Option<String>,
+    /// That died at or after this time.
+    pub since: Option<DateTime<Utc>>,
+    /// That died before this time.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// What a retry came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Retried {
+    /// Pending again, with all their attempts.
+    pub retried: u64,
+    /// Closed, because a newer job of the same key does their work.
+    pub merged: u64,
+    /// Enqueued anew from the dead letter, because the job itself was gone.
+    pub recreated: u64,
+}
+
+/// $1 ids, $2 kind, $3 fingerprint, $4 since, $5 until, $6 limit
+macro_rules! dead_jobs {
+    () => {
+        "SELECT id, unique_key, failed_at FROM background_jobs
+          WHERE failed_at IS NOT NULL AND status = 'failed' AND ($1::uuid[] IS NULL OR id = ANY ($1)) AND ($2::text IS NULL OR type = $2)
+            AND ($3::text IS NULL OR app.error_fingerprint(type, error) = $3)
+            AND ($4::timestamptz IS NULL OR failed_at >= $4) AND ($5::timestamptz IS NULL OR failed_at < $5)
+          ORDER BY failed_at DESC LIMIT $6 FOR UPDATE SKIP LOCKED"
+    };
+}
+
+const RETRY_CLOSE: &str = concat!(
+    "WITH dead AS MATERIALIZED (", dead_jobs!(), "),
+     doubled AS (
+       SELECT d.id FROM dead d WHERE d.unique_key IS NOT NULL AND
+              (EXISTS (SELECT 1 FROM background_jobs p WHERE p.pending_key = d.unique_key)
+               OR EXISTS (SELECT 1 FROM dead n WHERE n.unique_key = d.unique_key AND (n.failed_at, n.id) > (d.failed_at, d.id)))),
+     gone AS (DELETE FROM background_jobs WHERE id IN (SELECT id FROM doubled) RETURNING *), ",
+    into_history!("gone", "cancelled", "'merged into a newer job with the same key'"),
+    " SELECT coalesce(array_agg(id), '{}') FROM gone"
+);
+const RETRY: &str = concat!(
+    "WITH dead AS MATERIALIZED (", dead_jobs!(), "),
+     back AS (
+       UPDATE background_jobs j SET status = 'pending', attempts = 0, epoch = j.epoch + 1, scheduled_at = now(), failed_at = NULL, completed_at = NULL,
+              started_at = NULL, error = NULL, worker_id = NULL, cancel_requested = false, pending_key = j.unique_key
+        WHERE j.id IN (SELECT id FROM dead) RETURNING j.id, j.type),
+     counted AS (
+       INSERT INTO job_count_deltas (type, status, delta)
+       SELECT type, s, sign * count(*) FROM back, (VALUES ('pending', 1), ('failed', -1)) v(s, sign) GROUP BY type, s, sign),
+     woken AS (SELECT count(pg_notify('assay_jobs', type)) FROM (SELECT DISTINCT type FROM back) t)
+     SELECT coalesce(array_agg(id), '{}') FROM back, woken"
+);
+
+/// Brings dead jobs back: the same rows, all attempts, a new epoch, their dead letters marked. At most `limit`,
+/// the newest first. Call it in a transaction.
+///
+/// # Errors
+/// The database's; a unique violation means that a job of the same key was enqueued just now: try again.
+pub async fn retry(conn: &mut PgConnection, filter: &DeadFilter, limit: i64) -> sqlx::Result<Retried> {
+    macro_rules! run {
+        ($sql:expr) => {
+            sqlx::query_scalar::<_, Vec<Uuid>>($sql)
+                .bind(&filter.ids)
+                .bind(&filter.kind)
+                .bind(&filter.fingerprint)
+                .bind(filter.since)
+                .bind(filter.until)
+                .bind(limit)
+                .fetch_one(&mut *conn)
+                .await?
+        };
+    }
+    let merged = run!(RETRY_CLOSE);
+    let retried = run!(RETRY);
+    let all: Vec<Uuid> = merged.iter().chain(&retried).copied().collect();
+    crate::store::dead_letters::mark_retried(conn, &all).await?;
+    Ok(Retried { retried: retried.len() as u64, merged: merged.len() as u64, recreated: 0 })
+}

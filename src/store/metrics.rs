@@ -1,0 +1,209 @@
+//! `unified_metrics`: one value a person, metric, source and day.
+
+use super::records::Day;
+use crate::model::{Coverage, DayValue, Finding, Instant, Metric, Model, Ordering, Origin, Source};
+use crate::terra::DayReading;
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+/// Where a day value comes from, as stored in `provenance`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The model it was taken from.
+    pub model: Model,
+    /// How it came to be, and by which device.
+    #[serde(flatten)]
+    pub origin: Origin,
+}
+
+/// Makes the stored values of these days equal to `readings`: writes what is new or different, deletes what is no longer
+/// there, with its score. What is the same already is not touched, so a replay leaves no trace. Returns each person and
+/// day where something changed, once.
+///
+/// # Errors
+/// The database's.
+pub async fn replace(conn: &mut PgConnection, days: &[Day], readings: &[(&str, DayReading)]) -> sqlx::Result<Vec<(String, NaiveDate)>> {
+    let mut changed = delete_others(conn, days, readings).await?;
+    changed.extend(write_changed(conn, readings).await?);
+    changed.sort_unstable();
+    changed.dedup();
+    Ok(changed)
+}
+
+async fn delete_others(conn: &mut PgConnection, days: &[Day], readings: &[(&str, DayReading)]) -> sqlx::Result<Vec<(String, NaiveDate)>> {
+    sqlx::query_as(
+        "WITH gone AS (
+           DELETE FROM unified_metrics m
+            USING unnest($1::text[], $2::text[], $3::date[]) AS d (user_id, source, date)
+            WHERE m.user_id = d.user_id AND m.source = d.source AND m.measurement_date = d.date
+              AND NOT EXISTS (SELECT FROM unnest($4::text[], $5::text[], $6::text[], $7::date[]) AS r (user_id, source, metric, date)
+                               WHERE r.user_id = m.user_id AND r.source = m.source AND r.metric = m.metric_name AND r.date = m.measurement_date)
+           RETURNING m.user_id, m.metric_name, m.source, m.measurement_date
+         ), scores AS (
+           DELETE FROM metric_confidence_cache c USING gone g
+            WHERE c.user_id = g.user_id AND c.metric_name = g.metric_name AND c.source = g.source AND c.measurement_date = g.measurement_date
+         )
+         SELECT user_id, measurement_date FROM gone",
+    )
+    .bind(days.iter().map(|d| d.0.as_str()).collect::<Vec<_>>())
+    .bind(days.iter().map(|d| d.1.as_str()).collect::<Vec<_>>())
+    .bind(days.iter().map(|d| d.2).collect::<Vec<_>>())
+    .bind(readings.iter().map(|(user, _)| *user).collect::<Vec<_>>())
+    .bind(readings.iter().map(|(_, r)| r.value.source.as_str()).collect::<Vec<_>>())
+    .bind(readings.iter().map(|(_, r)| r.value.metric.key()).collect::<Vec<_>>())
+    .bind(readings.iter().map(|(_, r)| r.value.date).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await
+}
+
+async fn write_changed(conn: &mut PgConnection, readings: &[(&str, DayReading)]) -> sqlx::Result<Vec<(String, NaiveDate)>> {
+    if readings.is_empty() {
+        return Ok(Vec::new());
+    }
+    fn column<'r, T>(readings: &'r [(&str, DayReading)], take: impl Fn(&'r DayReading) -> T) -> Vec<T> {
+        readings.iter().map(|(_, reading)| take(reading)).collect()
+    }
+    let provenance = |r: &DayReading| Json(Provenance { model: r.value.model, origin: r.value.origin.clone() });
+    sqlx::query_as(
+        "INSERT INTO unified_metrics AS m (user_id, metric_name, source, measurement_date, value, unit, measured_at, ordering_ms, trace_id,
+                                           received_at, delivery_id, provenance, coverage, findings)
+         SELECT n.*
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::float8[], $6::text[], $7::timestamptz[], $8::int8[], $9::text[],
+                       $10::timestamptz[], $11::uuid[], $12::jsonb[], $13::jsonb[], $14::jsonb[])
+             AS n (user_id, metric_name, source, measurement_date, value, unit, measured_at, ordering_ms, trace_id,
+                   received_at, delivery_id, provenance, coverage, findings)
+           LEFT JOIN unified_metrics o USING (user_id, metric_name, source, measurement_date)
+          WHERE (o.value, o.unit, o.measured_at, o.ordering_ms, o.trace_id, o.received_at, o.delivery_id, o.provenance, o.coverage, o.findings)
+                IS DISTINCT FROM
+                (n.value, n.unit, n.measured_at, n.ordering_ms, n.trace_id, n.received_at, n.delivery_id, n.provenance, n.coverage, n.findings)
+         ON CONFLICT (user_id, metric_name, source, measurement_date) DO UPDATE SET
+           value = excluded.value, unit = excluded.unit, measured_at = excluded.measured_at, ordering_ms = excluded.ordering_ms,
+           trace_id = excluded.trace_id, received_at = excluded.received_at, delivery_id = excluded.delivery_id,
+           provenance = excluded.provenance, coverage = excluded.coverage, findings = excluded.findings, updated_at = now()
+         RETURNING m.user_id, m.measurement_date",
+    )
+    .bind(readings.iter().map(|(user, _)| *user).collect::<Vec<_>>())
+    .bind(column(readings, |r| r.value.metric.key()))
+    .bind(column(readings, |r| r.value.source.as_str()))
+    .bind(column(readings, |r| r.value.date))
+    .bind(column(readings, |r| r.value.value))
+    .bind(column(readings, |r| r.value.metric.unit()))
+    .bind(column(readings, |r| r.value.measured_at))
+    .bind(column(readings, |r| r.value.ordering.ms))
+    .bind(column(readings, |r| r.value.ordering.trace_id.as_str()))
+    .bind(column(readings, |r| r.value.received_at))
+    .bind(column(readings, |r| r.delivery_id))
+    .bind(column(readings, provenance))
+    .bind(column(readings, |r| Json(&r.value.coverage)))
+    .bind(column(readings, |r| Json(&r.value.findings)))
+    .fetch_all(conn)
+    .await
+}
+
+/// A row as it lies in the table.
+#[derive(sqlx::FromRow)]
+struct Row {
+    metric_name: String,
+    source: String,
+    measurement_date: NaiveDate,
+    value: f64,
+    measured_at: Option<Instant>,
+    ordering_ms: i64,
+    trace_id: String,
+    received_at: Instant,
+    provenance: Json<Provenance>,
+    coverage: Json<Coverage>,
+    findings: Json<Vec<Finding>>,
+}
+
+impl Row {
+    /// `None` for a metric that this version does not know.
+    fn read(self) -> Option<DayValue> {
+        Some(DayValue {
+            metric: Metric::from_key(&self.metric_name)?,
+            source: Source::from_provider(&self.source),
+            date: self.measurement_date,
+            value: self.value,
+            model: self.provenance.0.model,
+            measured_at: self.measured_at,
+            ordering: Ordering { ms: self.ordering_ms, trace_id: self.trace_id },
+            received_at: self.received_at,
+            origin: self.provenance.0.origin,
+            coverage: self.coverage.0,
+            findings: self.findings.0,
+        })
+    }
+}
+
+/// A person's values of all sources from one day to another, both included; by day, metric and source.
+///
+/// # Errors
+/// The database's.
+pub async fn person_values(conn: &mut PgConnection, user_id: &str, from: NaiveDate, to: NaiveDate) -> sqlx::Result<Vec<DayValue>> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT metric_name, source, measurement_date, value, measured_at, ordering_ms, trace_id, received_at, provenance, coverage, findings
+           FROM unified_metrics WHERE user_id = $1 AND measurement_date BETWEEN $2 AND $3
+          ORDER BY measurement_date, metric_name, source",
+    )
+    .bind(user_id)
+    .bind(from)
+    .bind(to)
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().filter_map(Row::read).collect())
+}
+
+/// The newest value of each metric of a person, as `latest_unified_metrics` would give it after a refresh.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Latest {
+    /// The metric's key.
+    pub metric_name: String,
+    /// In the metric's unit.
+    pub value: f64,
+    /// That unit.
+    pub unit: String,
+    /// The day it belongs to.
+    pub measurement_date: NaiveDate,
+    /// The source that was taken.
+    pub source: String,
+    /// Whether somebody chose that source for this person.
+    pub chosen: bool,
+    /// When the measuring ended, where known.
+    pub measured_at: Option<Instant>,
+    /// When the delivery was received.
+    pub received_at: Instant,
+    /// The delivery it last came from.
+    pub delivery_id: Uuid,
+}
+
+/// The newest value of each metric of a person, from the table itself: always current. It jumps along the primary key
+/// from metric to metric and, within one, from source to source, so it costs the same with a year as with ten.
+///
+/// # Errors
+/// The database's.
+pub async fn latest(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Vec<Latest>> {
+    sqlx::query_as(
+        "WITH RECURSIVE pairs AS (
+           (SELECT metric_name, source FROM unified_metrics WHERE user_id = $1 ORDER BY metric_name, source LIMIT 1)
+           UNION ALL
+           SELECT n.metric_name, n.source FROM pairs p CROSS JOIN LATERAL (
+             SELECT metric_name, source FROM unified_metrics
+              WHERE user_id = $1 AND (metric_name, source) > (p.metric_name, p.source) ORDER BY metric_name, source LIMIT 1) n
+         )
+         SELECT DISTINCT ON (p.metric_name) p.metric_name, m.value, m.unit, m.measurement_date, p.source,
+                c.source IS NOT NULL AS chosen, m.measured_at, m.received_at, m.delivery_id
+           FROM pairs p
+           CROSS JOIN LATERAL (
+             SELECT * FROM unified_metrics u WHERE u.user_id = $1 AND u.metric_name = p.metric_name AND u.source = p.source
+              ORDER BY u.measurement_date DESC LIMIT 1) m
+           LEFT JOIN source_choices c ON c.user_id = $1 AND c.metric_name = p.metric_name AND c.source = p.source
+           LEFT JOIN source_ranks k ON k.metric_name = p.metric_name AND k.source = p.source
+          ORDER BY p.metric_name, m.measurement_date DESC, (c.source IS NOT NULL) DESC, coalesce(k.rank, 1000), p.source",
+    )
+    .bind(user_id)
+    .fetch_all(conn)
+    .await
+}

@@ -1,0 +1,115 @@
+//! Working on stored deliveries: loading their bodies, settling them, waking parked ones.
+//!
+//! A row is found by id and time of receipt together: the time finds the partition.
+
+use crate::model::Instant;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// A stored delivery as the ingest needs it.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct RawDelivery {
+    /// Its row.
+    pub id: Uuid,
+    /// When it was received.
+    pub created_at: Instant,
+    /// `X-Terra-Trace-Id`, or `sha256:` and the body's hash.
+    pub trace_id: String,
+    /// The event's type as the gateway read it.
+    #[sqlx(rename = "type")]
+    pub kind: String,
+    /// `X-Terra-Ordering-Timestamp`; absent: the time of receipt.
+    pub ordering_ms: i64,
+    /// The exact bytes.
+    pub body: Vec<u8>,
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled<'a> {
+    /// Its row.
+    pub id: Uuid,
+    /// When it was received.
+    pub created_at: Instant,
+    /// A word of the table's `status`.
+    pub status: &'static str,
+    /// Why, for people.
+    pub error: Option<&'a str>,
+    /// Values it gave.
+    pub readings: i32,
+    /// Whose it turned out to be.
+    pub user_id: Option<&'a str>,
+}
+
+/// Loads deliveries by id and time of receipt. Conflicts and invalid ones are never given: they are not to be processed.
+///
+/// # Errors
+/// The database's.
+pub async fn load(conn: &mut PgConnection, deliveries: &[(Uuid, Instant)]) -> sqlx::Result<Vec<RawDelivery>> {
+    let (ids, times): (Vec<Uuid>, Vec<Instant>) = deliveries.iter().copied().unzip();
+    sqlx::query_as(
+        "SELECT r.id, r.created_at, r.trace_id, r.type, r.ordering_ms, r.body
+           FROM unnest($1::uuid[], $2::timestamptz[]) AS d (id, created_at) JOIN terra_webhooks_raw r USING (id, created_at)
+          WHERE r.status NOT IN ('conflict', 'invalid')",
+    )
+    .bind(ids)
+    .bind(times)
+    .fetch_all(conn)
+    .await
+}
+
+/// Writes what became of deliveries.
+///
+/// # Errors
+/// The database's.
+pub async fn settle(conn: &mut PgConnection, settled: &[Settled<'_>]) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE terra_webhooks_raw r
+            SET status = s.status, error = s.error, processed_count = s.readings, processed_at = now(), user_id = coalesce(s.user_id, r.user_id)
+           FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::int4[], $6::text[])
+             AS s (id, created_at, status, error, readings, user_id)
+          WHERE r.id = s.id AND r.created_at = s.created_at",
+    )
+    .bind(settled.iter().map(|s| s.id).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| s.created_at).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| s.status).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| s.error).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| s.readings).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| s.user_id).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Wakes the parked deliveries of these connections: pending again, each with a new job, in one statement. Returns how
+/// many there were.
+///
+/// # Errors
+/// The database's.
+pub async fn release_parked(conn: &mut PgConnection, terra_user_ids: &[String]) -> sqlx::Result<i64> {
+    if terra_user_ids.is_empty() {
+        return Ok(0);
+    }
+    let released: i64 = sqlx::query_scalar(
+        "WITH woken AS (
+           UPDATE terra_webhooks_raw SET status = 'pending', error = NULL
+            WHERE status = 'parked' AND terra_user_id = ANY($1)
+           RETURNING id, created_at, user_id
+         ), job AS (
+           INSERT INTO background_jobs (type, payload, user_id)
+           SELECT 'webhook_processing', jsonb_build_object('delivery_id', id, 'created_at', created_at), user_id FROM woken
+           RETURNING 1
+         ), counted AS (
+           INSERT INTO job_count_deltas (type, status, delta)
+           SELECT 'webhook_processing', 'pending', count(*) FROM job HAVING count(*) > 0
+         )
+         SELECT count(*) FROM job",
+    )
+    .bind(terra_user_ids)
+    .fetch_one(&mut *conn)
+    .await?;
+    if released > 0 {
+        sqlx::query("SELECT pg_notify('assay_jobs', 'webhook_processing')").execute(conn).await?;
+    }
+    Ok(released)
+}

@@ -1,0 +1,31 @@
+//! What Terra says, in our words: a webhook's bytes become an [`Event`], an event becomes [`Record`]s, and the
+//! records of a day become the day's values.
+//!
+//! Everything here is a pure function: no clock, no database, no randomness. Three promises hold for any bytes:
+//! nothing panics; a value is never altered, only converted as [`fields::TABLE`] says; what could not be used is named
+//! in a finding instead of being guessed. Reading is tolerant field by field, so a wrong type costs that field alone.
+//!
+//! [`Record`]: crate::model::Record
+
+mod body;
+mod checks;
+mod coverage;
+pub mod day;
+mod envelope;
+mod event;
+pub mod fields;
+mod merge;
+mod normalise;
+mod reader;
+mod text;
+pub mod time;
+
+pub use day::{day_readings, day_values, DayReading};
+pub use envelope::{envelope, Envelope};
+pub use event::{parse, Event, EventKind, Invalid, TerraUser};
+pub use merge::{merge, Stamp, StoredRecord, StoredValue};
+pub use normalise::{normalise, Normalised};
+pub use text::{MAX_TERRA_ID, MAX_USER_ID};
+
+#[cfg(test)]
+mod tests;

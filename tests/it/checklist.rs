@@ -1,0 +1,106 @@
+//! The deployment checklist that the project comes from: every SQL statement sent on its own, as the owner, verbatim;
+//! every curl against our address. Reads the original where it is present (it is not ours to ship).
+
+use crate::process::{Assay, Database, SERVICE_KEY, eventually};
+use crate::docs::{blocks, psql, statements};
+use serde_json::{Value, json};
+
+fn checklist() -> Option<String> {
+    let data = std::env::var("ASSAY_TEST_DATA").ok()?;
+    std::fs::read_to_string(std::path::Path::new(&data).parent()?.join("seed/deployment-checklist.md")).ok()
+}
+
+/// The checklist's webhook test: ends in new rows of `unified_metrics`, and in scores.
+async fn send_test_event(assay: &Assay) {
+    let client = reqwest::Client::new();
+    for (kind, provider) in [("body", "WHOOP"), ("daily", "GARMIN")] {
+        let answer = client
+            .post(format!("{}/functions/v1/terra-webhook-test", assay.address))
+            .bearer_auth(SERVICE_KEY)
+            .json(&json!({"type": kind, "provider": provider, "dryRun": false}))
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status();
+        assert_eq!(status, 200, "{}", answer.text().await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_statement_of_the_checklist_runs_verbatim() {
+    let Some(text) = checklist() else {
+        println!("skipped: the checklist is not here (ASSAY_TEST_DATA is not set)");
+        return;
+    };
+    let database = Database::new().await;
+    let assay = Assay::start(&database).await;
+    send_test_event(&assay).await;
+    let mut conn = database.connect().await;
+    eventually("the test delivery is scored", 20, async || {
+        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM metric_confidence_cache WHERE user_id = 'test-user-id'").fetch_one(&mut conn).await.unwrap() > 0
+    })
+    .await;
+    let all: Vec<String> = blocks(&text, "sql").into_iter().flat_map(|b| statements(&b.text)).collect();
+    let destructive = |s: &String| s.contains("DROP ") || s.contains("TRUNCATE");
+    let (last, first): (Vec<_>, Vec<_>) = all.into_iter().partition(destructive);
+    assert!(first.len() >= 10 && last.len() >= 5, "{} + {} statements found", first.len(), last.len());
+    for sql in &first {
+        let (ok, said) = psql(&database.url, sql);
+        assert!(ok, "{sql}\n{said}");
+        if sql.contains("Phase 7 Verification") {
+            assert!(said.contains("5 / 5 checks passed") && said.contains("DEPLOYMENT SUCCESSFUL"), "{said}");
+        }
+    }
+    // The rollback drills, while the program runs: it goes on, health says what is missing, repair puts it back.
+    for sql in &last {
+        let (ok, said) = psql(&database.url, sql);
+        assert!(ok, "{sql}\n{said}");
+    }
+    send_test_event(&assay).await;
+    eventually("health says degraded and what is missing", 20, async || {
+        let health: Value = reqwest::get(format!("{}/functions/v1/health-check", assay.address)).await.unwrap().json().await.unwrap();
+        health["status"] == "degraded" && health["checks"]["deadLetters"] == "degraded" && health["checks"]["latestView"] == "degraded"
+    })
+    .await;
+    let repaired = std::process::Command::new(crate::process::binary()).args(["migrate", "--repair"]).env("DATABASE_URL", &database.url).output().unwrap();
+    assert!(repaired.status.success(), "{}", String::from_utf8_lossy(&repaired.stderr));
+    eventually("health is well again", 20, async || {
+        let health: Value = reqwest::get(format!("{}/functions/v1/health-check", assay.address)).await.unwrap().json().await.unwrap();
+        health["status"] == "healthy"
+    })
+    .await;
+    println!("the checklist: {} statements ran, {} of them destructive", first.len() + last.len(), last.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_checklists_calls_answer_as_it_says() {
+    let database = Database::new().await;
+    let assay = Assay::start(&database).await;
+    let client = reqwest::Client::new();
+    // Step 4: the shape of the health check.
+    let health: Value = client.get(format!("{}/functions/v1/health-check", assay.address)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(health["status"], "healthy", "{health}");
+    assert!(health["timestamp"].is_string());
+    assert_eq!(health["checks"]["database"], "ok");
+    assert_eq!(health["checks"]["jobWorker"], "ok");
+    assert!(health["checks"].get("pendingJobs").is_none(), "a stranger sees numbers: {health}");
+    // Rollback 3: the worker by hand.
+    let worker = format!("{}/functions/v1/job-worker", assay.address);
+    assert_eq!(client.post(&worker).send().await.unwrap().status(), 401);
+    let drained: Value = client.post(&worker).bearer_auth(SERVICE_KEY).send().await.unwrap().json().await.unwrap();
+    assert_eq!(drained["success"], true, "{drained}");
+    // Step 5: 200 first, 429 after the limit, and not one row stored.
+    let mut statuses = Vec::new();
+    for _ in 0..110 {
+        let answer = client.post(format!("{}/functions/v1/webhook-terra", assay.address)).json(&json!({"test": true})).send().await.unwrap();
+        statuses.push(answer.status().as_u16());
+        if answer.status() == 429 {
+            assert!(answer.headers().contains_key("retry-after") && answer.headers().contains_key("ratelimit"));
+        }
+    }
+    assert!(statuses[..5].iter().all(|s| *s == 200), "{statuses:?}");
+    assert!(statuses[105..].iter().all(|s| *s == 429), "{statuses:?}");
+    let mut conn = database.connect().await;
+    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM terra_webhooks_raw").fetch_one(&mut conn).await.unwrap();
+    assert_eq!(stored, 0);
+}

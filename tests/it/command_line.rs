@@ -1,0 +1,74 @@
+//! Bad input at start: one clear sentence on standard error, exit code 2, no stack trace, nothing damaged.
+
+use crate::process::{Assay, Database, binary, command, free_port};
+use std::process::{Command, Stdio};
+
+fn refused(mut command: Command, expect: &str) {
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let sentences: Vec<_> = said.lines().filter(|l| l.starts_with("assay: ")).collect();
+    assert!(sentences.len() == 1 && sentences[0].contains(expect), "wanted one sentence with {expect:?}, got: {said}");
+    assert!(!said.contains("panicked") && !said.contains("backtrace"), "{said}");
+}
+
+fn scratch() -> std::path::PathBuf {
+    let dir = std::env::temp_dir().join(format!("assay-cli-{}-{}", std::process::id(), free_port()));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+#[test]
+fn a_wrong_value_names_its_variable() {
+    for (name, value) in [("LEPTOS_SITE_ADDR", "3000"), ("DATABASE_URL", "http://x"), ("ASSAY_ROLE", "boss"), ("ASSAY_DEMO", "maybe"), ("ASSAY_SIGNATURE_TOLERANCE", "soon")] {
+        let dir = scratch();
+        let mut c = command("postgres://nobody@127.0.0.1:1/x", free_port(), &dir);
+        c.env(name, value);
+        refused(c, name);
+        let _ = std::fs::remove_dir_all(dir);
+    }
+}
+
+#[test]
+fn an_unreachable_database_is_one_sentence() {
+    let dir = scratch();
+    refused(command("postgres://nobody@127.0.0.1:1/x", free_port(), &dir), "127.0.0.1:1");
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+#[tokio::test]
+async fn a_taken_port_is_one_sentence_and_leaves_the_other_alone() {
+    let database = Database::new().await;
+    let first = Assay::start(&database).await;
+    let port = first.address.rsplit(':').next().unwrap().parse().unwrap();
+    let dir = scratch();
+    refused(command(&database.url, port, &dir), "is taken");
+    assert_eq!(reqwest::get(format!("{}/readyz", first.address)).await.unwrap().status(), 200);
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+#[test]
+fn an_unknown_flag_is_refused_and_help_is_not_an_error() {
+    let mut unknown = Command::new(binary());
+    unknown.arg("--no-such-flag");
+    refused(unknown, "--no-such-flag");
+    let help = Command::new(binary()).arg("--help").output().unwrap();
+    assert!(help.status.success());
+    let text = String::from_utf8_lossy(&help.stdout);
+    for word in ["serve", "migrate", "simulate", "replay", "verify", "user", "DATABASE_URL"] {
+        assert!(text.contains(word), "--help does not mention {word}");
+    }
+}
+
+#[test]
+fn a_cluster_of_another_version_is_left_alone() {
+    let dir = scratch();
+    let cluster = dir.join("postgres");
+    std::fs::create_dir_all(&cluster).unwrap();
+    std::fs::write(cluster.join("PG_VERSION"), "9\n").unwrap();
+    let mut c = command("", free_port(), &dir);
+    c.env_remove("DATABASE_URL");
+    refused(c, "was made by PostgreSQL 9");
+    assert_eq!(std::fs::read_to_string(cluster.join("PG_VERSION")).unwrap(), "9\n");
+    let _ = std::fs::remove_dir_all(dir);
+}

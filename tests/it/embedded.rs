@@ -1,0 +1,93 @@
+//! The embedded PostgreSQL: started, stopped, killed, found again.
+
+use crate::process::{ADMIN, PASSWORD, binary, free_port};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+struct Running(Child, PathBuf);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        stop_orphan(&self.1);
+        let _ = std::fs::remove_dir_all(&self.1);
+    }
+}
+
+fn postmaster(dir: &Path) -> Option<rustix::process::Pid> {
+    let text = std::fs::read_to_string(dir.join("postgres/postmaster.pid")).ok()?;
+    rustix::process::Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
+}
+
+fn stop_orphan(dir: &Path) {
+    if let Some(pid) = postmaster(dir) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+fn start(dir: &Path, port: u16) -> Child {
+    Command::new(binary())
+        .env_remove("DATABASE_URL")
+        .env("LEPTOS_SITE_ADDR", format!("127.0.0.1:{port}"))
+        .env("ASSAY_DATA_DIR", dir)
+        .env("ASSAY_ADMIN_EMAIL", ADMIN)
+        .env("ASSAY_ADMIN_PASSWORD", PASSWORD)
+        .env("ASSAY_DEMO", "0")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+async fn ready(port: u16) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < end {
+        if reqwest::get(format!("http://127.0.0.1:{port}/readyz")).await.is_ok_and(|r| r.status() == 200) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not ready after a minute");
+}
+
+#[tokio::test]
+async fn it_starts_stops_and_recovers_from_kill_9_and_a_half_made_cluster() {
+    let dir = std::env::temp_dir().join(format!("assay-embedded-{}", free_port()));
+    std::fs::create_dir_all(dir.join("postgres.new")).unwrap(); // a first start that was killed during initdb
+    let port = free_port();
+    let mut running = Running(start(&dir, port), dir.clone());
+    ready(port).await;
+    assert!(!dir.join("postgres.new").exists());
+    use std::os::unix::fs::PermissionsExt;
+    for secret in ["signing-secret", "service-key"] {
+        assert_eq!(std::fs::metadata(dir.join(secret)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    // A second program on the same directory is refused and disturbs nothing.
+    let second = Command::new(binary()).env_remove("DATABASE_URL").env("ASSAY_DATA_DIR", &dir).env("LEPTOS_SITE_ADDR", format!("127.0.0.1:{}", free_port())).output().unwrap();
+    assert_eq!(second.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another Assay is running"));
+    // kill -9 leaves PostgreSQL behind; the next start clears it.
+    running.0.kill().unwrap();
+    running.0.wait().unwrap();
+    let orphan = postmaster(&dir).unwrap();
+    assert!(rustix::process::test_kill_process(orphan).is_ok(), "the orphan should still be there");
+    running.0 = start(&dir, port);
+    ready(port).await;
+    assert_ne!(postmaster(&dir).unwrap(), orphan);
+    // SIGTERM stops both.
+    let server = postmaster(&dir).unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(running.0.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    while running.0.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "still running 20 s after SIGTERM");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(running.0.wait().unwrap().success());
+    assert!(rustix::process::test_kill_process(server).is_err(), "PostgreSQL outlived the program");
+}

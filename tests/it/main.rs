@@ -1,0 +1,15 @@
+//! Promises, proven on the real program: real processes, a real PostgreSQL, real HTTP. One binary, so that it links once.
+//!
+//! `make test` sets what these tests need: `ASSAY_TEST_DATABASE_URL` (a server of their own) and `ASSAY_BIN` (the
+//! release build). Every database they touch is made by them and named `assay_test_…`.
+
+#![cfg(feature = "ssr")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on must stop")]
+#![allow(missing_docs, reason = "test names say it")]
+
+mod checklist;
+mod command_line;
+mod docs;
+mod durability;
+mod embedded;
+mod process;
