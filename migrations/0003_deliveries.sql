@@ -44,6 +44,7 @@ CREATE TABLE terra_webhooks_raw (
 CREATE TABLE terra_webhooks_raw_default PARTITION OF terra_webhooks_raw DEFAULT;
 CREATE INDEX terra_webhooks_raw_created ON terra_webhooks_raw (created_at DESC);
 CREATE INDEX terra_webhooks_raw_user ON terra_webhooks_raw (user_id, created_at DESC);
+CREATE INDEX terra_webhooks_raw_unowned ON terra_webhooks_raw (terra_user_id) WHERE user_id IS NULL AND terra_user_id IS NOT NULL;
 CREATE INDEX terra_webhooks_raw_unsettled ON terra_webhooks_raw (status, created_at)
   WHERE status IN ('pending', 'processing', 'failed', 'parked', 'conflict', 'invalid');
 

@@ -85,9 +85,38 @@ BEGIN
       name, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
     EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', name);
   END IF;
-EXCEPTION WHEN duplicate_table THEN NULL;
+EXCEPTION WHEN duplicate_table OR check_violation THEN NULL; -- a concurrent maker won, or the day's rows lie in the default partition already
 END $$;
 SELECT app.make_job_history_partition(current_date + n) FROM generate_series(0, 7) AS n;
+
+-- Drops the partitions of days before the given one, takes their rows out of the counts, and returns how many rows went.
+CREATE FUNCTION app.drop_job_history_before(day date) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  part name;
+  gone bigint := 0;
+  n    bigint;
+BEGIN
+  FOR part IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+               WHERE i.inhparent = 'public.job_history'::regclass AND c.relname ~ '^job_history_[0-9]{8}$'
+                 AND to_date(right(c.relname, 8), 'YYYYMMDD') < day ORDER BY 1 LOOP
+    EXECUTE format('LOCK TABLE public.%I IN ACCESS EXCLUSIVE MODE', part);
+    EXECUTE format('INSERT INTO public.job_count_deltas (type, status, delta) SELECT type, status, -count(*) FROM public.%I GROUP BY 1, 2', part);
+    EXECUTE format('SELECT count(*) FROM public.%I', part) INTO n;
+    EXECUTE format('DROP TABLE public.%I', part);
+    gone := gone + n;
+  END LOOP;
+  WITH old AS (DELETE FROM public.job_history_default WHERE completed_at < day RETURNING type, status),
+       counted AS (INSERT INTO public.job_count_deltas (type, status, delta) SELECT type, status, -count(*) FROM old GROUP BY 1, 2)
+  SELECT count(*) INTO n FROM old;
+  RETURN gone + n;
+END $$;
+
+-- Reads a payload's field without failing on what people wrote into it.
+CREATE FUNCTION app.as_uuid(value text) RETURNS uuid LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN RETURN value::uuid; EXCEPTION WHEN others THEN RETURN NULL; END $$;
+CREATE FUNCTION app.as_timestamptz(value text) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+BEGIN RETURN value::timestamptz; EXCEPTION WHEN others THEN RETURN NULL; END $$;
+GRANT EXECUTE ON FUNCTION app.as_uuid(text), app.as_timestamptz(text) TO service_role;
 
 -- How many jobs of a kind are in a state: every statement that moves jobs appends what it moved here, and
 -- one leader folds it, so that no page and no probe ever counts rows. Finished jobs carry their durations

@@ -220,4 +220,4 @@ END $$;
 REVOKE ALL ON latest_unified_metrics, job_processing_stats, webhook_processing_stats, data_quality_trends, edge_function_performance FROM PUBLIC, anon;
 GRANT SELECT ON job_processing_stats, webhook_processing_stats, data_quality_trends, edge_function_performance TO authenticated, service_role;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO service_role;
-REVOKE ALL ON FUNCTION app.make_raw_partition(date), app.make_job_history_partition(date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION app.make_raw_partition(date), app.make_job_history_partition(date), app.drop_job_history_before(date) FROM PUBLIC;

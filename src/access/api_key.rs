@@ -20,7 +20,7 @@ pub const SCOPES: &[(&str, &str)] = &[
 /// Begins every key, so that scanners of leaked secrets know it.
 pub const PREFIX: &str = "assay_";
 /// Limit policy of API requests; the key is the API key's id.
-pub const LIMIT: &str = "api_key";
+pub const LIMIT: &str = "api";
 
 /// Makes a key that lives `days` (1–730); the text is shown once.
 ///

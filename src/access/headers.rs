@@ -9,7 +9,8 @@ use axum::{
 };
 use base64::Engine;
 
-/// The nonce that this answer's inline scripts carry: base64 of 16 random bytes.
+/// The nonce that this answer's inline scripts carry: base64 of 16 random bytes, unless a layer further out put its
+/// own into the request's extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nonce(pub String);
 
@@ -50,7 +51,8 @@ fn decorate(headers: &mut HeaderMap, nonce: &str, secure: bool) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     if secure {
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
+        // For this host; its subdomains are not ours to decide about.
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let is_data = ["text/html", "application/json", "text/csv"].iter().any(|t| kind.starts_with(t));
@@ -78,7 +80,7 @@ mod tests {
             (header::CACHE_CONTROL, HeaderValue::from_static("public"))]);
         decorate(&mut page, "abc", true);
         assert_eq!(page[header::CACHE_CONTROL], "no-store");
-        assert_eq!(page[header::STRICT_TRANSPORT_SECURITY], "max-age=31536000; includeSubDomains");
+        assert_eq!(page[header::STRICT_TRANSPORT_SECURITY], "max-age=31536000");
         let policy = page[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         for part in ["script-src 'self' 'nonce-abc' 'wasm-unsafe-eval';", "style-src 'self';", "frame-ancestors 'none'", "base-uri 'none'", "object-src 'none'", "form-action 'self'"] {
             assert!(policy.contains(part), "{part}");

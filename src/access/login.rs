@@ -10,9 +10,9 @@ use serde_json::json;
 use std::time::Duration;
 
 /// Limit policy: attempts from one address. The key is the address.
-pub const LIMIT_ADDRESS: &str = "login_address";
+pub const LIMIT_ADDRESS: &str = "login-address";
 /// Limit policy: attempts on one account, known or not. The key is a fingerprint of the e-mail.
-pub const LIMIT_ACCOUNT: &str = "login_account";
+pub const LIMIT_ACCOUNT: &str = "login-account";
 
 /// One attempt.
 #[derive(Clone)]

@@ -3,6 +3,9 @@
 //! It promises: a session is 256 random bits of which the database knows only a hash; a page is decided before it is
 //! rendered; a request that changes something and is proven by a cookie comes from our own pages; and what the program
 //! forgets to check, row-level security in the database still refuses (`store/rls_tests.rs` tries it).
+//!
+//! The middlewares in their order, outermost first: [`headers::security_headers`], [`origin::same_origin`],
+//! [`identify::identify`], [`guard::guard`], then the pages and their fallback.
 
 pub mod account;
 pub mod api_key;
@@ -34,8 +37,6 @@ pub use vault::Vault;
 
 use crate::store::Db;
 use axum::{
-    Router,
-    middleware::{from_fn, from_fn_with_state},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -50,16 +51,6 @@ pub struct Access {
     pub site: Arc<Site>,
     /// Encrypts second-factor secrets; `None` without `ASSAY_SECRET_KEY`: no second factor.
     pub vault: Option<Arc<Vault>>,
-}
-
-/// Puts this room's middlewares around a router, in their order: headers outermost, then the origin check, then who it
-/// is, then the guard of the pages, which sees what `identify` found. The router must hold its fallback already.
-pub fn protect<S: Clone + Send + Sync + 'static>(router: Router<S>, access: &Access) -> Router<S> {
-    router
-        .layer(from_fn(guard::guard))
-        .layer(from_fn_with_state(access.clone(), identify::identify))
-        .layer(from_fn_with_state(access.clone(), origin::same_origin))
-        .layer(from_fn_with_state(access.clone(), headers::security_headers))
 }
 
 /// Why an account's matter was not done, as a sentence for people.

@@ -77,7 +77,7 @@ pub fn matching_step(secret: &[u8], given: &str, now: i64) -> Option<i64> {
 }
 
 /// The six digits of a step.
-fn code(secret: &[u8], step: i64) -> String {
+pub(super) fn code(secret: &[u8], step: i64) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret);
     let tag = hmac::sign(&key, &step.to_be_bytes());
     let bytes = tag.as_ref();

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot prepare must stop")]
 
-use super::{Access, Identity, Site, account, login, login::Attempt, protect, session};
+use super::{Access, Identity, Site, account, guard, headers, identify, login, login::Attempt, origin, session};
 use crate::{
     model::Role,
     store::{Token, accounts, audit::Actor, testing},
@@ -11,6 +11,7 @@ use axum::{
     Extension, Router,
     body::Body,
     http::{HeaderMap, Request, StatusCode, header},
+    middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -52,7 +53,12 @@ impl World {
             .route("/_fn/act", post(whoami))
             .route("/functions/v1/webhook-terra", post(|| async { "taken" }))
             .fallback(|| async { (StatusCode::NOT_FOUND, "no such page") });
-        Self { app: protect(router, &access), access, t }
+        let app = router
+            .layer(from_fn(guard::guard))
+            .layer(from_fn_with_state(access.clone(), identify::identify))
+            .layer(from_fn_with_state(access.clone(), origin::same_origin))
+            .layer(from_fn_with_state(access.clone(), headers::security_headers));
+        Self { app, access, t }
     }
 
     async fn account(&self, email: &str, role: Role) -> uuid::Uuid {
@@ -231,7 +237,7 @@ async fn behind_a_proxy_the_public_address_is_the_origin_and_the_cookie_is_host_
     assert_eq!(w.post("/_fn/act", &[cookie, ("origin", "https://assay.example.com")]).await, StatusCode::OK);
     assert_eq!(w.post("/_fn/act", &[cookie, ("origin", "http://assay.example.com")]).await, StatusCode::FORBIDDEN);
     let (status, headers, _) = w.get("/admin", Some(&token)).await;
-    assert_eq!((status, headers[header::STRICT_TRANSPORT_SECURITY].to_str().unwrap()), (StatusCode::OK, "max-age=31536000; includeSubDomains"));
+    assert_eq!((status, headers[header::STRICT_TRANSPORT_SECURITY].to_str().unwrap()), (StatusCode::OK, "max-age=31536000"));
     // Without the prefix a subdomain could have set it.
     let tossed = format!("assay={}", token.expose());
     assert_eq!(w.post("/_fn/act", &[("cookie", tossed.as_str()), ("origin", "https://assay.example.com")]).await, StatusCode::UNAUTHORIZED);
@@ -248,13 +254,17 @@ async fn every_answer_carries_the_headers_and_each_its_own_nonce() {
         assert!(headers[header::REFERRER_POLICY] == "same-origin" && headers.contains_key("permissions-policy"));
         assert!(nonces.insert(policy), "a nonce came twice");
     }
+    // A nonce that an outer layer minted for the page is the one in the policy.
+    let mut request = Request::get("/status").body(Body::empty()).unwrap();
+    request.extensions_mut().insert(super::Nonce("outer".into()));
+    assert!(w.send(request).await.1[header::CONTENT_SECURITY_POLICY].to_str().unwrap().contains("'nonce-outer'"));
     assert_eq!(w.get("/status", None).await.1[header::CACHE_CONTROL], "no-store");
 }
 
 #[tokio::test]
 async fn strange_and_oversize_headers_do_no_harm() {
     let w = World::new().await;
-    let heavy = "a".repeat(super::headers::HEAVIEST);
+    let heavy = "a".repeat(headers::HEAVIEST);
     let request = Request::get("/status").header("x-filler", heavy).body(Body::empty()).unwrap();
     let (status, headers, _) = w.send(request).await;
     assert!(status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE && headers.contains_key(header::CONTENT_SECURITY_POLICY));

@@ -20,6 +20,7 @@ fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
         "settings-saved" => ("good", "Settings saved.".into()),
         "schedule-changed" => ("good", "Schedule changed.".into()),
         "choice-saved" => ("good", "Choice saved.".into()),
+        "logged_out" => ("good", "You are logged out.".into()),
         "new-version" => ("note", "A new version of Assay is out. The page was reloaded; please repeat what you did.".into()),
         _ => return None,
     })

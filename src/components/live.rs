@@ -184,7 +184,7 @@ mod browser {
             }
             let Ok(source) = EventSource::new("/live") else { return };
             let news = Closure::<dyn FnMut()>::new(move || self.changed());
-            for topic in self.topics {
+            for topic in self.topics.iter().chain(&["resync"]) {
                 let _ = source.add_event_listener_with_callback(topic, news.as_ref().unchecked_ref());
             }
             let open = Closure::<dyn FnMut()>::new(move || self.opened());

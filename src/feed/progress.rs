@@ -152,13 +152,18 @@ impl Progress {
     /// A line of input was no delivery. Says so with its place.
     pub(super) fn skipped(&self, place: &str, why: &str) {
         self.with(|(summary, _, _)| summary.skipped += 1);
+        self.note(&format!("{place}: skipped, {why}"));
+    }
+
+    /// A sentence on a line of its own.
+    pub(super) fn note(&self, sentence: &str) {
         match self.0.show {
             Show::Nothing => {}
-            Show::Log => tracing::warn!(place, why, "line skipped"),
+            Show::Log => tracing::warn!(note = sentence, "feeding deliveries"),
             Show::Terminal => {
                 let mut err = std::io::stderr().lock();
                 let clear = if err.is_terminal() { "\r\x1b[K" } else { "" };
-                let _ = writeln!(err, "{clear}{place}: skipped, {why}");
+                let _ = writeln!(err, "{clear}{sentence}");
             }
         }
     }

@@ -103,7 +103,8 @@ enum Place {
 }
 
 /// Sends the files and gives the account. Lines that are no delivery are named with file and line, and skipped.
-/// A replay that was cancelled or killed goes on where it stopped; one that was finished has nothing more to send.
+/// A replay that was cancelled or killed goes on where it stopped; after one that was finished the next begins anew
+/// (the server sees duplicates).
 /// Errors: unreadable file, unreachable server, refused signature, unusable state file.
 pub async fn replay(options: ReplayOptions, cancel: CancellationToken) -> Result<Summary, FeedError> {
     let feeder = Feeder::new(options.target.clone())?;
@@ -134,21 +135,31 @@ pub async fn replay(options: ReplayOptions, cancel: CancellationToken) -> Result
         }
     };
     let outcome = feeder.feed(parcels, &progress, &cancel, note).await;
-    // Whatever ended it, what was answered stays done.
-    let saved = state.into_inner().unwrap_or_else(PoisonError::into_inner).save();
-    let summary = progress.finish();
     let unread = first_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if outcome.is_ok() && unread.is_none() && !cancel.is_cancelled() {
+        // Finished: the next replay of these files is a new one.
+        for path in &options.files {
+            state.done.lines.remove(file_key(&options, path).as_ref());
+        }
+        state.done.shuffled.remove(&key);
+    }
+    // Whatever ended it, what was answered stays done.
+    let saved = state.save();
+    let summary = progress.finish();
     outcome.and(saved)?;
     unread.map_or(Ok(summary), Err)
 }
 
-/// A file's name in the state: absolute, so that it is the same from any working directory.
-fn file_key(path: &Path) -> Arc<str> {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string().into()
+/// A file's name in the state: with the server it goes to, and absolute, so that it is the same from any working
+/// directory.
+fn file_key(options: &ReplayOptions, path: &Path) -> Arc<str> {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    format!("{} to {}", path.display(), options.target.address).into()
 }
 
 fn shuffle_key(options: &ReplayOptions) -> String {
-    let files: Vec<_> = options.files.iter().map(|path| file_key(path).to_string()).collect();
+    let files: Vec<_> = options.files.iter().map(|path| file_key(options, path).to_string()).collect();
     format!("seed {} × {} of {}", options.shuffle.unwrap_or_default(), options.repeat.max(1), files.join(", "))
 }
 
@@ -163,8 +174,11 @@ fn in_order<'a>(
         .files
         .iter()
         .map(|path| {
-            let key = file_key(path);
+            let key = file_key(options, path);
             let done = state.done.lines.get(key.as_ref()).copied().unwrap_or(0);
+            if done > 0 {
+                progress.note(&format!("{}: going on after line {done} (--restart begins anew)", path.display()));
+            }
             (path.clone(), key, done)
         })
         .collect();
@@ -232,6 +246,9 @@ fn shuffled(
         parcels.swap(at, r.below(at as u64 + 1) as usize);
     }
     let done = state.done.shuffled.get(key).copied().unwrap_or(0);
+    if done > 0 {
+        progress.note(&format!("going on after {done} of {} shuffled deliveries (--restart begins anew)", parcels.len()));
+    }
     Ok((1_u64..).zip(parcels).skip(done as usize).map(|(step, parcel)| (Place::Step(step), Parcel::clone(&parcel))))
 }
 

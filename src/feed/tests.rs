@@ -162,7 +162,7 @@ async fn a_stopped_replay_goes_on_where_it_stopped() {
         let second = run(CancellationToken::new()).await.unwrap().sent();
         assert_eq!(first + second, 200, "nothing twice, nothing left out");
         assert_eq!(counts(&server).len(), 200);
-        assert_eq!(run(CancellationToken::new()).await.unwrap().sent(), 0, "a finished replay has no more to send");
+        assert_eq!(run(CancellationToken::new()).await.unwrap().sent(), 200, "after a finished replay the next is a new one");
     }
 }
 

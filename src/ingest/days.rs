@@ -73,6 +73,8 @@ fn readings<'t>(table: &'t HashMap<RecordKey, (PersonRecord, bool)>, touched: &'
     touched
         .iter()
         .filter_map(|(user, source, date)| by_day.get(&(user.as_str(), source, *date)).map(|records| (user, source, date, records)))
-        .flat_map(|(user, source, date, records)| day_readings(records, source, *date).into_iter().map(move |reading| (user.as_str(), reading)))
+        .flat_map(|(user, source, date, records)| {
+            day_readings(records, source, *date).into_iter().map(move |reading| (user.as_str(), reading))
+        })
         .collect()
 }

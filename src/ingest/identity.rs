@@ -26,7 +26,7 @@ pub(super) struct Identities {
     rows: Vec<ConnectionState>,
     before: Vec<ConnectionState>,
     merged: Vec<Uuid>,
-    woken: BTreeSet<String>,
+    found: BTreeSet<String>,
     persons: BTreeSet<String>,
 }
 
@@ -47,7 +47,7 @@ impl Identities {
             .collect();
         steps.sort_by(|a, b| a.order.cmp(&b.order));
         let persons = steps.iter().filter_map(|step| step.user.reference_id.clone()).collect();
-        Self { steps, rows: Vec::new(), before: Vec::new(), merged: Vec::new(), woken: BTreeSet::new(), persons }
+        Self { steps, rows: Vec::new(), before: Vec::new(), merged: Vec::new(), found: BTreeSet::new(), persons }
     }
 
     /// Terra's ids in the batch with their providers, each once, in order.
@@ -87,9 +87,10 @@ impl Identities {
         (changed, self.merged.clone())
     }
 
-    /// Terra's ids whose parked deliveries can now be worked on.
-    pub(super) fn woken(&self) -> Vec<String> {
-        self.woken.iter().cloned().collect()
+    /// Terra's ids whose earlier deliveries can now be given to a person, with that person.
+    pub(super) fn found(&self) -> Vec<(String, String)> {
+        let owner = |id: &String| self.find(id).and_then(|index| self.rows.get(index)).and_then(|row| row.user_id.clone());
+        self.found.iter().filter_map(|id| Some((id.clone(), owner(id)?))).collect()
     }
 
     /// The row of an id, present or former.
@@ -115,7 +116,7 @@ impl Identities {
             && (row.user_id.is_none() || (says_who && newer && row.user_id.as_ref() != Some(reference)))
         {
             row.user_id = Some(reference.clone());
-            self.woken.extend(row.former_ids.iter().chain([&row.terra_user_id]).cloned());
+            self.found.extend(row.former_ids.iter().chain([&row.terra_user_id]).cloned());
         }
         if let EventKind::Data(_) = step.kind {
             row.last_data_at = row.last_data_at.max(Some(step.received_at));
@@ -150,7 +151,7 @@ impl Identities {
         row.last_data_at = row.last_data_at.max(new.last_data_at);
         row.user_id = row.user_id.take().or(new.user_id);
         if row.user_id.is_some() {
-            self.woken.extend(row.former_ids.iter().chain([&row.terra_user_id]).cloned());
+            self.found.extend(row.former_ids.iter().chain([&row.terra_user_id]).cloned());
         }
         self.merged.push(new.id);
         old_index
@@ -161,8 +162,13 @@ impl Identities {
 fn concerns(kind: &EventKind) -> bool {
     matches!(
         kind,
-        EventKind::Data(_) | EventKind::Auth | EventKind::Deauth | EventKind::UserReauth | EventKind::AccessRevoked
-            | EventKind::ConnectionError | EventKind::PermissionChange
+        EventKind::Data(_)
+            | EventKind::Auth
+            | EventKind::Deauth
+            | EventKind::UserReauth
+            | EventKind::AccessRevoked
+            | EventKind::ConnectionError
+            | EventKind::PermissionChange
     )
 }
 

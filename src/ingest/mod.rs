@@ -141,7 +141,7 @@ async fn together(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::Re
     connections::write(tx, &written, &merged).await?;
     let changed = days::store(tx, records).await?;
     settle(tx, &outcomes).await?;
-    let released = raw::release_parked(tx, &identities.woken()).await?;
+    let released = raw::give_to(tx, &identities.found()).await?;
     let mut batch = Batch { outcomes, released, ..Batch::default() };
     for (user_id, date) in changed {
         earliest(&mut batch.changed, user_id, date);
@@ -189,7 +189,9 @@ fn data(delivery: &RawDelivery, event: &Event, user_id: &str, records: &mut Vec<
     let produced = Instant::from_timestamp_millis(delivery.ordering_ms);
     let Normalised { records: found, findings, refused } = terra::normalise(event, produced);
     let note = findings.iter().map(|finding| finding.detail.as_str()).collect::<Vec<_>>().join("; ");
-    let unusable = found.iter().all(|record| record.values.is_empty() && !record.deleted && record.findings.iter().any(|finding| finding.kind == FindingKind::BadField));
+    let unusable = found.iter().all(|record| {
+        record.values.is_empty() && !record.deleted && record.findings.iter().any(|finding| finding.kind == FindingKind::BadField)
+    });
     if (refused > 0 || !found.is_empty()) && unusable {
         let details: Vec<&str> = found.iter().flat_map(|record| &record.findings).map(|finding| finding.detail.as_str()).collect();
         let why = if details.is_empty() { note } else { [note.as_str(), details.join("; ").as_str()].join(" ").trim().to_owned() };

@@ -25,7 +25,7 @@ fn delivery(n: u32, ordering_ms: i64, body: &Value) -> RawDelivery {
 async fn store(db: &Db, deliveries: &[RawDelivery]) {
     sqlx::query(
         "INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, ordering_ms, body, terra_user_id)
-         SELECT id, at, trace, type, ordering, body, convert_from(body, 'UTF8')::jsonb #>> '{user,user_id}'
+         SELECT id, at, trace, type, ordering, body, coalesce(convert_from(body, 'UTF8')::jsonb #>> '{user,user_id}', convert_from(body, 'UTF8')::jsonb #>> '{new_user,user_id}')
            FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::int8[], $6::bytea[]) AS d (id, at, trace, type, ordering, body)",
     )
     .bind(deliveries.iter().map(|d| d.id).collect::<Vec<_>>())
@@ -52,7 +52,8 @@ async fn tables(db: &Db) -> Vec<String> {
     for sql in [
         "SELECT (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM unified_metrics t ORDER BY user_id, metric_name, source, measurement_date",
         "SELECT to_jsonb(t)::text FROM records t ORDER BY user_id, source, model, key",
-        "SELECT (to_jsonb(t) - 'id' - 'created_at')::text FROM connections t ORDER BY terra_user_id",
+        // A state that no event has set yet dates from the making of the row.
+        "SELECT (to_jsonb(t) - 'id' - 'created_at' - CASE WHEN state_ordering_ms = 0 THEN 'state_at' ELSE '' END)::text FROM connections t ORDER BY terra_user_id",
         "SELECT user_id FROM persons ORDER BY user_id",
         "SELECT concat_ws(' ', id, status, error, processed_count, user_id) FROM terra_webhooks_raw ORDER BY id",
     ] {
@@ -125,15 +126,36 @@ async fn one_bad_delivery_costs_no_other() {
         delivery(1, 1, &daily("t1", Some("me"), 1)),
         delivery(2, 2, &json!({"type": "daily", "user": user("t1", Some("a\0b")), "data": []})),
         RawDelivery { body: b"{\"type\":".to_vec(), ..delivery(3, 3, &json!({})) },
-        delivery(4, 4, &json!({"type": "daily", "user": user("t1", Some("me")), "data": [{"metadata": {}, "distance_data": {"steps": 3}}]})),
+        delivery(
+            4,
+            4,
+            &json!({"type": "daily", "user": user("t1", Some("me")), "data": [{"metadata": {}, "distance_data": {"steps": 3}}]}),
+        ),
         delivery(5, 5, &json!({"type": "hormone", "user": user("t1", Some("me"))})),
         delivery(6, 6, &json!({"type": "daily", "data": []})),
-        // A source of 64 multi-byte characters cannot be made, but a key may be as long as the index allows and no longer.
-        delivery(7, 7, &json!({"type": "activity", "user": user("t1", Some("me")), "data": [{"metadata": {"summary_id": "é".repeat(5000), "start_time": "2026-07-01T10:00:00Z"}}]})),
-        delivery(8, 8, &json!({"type": "daily", "user": user("t1", Some("me")), "data": [{"metadata": {"start_time": "2026-07-01"}, "distance_data": {"steps": "x", "distance_meters": 5}}, 7]})),
+        // An id too long for the index does not cost the workout: start and end name it.
+        delivery(
+            7,
+            7,
+            &json!({"type": "activity", "user": user("t1", Some("me")), "data": [{"metadata": {"summary_id": "é".repeat(5000), "start_time": "2026-07-01T10:00:00Z"}, "distance_data": {"summary": {"steps": 5}}}]}),
+        ),
+        delivery(
+            8,
+            8,
+            &json!({"type": "daily", "user": user("t1", Some("me")), "data": [{"metadata": {"start_time": "2026-07-01"}, "distance_data": {"steps": "x", "distance_meters": 5}}, 7]}),
+        ),
     ];
     let out = run(&t.db, &batch).await;
-    let words: Vec<&str> = out.outcomes.iter().map(|o| match o.status { Status::Completed { .. } => "completed", Status::Failed(_) => "failed", Status::Parked(_) => "parked", Status::Ignored(_) => "ignored" }).collect();
+    let words: Vec<&str> = out
+        .outcomes
+        .iter()
+        .map(|o| match o.status {
+            Status::Completed { .. } => "completed",
+            Status::Failed(_) => "failed",
+            Status::Parked(_) => "parked",
+            Status::Ignored(_) => "ignored",
+        })
+        .collect();
     assert_eq!(words, ["completed", "failed", "failed", "failed", "ignored", "failed", "completed", "completed"]);
     let Status::Completed { readings: 1, note: Some(note) } = &out.outcomes[7].status else { panic!("{:?}", out.outcomes[7]) };
     assert!(note.contains("element 2 was left out: it is not an object"), "{note}");
@@ -147,25 +169,35 @@ async fn what_the_database_refuses_fails_alone() {
     let t = database().await;
     // A rule of the table that this program does not know of: the ingest must find the delivery that breaks it.
     sqlx::query("ALTER TABLE unified_metrics ADD CONSTRAINT test_rule CHECK (value <> 13)").execute(t.db.owner()).await.unwrap();
-    let batch = [delivery(1, 1, &daily("t1", Some("me"), 12)), delivery(2, 1, &daily("t2", Some("you"), 13)), delivery(3, 1, &daily("t3", Some("her"), 14))];
+    let batch = [
+        delivery(1, 1, &daily("t1", Some("me"), 12)),
+        delivery(2, 1, &daily("t2", Some("you"), 13)),
+        delivery(3, 1, &daily("t3", Some("her"), 14)),
+    ];
     store(&t.db, &batch).await;
     let out = run(&t.db, &batch).await;
     assert!(matches!(&out.outcomes[1].status, Status::Failed(why) if why.contains("test_rule")), "{out:?}");
     assert_eq!((steps(&t.db, "me").await, steps(&t.db, "you").await, steps(&t.db, "her").await), (vec![12.0], vec![], vec![14.0]));
-    let status: String = sqlx::query_scalar("SELECT status FROM terra_webhooks_raw WHERE trace_id = 'trace-000002'").fetch_one(t.db.service()).await.unwrap();
+    let status: String = sqlx::query_scalar("SELECT status FROM terra_webhooks_raw WHERE trace_id = 'trace-000002'")
+        .fetch_one(t.db.service())
+        .await
+        .unwrap();
     assert_eq!(status, "failed");
 }
 
 #[tokio::test]
 async fn a_session_that_moves_takes_its_value_along_and_a_deleted_day_goes() {
     let t = database().await;
-    let night = |end: &str| json!({"type": "sleep", "user": user("t1", Some("me")), "data": [{
+    let night = |end: &str| {
+        json!({"type": "sleep", "user": user("t1", Some("me")), "data": [{
         "metadata": {"summary_id": "n", "start_time": "2026-06-30T20:00:00Z", "end_time": end},
-        "sleep_durations_data": {"asleep": {"duration_asleep_state_seconds": 9000}}}]});
+        "sleep_durations_data": {"asleep": {"duration_asleep_state_seconds": 9000}}}]})
+    };
     run(&t.db, &[delivery(1, 1, &night("2026-06-30T23:50:00Z"))]).await;
     let moved = run(&t.db, &[delivery(2, 2, &night("2026-07-01T05:00:00Z"))]).await;
     assert_eq!(moved.changed["me"].to_string(), "2026-06-30");
-    let days: Vec<String> = sqlx::query_scalar("SELECT measurement_date::text FROM unified_metrics").fetch_all(t.db.service()).await.unwrap();
+    let days: Vec<String> =
+        sqlx::query_scalar("SELECT measurement_date::text FROM unified_metrics").fetch_all(t.db.service()).await.unwrap();
     assert_eq!(days, ["2026-07-01"]);
     // A deleted day loses its value and its score.
     run(&t.db, &[delivery(3, 3, &daily("t1", Some("me"), 500))]).await;
@@ -174,7 +206,11 @@ async fn a_session_that_moves_takes_its_value_along_and_a_deleted_day_goes() {
     let mut deletion = daily("t1", Some("me"), 500);
     deletion["data"][0]["metadata"]["upload_type"] = json!(4);
     run(&t.db, &[delivery(4, 5, &deletion), delivery(5, 4, &daily("t1", Some("me"), 600))]).await;
-    let left: Vec<String> = sqlx::query_scalar("SELECT metric_name FROM metric_confidence_cache UNION ALL SELECT metric_name FROM unified_metrics").fetch_all(t.db.service()).await.unwrap();
+    let left: Vec<String> =
+        sqlx::query_scalar("SELECT metric_name FROM metric_confidence_cache UNION ALL SELECT metric_name FROM unified_metrics")
+            .fetch_all(t.db.service())
+            .await
+            .unwrap();
     assert_eq!(left, ["sleep_duration", "sleep_duration"]);
 }
 
@@ -190,7 +226,14 @@ async fn two_workers_on_one_person_wait_for_each_other_and_lose_nothing() {
                 let n = round * 2 + worker;
                 let mut body = daily("t1", Some("me"), if n % 3 == 0 { Value::Null } else { json!(n) });
                 body["data"][0]["distance_data"]["distance_meters"] = if n % 3 == 0 { json!(n) } else { Value::Null };
-                run(&db, &[delivery(n, i64::from((n * 7) % 30), &body), delivery(100 + n, i64::from(n), &daily(&format!("t{n}"), Some(&format!("p{}", n % 4)), n))]).await;
+                run(
+                    &db,
+                    &[
+                        delivery(n, i64::from((n * 7) % 30), &body),
+                        delivery(100 + n, i64::from(n), &daily(&format!("t{n}"), Some(&format!("p{}", n % 4)), n)),
+                    ],
+                )
+                .await;
             }
         }));
     }

@@ -5,7 +5,7 @@
 //! statement that two may run at once, and does its effect once.
 
 use super::schedule;
-use crate::store::{Db, jobs::counts, schedules, workers};
+use crate::store::{Db, jobs::counts, maintenance, schedules, workers};
 use sqlx::PgConnection;
 use std::{
     collections::HashSet,
@@ -80,6 +80,7 @@ impl Lead {
         let trusted = || asked.elapsed() < TERM / 2;
         self.rescue(conn).await?;
         if trusted() {
+            maintenance::skip_refresh_without_news(conn).await?;
             let fired = schedules::fire_due(conn).await?;
             if !fired.is_empty() {
                 info!(schedules = ?fired, "schedules fired");

@@ -1,6 +1,10 @@
 //! What the program does by itself, and how often. Rows of `schedules` are made from this once; what an
-//! administrator changes there stays.
+//! administrator changes there stays. A schedule is called by the name of the kind it enqueues.
 
+use super::{
+    JobKind,
+    kinds::{LogRollup, MatviewRefresh, Partitions, RateLimitCleanup, Retention, Vacuum},
+};
 use crate::store::schedules::Seed;
 
 const MINUTE: i32 = 60;
@@ -9,15 +13,14 @@ const DAY: i32 = 24 * HOUR;
 
 /// The schedules of the program.
 pub(super) fn seeds() -> Vec<Seed> {
-    let seed = |name, job_type, payload, every_s, offset_s| Seed { name, job_type, payload, every_s, offset_s };
-    let v1 = || serde_json::json!({ "v": 1 });
+    let seed = |name, every_s, offset_s| Seed { name, job_type: name, payload: serde_json::json!({ "v": 1 }), every_s, offset_s };
     vec![
-        seed("refresh latest metrics", "matview_refresh", v1(), 10, 0),
-        seed("clean rate limits", "rate_limit_cleanup", v1(), DAY, 2 * HOUR),
-        seed("roll up logs", "log_rollup", v1(), DAY, 15 * MINUTE),
-        seed("retention", "retention", v1(), DAY, 3 * HOUR),
-        seed("partitions", "partitions", v1(), DAY, 12 * HOUR),
+        seed(MatviewRefresh::NAME, 10, 0),
+        seed(RateLimitCleanup::NAME, DAY, 2 * HOUR),
+        seed(LogRollup::NAME, DAY, 15 * MINUTE),
+        seed(Retention::NAME, DAY, 3 * HOUR),
+        seed(Partitions::NAME, DAY, 12 * HOUR),
         // The epoch was a Thursday: four days on is Monday, at 4 o'clock.
-        seed("vacuum and analyse", "maintenance", v1(), 7 * DAY, 4 * DAY + 4 * HOUR),
+        seed(Vacuum::NAME, 7 * DAY, 4 * DAY + 4 * HOUR),
     ]
 }

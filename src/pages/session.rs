@@ -80,7 +80,12 @@ pub fn safe_next(next: &str) -> &str {
 /// # Errors
 /// None a reader can cause; an unknown theme is `system`.
 #[server(endpoint = "set_theme")]
-pub async fn set_theme(theme: String, back: String) -> Result<(), AppError> {
+pub async fn set_theme(
+    /// `light`, `dark` or `system`.
+    theme: String,
+    /// The page to return to.
+    back: String,
+) -> Result<(), AppError> {
     use axum::http::{HeaderValue, header::SET_COOKIE};
     let cookie = format!("theme={}; Path=/; Max-Age=31536000; SameSite=Lax", known_theme(&theme));
     if let (Some(options), Ok(value)) = (use_context::<leptos_axum::ResponseOptions>(), HeaderValue::from_str(&cookie)) {

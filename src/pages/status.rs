@@ -95,8 +95,8 @@ mod server {
         }
         let known = counts[0] + counts[1] + counts[2];
         let description = format!(
-            "{} of the recorded parts were healthy; {} degraded, {} unhealthy, {} of {slots} without a record.",
-            text::percent(counts[0], known), counts[1], counts[2], counts[3]
+            "Each bar shows the worst of its time. Healthy throughout: {} of {known}; degraded for a while: {}; unhealthy for a while: {}; without a record: {}.",
+            counts[0], counts[1], counts[2], counts[3]
         );
         Track { title: title.into(), paths, description, ticks: ticks.to_vec() }
     }

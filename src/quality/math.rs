@@ -27,6 +27,13 @@ pub fn normal_cdf(z: f64) -> f64 {
     0.5 * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2)
 }
 
+/// Density of Student's t with seven degrees of freedom: tails heavy enough for an unusual day, light enough to doubt a
+/// day ten spreads away.
+pub fn t7(z: f64) -> f64 {
+    let u = 1.0 + z * z / 7.0;
+    0.384_991_4 / (u * u * u * u)
+}
+
 /// Density of Student's t with four degrees of freedom: a bell with heavy tails, so that an unusual day of a
 /// real life is unusual, not impossible.
 pub fn t4(z: f64) -> f64 {
@@ -61,6 +68,8 @@ mod tests {
         assert!((normal_cdf(1.959_963_985) - 0.975).abs() < 1e-9);
         assert!((sigmoid(logit(0.2)) - 0.2).abs() < 1e-12);
         assert!((t4(0.0) - 0.375).abs() < 1e-12);
+        let whole: f64 = (-4000..4000).map(|i| t7(f64::from(i) / 100.0) / 100.0).sum();
+        assert!((whole - 1.0).abs() < 1e-4);
         assert_eq!(median(&mut [3.0, 1.0, 2.0, 10.0]), Some(2.5));
         assert_eq!(median(&mut []), None);
     }

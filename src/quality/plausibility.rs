@@ -10,9 +10,10 @@ use super::window::Baseline;
 
 /// How often a value is a gross fault before anything is known of it.
 const FAULTS: f64 = 0.02;
-/// Own days at which the person's baseline weighs as much as the population; with four times as many it weighs
-/// sixteen times as much.
-const HALF_HISTORY: f64 = 3.0;
+/// Own days that halve the weight of the population.
+const HALF_HISTORY: f64 = 2.0;
+/// Own days at which their spread is believed as much as a broad one.
+const KNOWN_SPREAD: f64 = 3.0;
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,16 +34,16 @@ pub fn sound_density(rule: &MetricRule, x: f64, baseline: Option<Baseline>) -> f
     let Some(b) = baseline else { return people };
     let n = f64::from(b.n);
     let spread = predictive_spread(rule, b);
-    let own = math::t4((x - b.median) / spread) / spread;
-    let weight = n * n / (n * n + HALF_HISTORY * HALF_HISTORY);
-    weight * own + (1.0 - weight) * people
+    let own = math::t7((x - b.median) / spread) / spread;
+    let others = libm::exp2(-n / HALF_HISTORY);
+    (1.0 - others) * own + others * people
 }
 
 /// The spread to expect of the next day: few days know their spread badly, so it is pulled towards a few floors.
 fn predictive_spread(rule: &MetricRule, b: Baseline) -> f64 {
     let n = f64::from(b.n);
     let broad = 2.0 * rule.floor;
-    let spread = ((n * b.spread * b.spread + HALF_HISTORY * broad * broad) / (n + HALF_HISTORY)).sqrt();
+    let spread = ((n * b.spread * b.spread + KNOWN_SPREAD * broad * broad) / (n + KNOWN_SPREAD)).sqrt();
     spread * (1.0 + 1.0 / n).sqrt()
 }
 

@@ -4,7 +4,6 @@
 use crate::model::Instant;
 use chrono::NaiveDate;
 use sqlx::{PgConnection, PgPool, types::Json};
-use uuid::Uuid;
 
 /// How far the values of the last days can be trusted, over all persons.
 #[derive(Debug, Clone, Default, sqlx::FromRow)]
@@ -118,84 +117,6 @@ pub async fn least_trusted(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<String
     .await
 }
 
-/// Jobs of a kind in a state, as folded by the leader.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct KindCount {
-    /// Kind of job.
-    pub kind: String,
-    /// Waiting.
-    pub pending: i64,
-    /// Leased.
-    pub processing: i64,
-    /// Dead.
-    pub failed: i64,
-    /// Done, as far as history goes.
-    pub completed: i64,
-}
-
-/// Exact counts by kind without counting rows.
-pub async fn job_counts(conn: &mut PgConnection) -> sqlx::Result<Vec<KindCount>> {
-    sqlx::query_as(
-        "SELECT type AS kind,
-                coalesce(sum(count) FILTER (WHERE status = 'pending'), 0)::int8 AS pending,
-                coalesce(sum(count) FILTER (WHERE status = 'processing'), 0)::int8 AS processing,
-                coalesce(sum(count) FILTER (WHERE status = 'failed'), 0)::int8 AS failed,
-                coalesce(sum(count) FILTER (WHERE status = 'completed'), 0)::int8 AS completed
-           FROM job_counts GROUP BY type ORDER BY type LIMIT 100",
-    )
-    .fetch_all(conn)
-    .await
-}
-
-/// Since when the longest-waiting job could have run: one probe a priority.
-pub async fn oldest_waiting(conn: &mut PgConnection) -> sqlx::Result<Option<Instant>> {
-    sqlx::query_scalar(
-        "SELECT min(j.scheduled_at) FROM generate_series(0, 9) AS p,
-                LATERAL (SELECT scheduled_at FROM background_jobs
-                          WHERE status = 'pending' AND priority = p::smallint AND scheduled_at <= now()
-                          ORDER BY scheduled_at LIMIT 1) AS j",
-    )
-    .fetch_one(conn)
-    .await
-}
-
-/// A job in the list of recent ones.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct RecentJob {
-    /// Its id.
-    pub id: Uuid,
-    /// Kind of job.
-    pub kind: String,
-    /// Its state's word.
-    pub status: String,
-    /// Attempts so far.
-    pub attempts: i32,
-    /// When it was made.
-    pub created_at: Instant,
-    /// When it last began.
-    pub started_at: Option<Instant>,
-    /// When it ended.
-    pub completed_at: Option<Instant>,
-    /// Why it failed.
-    pub error: Option<String>,
-}
-
-/// The newest jobs, waiting, running, dead and done.
-pub async fn recent_jobs(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<RecentJob>> {
-    sqlx::query_as(
-        "SELECT * FROM (
-           (SELECT id, type AS kind, status, attempts, created_at, started_at, completed_at, error
-              FROM background_jobs ORDER BY id DESC LIMIT $1)
-           UNION ALL
-           (SELECT id, type, status, attempts, created_at, started_at, completed_at, NULL
-              FROM job_history WHERE completed_at > now() - interval '2 days' ORDER BY id DESC LIMIT $1)) AS j
-          ORDER BY id DESC LIMIT $1",
-    )
-    .bind(limit)
-    .fetch_all(conn)
-    .await
-}
-
 /// What the gateway answered in the last 24 hours: outcome and count.
 pub async fn gateway_day(conn: &mut PgConnection) -> sqlx::Result<Vec<(String, i64)>> {
     sqlx::query_as("SELECT outcome, sum(count)::int8 FROM gateway_counts WHERE minute > now() - interval '24 hours' GROUP BY outcome")
@@ -252,44 +173,6 @@ pub struct Snapshot {
 /// The newest snapshot, if one was ever taken.
 pub async fn snapshot(conn: &mut PgConnection) -> sqlx::Result<Option<Snapshot>> {
     sqlx::query_as("SELECT at, status, checks FROM health_snapshots ORDER BY at DESC LIMIT 1").fetch_optional(conn).await
-}
-
-/// An operation over many rows.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct Operation {
-    /// Its id.
-    pub id: Uuid,
-    /// Its state's word.
-    pub state: String,
-    /// How much there is to do.
-    pub total: i64,
-    /// How much is done.
-    pub done: i64,
-    /// How much failed.
-    pub failed: i64,
-    /// Chunks there are.
-    pub chunks_total: i32,
-    /// Chunks done.
-    pub chunks_done: i32,
-    /// Who started it.
-    pub started_by: String,
-    /// When.
-    pub started_at: Instant,
-    /// When it ended.
-    pub finished_at: Option<Instant>,
-    /// Why it failed.
-    pub error: Option<String>,
-}
-
-/// The newest recalculation, running or ended within the last hour.
-pub async fn recalculation(conn: &mut PgConnection) -> sqlx::Result<Option<Operation>> {
-    sqlx::query_as(
-        "SELECT id, state, total, done, failed, chunks_total, chunks_done, started_by, started_at, finished_at, error FROM operations
-          WHERE kind = 'recalculate_all' AND (state = 'running' OR finished_at > now() - interval '1 hour')
-          ORDER BY id DESC LIMIT 1",
-    )
-    .fetch_optional(conn)
-    .await
 }
 
 /// A setting that is on or off; `None`: the default.

@@ -60,7 +60,7 @@ pub async fn figures(pool: &PgPool) -> sqlx::Result<Figures> {
                 (SELECT count(*) FROM workers WHERE seen_at > now() - interval '15 seconds') AS workers_alive,
                 NULL::bigint AS dead_letters,
                 (SELECT coalesce(sum(count), 0)::bigint FROM gateway_counts WHERE outcome = 'completed' AND minute > now() - interval '24 hours') AS webhooks_completed,
-                (SELECT count(*) FROM terra_webhooks_raw WHERE status = 'failed' AND created_at > now() - interval '24 hours') AS webhooks_failed,
+                (SELECT coalesce(sum(count), 0)::bigint FROM gateway_counts WHERE outcome = 'failed' AND minute > now() - interval '24 hours') AS webhooks_failed,
                 to_regclass('public.latest_unified_metrics') IS NOT NULL AS view_exists,
                 (SELECT extract(epoch FROM now() - last_run_at)::float8 FROM schedules WHERE name = 'matview_refresh') AS view_age_s,
                 coalesce((SELECT (SELECT max(at) FROM job_count_deltas WHERE type = 'webhook_processing') > last_run_at FROM schedules WHERE name = 'matview_refresh'), false) AS view_behind,

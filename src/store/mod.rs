@@ -21,6 +21,7 @@ pub mod health;
 pub mod jobs;
 pub mod limits;
 pub mod live;
+pub mod maintenance;
 pub mod metrics;
 mod migrate;
 pub mod operations;

@@ -64,10 +64,17 @@ pub async fn load(conn: &mut PgConnection, deliveries: &[(Uuid, Instant)]) -> sq
 /// The database's.
 pub async fn settle(conn: &mut PgConnection, settled: &[Settled<'_>]) -> sqlx::Result<()> {
     sqlx::query(
-        "UPDATE terra_webhooks_raw r
+        "WITH s AS (
+           SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::int4[], $6::text[])
+             AS s (id, created_at, status, error, readings, user_id)),
+         -- Counted as it happens, so that no probe ever counts deliveries. One row a minute and backend: nobody waits.
+         counted AS (
+           INSERT INTO gateway_counts AS c (minute, outcome, node, count)
+           SELECT date_trunc('minute', now()), status, 'backend ' || pg_backend_pid(), count(*) FROM s GROUP BY status
+           ON CONFLICT (minute, outcome, node) DO UPDATE SET count = c.count + EXCLUDED.count)
+         UPDATE terra_webhooks_raw r
             SET status = s.status, error = s.error, processed_count = s.readings, processed_at = now(), user_id = coalesce(s.user_id, r.user_id)
-           FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::int4[], $6::text[])
-             AS s (id, created_at, status, error, readings, user_id)
+           FROM s
           WHERE r.id = s.id AND r.created_at = s.created_at",
     )
     .bind(settled.iter().map(|s| s.id).collect::<Vec<_>>())
@@ -81,23 +88,31 @@ pub async fn settle(conn: &mut PgConnection, settled: &[Settled<'_>]) -> sqlx::R
     Ok(())
 }
 
-/// Wakes the parked deliveries of these connections: pending again, each with a new job, in one statement. Returns how
-/// many there were.
+/// Gives the deliveries of these connections that nobody owned yet to their person, and wakes the parked ones: pending
+/// again, each with a new job, in one statement. `owners` are pairs of Terra's id and our user id. Returns how many woke.
 ///
 /// # Errors
 /// The database's.
-pub async fn release_parked(conn: &mut PgConnection, terra_user_ids: &[String]) -> sqlx::Result<i64> {
-    if terra_user_ids.is_empty() {
+pub async fn give_to(conn: &mut PgConnection, owners: &[(String, String)]) -> sqlx::Result<i64> {
+    if owners.is_empty() {
         return Ok(0);
     }
-    let released: i64 = sqlx::query_scalar(
-        "WITH woken AS (
-           UPDATE terra_webhooks_raw SET status = 'pending', error = NULL
-            WHERE status = 'parked' AND terra_user_id = ANY($1)
-           RETURNING id, created_at, user_id
+    let woken: i64 = sqlx::query_scalar(
+        "WITH found AS (
+           SELECT r.id, r.created_at, r.status, o.user_id
+             FROM unnest($1::text[], $2::text[]) AS o (terra_user_id, user_id)
+             JOIN terra_webhooks_raw r ON r.terra_user_id = o.terra_user_id AND r.user_id IS NULL
+              FOR UPDATE OF r
+         ), given AS (
+           UPDATE terra_webhooks_raw r
+              SET user_id = f.user_id, status = CASE f.status WHEN 'parked' THEN 'pending' ELSE f.status END,
+                  error = CASE f.status WHEN 'parked' THEN NULL ELSE r.error END
+             FROM found f WHERE r.id = f.id AND r.created_at = f.created_at
+           RETURNING r.id, r.created_at, r.user_id, f.status
          ), job AS (
            INSERT INTO background_jobs (type, payload, user_id)
-           SELECT 'webhook_processing', jsonb_build_object('delivery_id', id, 'created_at', created_at), user_id FROM woken
+           SELECT 'webhook_processing', jsonb_build_object('delivery_id', id, 'created_at', created_at), user_id
+             FROM given WHERE status = 'parked'
            RETURNING 1
          ), counted AS (
            INSERT INTO job_count_deltas (type, status, delta)
@@ -105,11 +120,12 @@ pub async fn release_parked(conn: &mut PgConnection, terra_user_ids: &[String]) 
          )
          SELECT count(*) FROM job",
     )
-    .bind(terra_user_ids)
+    .bind(owners.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>())
+    .bind(owners.iter().map(|(_, user)| user.as_str()).collect::<Vec<_>>())
     .fetch_one(&mut *conn)
     .await?;
-    if released > 0 {
+    if woken > 0 {
         sqlx::query("SELECT pg_notify('assay_jobs', 'webhook_processing')").execute(conn).await?;
     }
-    Ok(released)
+    Ok(woken)
 }

@@ -208,11 +208,13 @@ impl Row {
     }
 
     fn read(self) -> sqlx::Result<PersonRecord> {
-        let model = Model::from_word(&self.model).ok_or_else(|| sqlx::Error::Decode(format!("records.model '{}' is not known", self.model).into()))?;
+        let model = Model::from_word(&self.model)
+            .ok_or_else(|| sqlx::Error::Decode(format!("records.model '{}' is not known", self.model).into()))?;
         let ordering = Ordering { ms: self.ordering_ms, trace_id: self.trace_id };
         let stamp = Stamp { ordering, delivery_id: self.delivery_id, received_at: self.received_at };
         // A metric of a newer version is passed over: it can be read again from the raw deliveries.
-        let mut values: Vec<StoredValue> = self.said.0.into_iter().filter_map(|(key, said)| Some(stored_value(Metric::from_key(&key)?, said, &stamp))).collect();
+        let mut values: Vec<StoredValue> =
+            self.said.0.into_iter().filter_map(|(key, said)| Some(stored_value(Metric::from_key(&key)?, said, &stamp))).collect();
         values.sort_by_key(|value| value.metric);
         let StoredOrigin { upload, device, device_by, flags } = self.origin.0;
         let record = Record {
@@ -242,7 +244,11 @@ fn stored_value(metric: Metric, said: Said, latest: &Stamp) -> StoredValue {
     };
     let stamp = by.map_or_else(
         || latest.clone(),
-        |by| Stamp { ordering: Ordering { ms: by.ordering_ms, trace_id: by.trace_id }, delivery_id: by.delivery_id, received_at: by.received_at },
+        |by| Stamp {
+            ordering: Ordering { ms: by.ordering_ms, trace_id: by.trace_id },
+            delivery_id: by.delivery_id,
+            received_at: by.received_at,
+        },
     );
     StoredValue { metric, value, stamp, findings }
 }

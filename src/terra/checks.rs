@@ -13,9 +13,22 @@ const ROUNDING_S: f64 = 120.0;
 
 /// Metrics that are never zero in a living person.
 const NEVER_ZERO: &[Metric] = &[
-    Metric::RestingHeartRate, Metric::AverageHeartRate, Metric::MaxHeartRate, Metric::MinHeartRate, Metric::HrvRmssd, Metric::HrvSdnn,
-    Metric::RespiratoryRate, Metric::Spo2, Metric::Weight, Metric::BodyFat, Metric::MuscleMass, Metric::Bmi, Metric::Vo2max,
-    Metric::BloodGlucose, Metric::SystolicBp, Metric::DiastolicBp,
+    Metric::RestingHeartRate,
+    Metric::AverageHeartRate,
+    Metric::MaxHeartRate,
+    Metric::MinHeartRate,
+    Metric::HrvRmssd,
+    Metric::HrvSdnn,
+    Metric::RespiratoryRate,
+    Metric::Spo2,
+    Metric::Weight,
+    Metric::BodyFat,
+    Metric::MuscleMass,
+    Metric::Bmi,
+    Metric::Vo2max,
+    Metric::BloodGlucose,
+    Metric::SystolicBp,
+    Metric::DiastolicBp,
 ];
 
 struct Values<'v>(&'v [(Metric, f64)]);
@@ -33,19 +46,34 @@ fn inconsistent(reader: &mut Reader<'_>, metrics: &[Metric], detail: &str) {
 }
 
 /// Checks a whole record.
-pub(super) fn record(reader: &mut Reader<'_>, model: Model, values: &[(Metric, f64)], seen: &Coverage, start: Option<Moment>, end: Option<Moment>) {
+pub(super) fn record(
+    reader: &mut Reader<'_>,
+    model: Model,
+    values: &[(Metric, f64)],
+    seen: &Coverage,
+    start: Option<Moment>,
+    end: Option<Moment>,
+) {
     zeros(reader, values);
     let values = Values(values);
     heart(reader, &values);
     if let (Some(active), Some(total)) = (values.get(Metric::ActiveCalories), values.get(Metric::TotalCalories))
         && active > total
     {
-        inconsistent(reader, &[Metric::ActiveCalories, Metric::TotalCalories], &format!("active energy {active} kcal is more than the total of {total} kcal"));
+        inconsistent(
+            reader,
+            &[Metric::ActiveCalories, Metric::TotalCalories],
+            &format!("active energy {active} kcal is more than the total of {total} kcal"),
+        );
     }
     if let (Some(high), Some(low)) = (values.get(Metric::SystolicBp), values.get(Metric::DiastolicBp))
         && high <= low
     {
-        inconsistent(reader, &[Metric::SystolicBp, Metric::DiastolicBp], &format!("systolic {high} mmHg is not above diastolic {low} mmHg"));
+        inconsistent(
+            reader,
+            &[Metric::SystolicBp, Metric::DiastolicBp],
+            &format!("systolic {high} mmHg is not above diastolic {low} mmHg"),
+        );
     }
     if let Some(accounted) = seen.accounted_s.filter(|accounted| model == Model::Daily && *accounted > 86_400.0 + 3_600.0 + ROUNDING_S) {
         inconsistent(reader, &[Metric::ActiveMinutes], &format!("the activity durations add up to {accounted} s, more than a day"));
@@ -74,14 +102,22 @@ pub(super) fn measurement(reader: &mut Reader<'_>, values: &[(Metric, f64)]) {
     if let (Some(weight), Some(muscle)) = (values.get(Metric::Weight), values.get(Metric::MuscleMass))
         && muscle > weight
     {
-        inconsistent(reader, &[Metric::Weight, Metric::MuscleMass], &format!("muscle mass {muscle} kg is more than the weight of {weight} kg"));
+        inconsistent(
+            reader,
+            &[Metric::Weight, Metric::MuscleMass],
+            &format!("muscle mass {muscle} kg is more than the weight of {weight} kg"),
+        );
     }
 }
 
 fn zeros(reader: &mut Reader<'_>, values: &[(Metric, f64)]) {
     for (metric, value) in values {
         if *value == 0.0 && NEVER_ZERO.contains(metric) {
-            reader.note(FindingKind::ZeroForMissing, Some(*metric), format!("{} is exactly 0, which usually stands for \"not measured\"", metric.key()));
+            reader.note(
+                FindingKind::ZeroForMissing,
+                Some(*metric),
+                format!("{} is exactly 0, which usually stands for \"not measured\"", metric.key()),
+            );
         }
         // A percentage of a body or of blood is never below 1; a fraction is the likely reading.
         if matches!(metric, Metric::Spo2 | Metric::BodyFat) && *value > 0.0 && *value <= 1.0 {
@@ -121,7 +157,11 @@ fn sleep(reader: &mut Reader<'_>, values: &Values<'_>, seen: &Coverage, start: O
         let complete = stages.iter().all(Option::is_some);
         let slack = ROUNDING_S.max(0.02 * asleep);
         if stages.iter().any(Option::is_some) && (sum > asleep + slack || (complete && sum < asleep - slack)) {
-            inconsistent(reader, &[SleepDuration, SleepDeep, SleepLight, SleepRem], &format!("the stages add up to {sum} s, asleep is {asleep} s"));
+            inconsistent(
+                reader,
+                &[SleepDuration, SleepDeep, SleepLight, SleepRem],
+                &format!("the stages add up to {sum} s, asleep is {asleep} s"),
+            );
         }
     }
     if let (Some(asleep), Some(bed)) = (asleep, bed) {
@@ -129,13 +169,21 @@ fn sleep(reader: &mut Reader<'_>, values: &Values<'_>, seen: &Coverage, start: O
         if asleep > bed + ROUNDING_S {
             inconsistent(reader, &[SleepDuration, TimeInBed], &format!("asleep {asleep} s is more than the {bed} s in bed"));
         } else if asleep + awake > bed + ROUNDING_S.max(0.02 * bed) {
-            inconsistent(reader, &[SleepDuration, TimeInBed], &format!("asleep {asleep} s and awake {awake} s are more than the {bed} s in bed"));
+            inconsistent(
+                reader,
+                &[SleepDuration, TimeInBed],
+                &format!("asleep {asleep} s and awake {awake} s are more than the {bed} s in bed"),
+            );
         }
         if let Some(efficiency) = values.get(SleepEfficiency)
             && bed > 0.0
             && (efficiency - 100.0 * asleep / bed).abs() > 15.0
         {
-            inconsistent(reader, &[SleepEfficiency], &format!("efficiency {efficiency} % does not fit {asleep} s asleep of {bed} s in bed"));
+            inconsistent(
+                reader,
+                &[SleepEfficiency],
+                &format!("efficiency {efficiency} % does not fit {asleep} s asleep of {bed} s in bed"),
+            );
         }
     }
     if let (Some(start), Some(end)) = (start, end) {

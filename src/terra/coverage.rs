@@ -1,7 +1,7 @@
 //! How much of the day or night a payload really saw. Samples are counted, not kept.
 
 use super::reader::Reader;
-use super::time::{moment, Moment};
+use super::time::{Moment, moment};
 use crate::model::{Coverage, Instant, Model};
 use chrono::TimeDelta;
 use serde_json::Value;
@@ -15,7 +15,8 @@ pub(super) fn of(reader: &mut Reader<'_>, model: Model) -> Coverage {
     let mut coverage = Coverage::default();
     let detailed = if model == Model::Body { "heart_data.heart_rate_data.detailed" } else { "heart_rate_data.detailed" };
     heart_rate(&mut coverage, reader.list(&format!("{detailed}.hr_samples")));
-    let variability = reader.list(&format!("{detailed}.hrv_samples_rmssd")).len() + reader.list(&format!("{detailed}.hrv_samples_sdnn")).len();
+    let variability =
+        reader.list(&format!("{detailed}.hrv_samples_rmssd")).len() + reader.list(&format!("{detailed}.hrv_samples_sdnn")).len();
     coverage.samples = counted(variability);
     match model {
         Model::Daily | Model::Activity => {

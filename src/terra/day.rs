@@ -38,8 +38,17 @@ pub const fn preference(metric: Metric) -> &'static [(Model, Rule)] {
     const NIGHTS: (Model, Rule) = (Model::Sleep, Rule::Sum);
     const BODY: (Model, Rule) = (Model::Body, Rule::Last);
     match metric {
-        M::Steps | M::Distance | M::ActiveCalories | M::TotalCalories | M::ActiveMinutes | M::AverageHeartRate | M::MaxHeartRate
-        | M::MinHeartRate | M::StressLevel | M::RecoveryScore | M::DayStrain => &[DAILY],
+        M::Steps
+        | M::Distance
+        | M::ActiveCalories
+        | M::TotalCalories
+        | M::ActiveMinutes
+        | M::AverageHeartRate
+        | M::MaxHeartRate
+        | M::MinHeartRate
+        | M::StressLevel
+        | M::RecoveryScore
+        | M::DayStrain => &[DAILY],
         M::RestingHeartRate | M::Spo2 => &[NIGHT, DAILY, BODY],
         M::HrvRmssd | M::HrvSdnn | M::RespiratoryRate | M::SkinTemperatureDelta | M::SleepScore | M::ReadinessScore => &[NIGHT, DAILY],
         M::SleepDuration | M::SleepDeep | M::SleepLight | M::SleepRem | M::TimeInBed => &[NIGHTS],
@@ -164,9 +173,9 @@ fn weighted_mean(parts: &[&Part<'_>]) -> f64 {
 
 fn length(record: &StoredRecord) -> Option<f64> {
     let value = |metric| record.get(metric).map(|value| value.value);
-    value(Metric::TimeInBed).or_else(|| value(Metric::SleepDuration)).or_else(|| {
-        Some(super::coverage::seconds(record.record.end? - record.record.start?))
-    })
+    value(Metric::TimeInBed)
+        .or_else(|| value(Metric::SleepDuration))
+        .or_else(|| Some(super::coverage::seconds(record.record.end? - record.record.start?)))
 }
 
 /// The newest record's origin; by hand, tentative or third-party when any part of the value was.

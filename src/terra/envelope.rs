@@ -4,7 +4,7 @@
 //! allocation. A key given twice counts the second time, as in [`super::parse`].
 
 use super::event::Invalid;
-use super::text::{check, clean, MAX_TERRA_ID, MAX_USER_ID};
+use super::text::{MAX_TERRA_ID, MAX_USER_ID, check, clean};
 use crate::model::Source;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;

@@ -1,6 +1,6 @@
 //! A webhook's body as an event: what happened, whose connection, and the document itself.
 
-use super::text::{clean, id, MAX_TERRA_ID, MAX_USER_ID};
+use super::text::{MAX_TERRA_ID, MAX_USER_ID, clean, id};
 use crate::model::{Model, Source};
 use serde_json::{Map, Value};
 
@@ -167,8 +167,12 @@ fn kind(top: &Map<String, Value>) -> EventKind {
 
 // Not "athlete": it carries no values, and in the 2021 form it could also mean a workout.
 const MODEL_KEYS: [(&str, Model); 6] = [
-    ("activity", Model::Activity), ("body", Model::Body), ("daily", Model::Daily), ("sleep", Model::Sleep),
-    ("nutrition", Model::Nutrition), ("menstruation", Model::Menstruation),
+    ("activity", Model::Activity),
+    ("body", Model::Body),
+    ("daily", Model::Daily),
+    ("sleep", Model::Sleep),
+    ("nutrition", Model::Nutrition),
+    ("menstruation", Model::Menstruation),
 ];
 
 fn user(top: &Map<String, Value>, key: &str, problem: &mut Option<String>) -> Option<TerraUser> {

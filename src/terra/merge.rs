@@ -97,8 +97,7 @@ impl StoredRecord {
 /// reading a delivery again with better eyes takes effect.
 pub fn merge(existing: Option<StoredRecord>, incoming: StoredRecord) -> StoredRecord {
     let Some(existing) = existing else { return incoming };
-    let (older, mut newest) =
-        if existing.stamp.ordering > incoming.stamp.ordering { (incoming, existing) } else { (existing, incoming) };
+    let (older, mut newest) = if existing.stamp.ordering > incoming.stamp.ordering { (incoming, existing) } else { (existing, incoming) };
     for value in older.values {
         match newest.values.iter_mut().find(|known| known.metric == value.metric) {
             Some(known) if known.stamp.ordering >= value.stamp.ordering => {}

@@ -20,11 +20,11 @@ mod reader;
 mod text;
 pub mod time;
 
-pub use day::{day_readings, day_values, DayReading};
-pub use envelope::{envelope, Envelope};
-pub use event::{parse, Event, EventKind, Invalid, TerraUser};
-pub use merge::{merge, Stamp, StoredRecord, StoredValue};
-pub use normalise::{normalise, Normalised};
+pub use day::{DayReading, day_readings, day_values};
+pub use envelope::{Envelope, envelope};
+pub use event::{Event, EventKind, Invalid, TerraUser, parse};
+pub use merge::{Stamp, StoredRecord, StoredValue, merge};
+pub use normalise::{Normalised, normalise};
 pub use text::{MAX_TERRA_ID, MAX_USER_ID};
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use super::event::{Event, EventKind};
 use super::fields::{self, Part, RETIRED};
-use super::reader::{is_nothing, Reader};
+use super::reader::{Reader, is_nothing};
 use super::text::{check, clean};
 use super::time::Moment;
 use super::{body, checks, coverage};
@@ -137,7 +137,13 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    pub(super) fn record(&self, key: String, values: Vec<(crate::model::Metric, f64)>, coverage: Coverage, findings: Vec<Finding>) -> Record {
+    pub(super) fn record(
+        &self,
+        key: String,
+        values: Vec<(crate::model::Metric, f64)>,
+        coverage: Coverage,
+        findings: Vec<Finding>,
+    ) -> Record {
         Record {
             model: self.model,
             key,
@@ -156,7 +162,12 @@ impl Whole {
 
 /// The day an element belongs to: for sleep the day of waking, else the day of its start, both as written.
 fn local_date(
-    reader: &mut Reader<'_>, model: Model, start: Option<Moment>, end: Option<Moment>, upload: UploadKind, produced: Option<Instant>,
+    reader: &mut Reader<'_>,
+    model: Model,
+    start: Option<Moment>,
+    end: Option<Moment>,
+    upload: UploadKind,
+    produced: Option<Instant>,
 ) -> Result<NaiveDate, String> {
     let (found, name) = if model == Model::Sleep { (end, "end_time") } else { (start, "start_time") };
     if let Some(moment) = found {

@@ -4,7 +4,7 @@
 //! nothing else. Zero is a value.
 
 use super::fields::{Convert, Field, Take};
-use super::time::{moment, Moment};
+use super::time::{Moment, moment};
 use crate::model::{Finding, FindingKind, Metric};
 use serde_json::Value;
 
@@ -134,7 +134,11 @@ impl<'a> Reader<'a> {
             let Some(raw) = raw else { continue };
             let value = field.convert.apply(raw);
             if field.convert == Convert::FractionToPercent && value.to_bits() != raw.to_bits() {
-                self.note(FindingKind::FractionPercent, metric, format!("{} was delivered as {raw} and read as a fraction: {value} %", field.path()));
+                self.note(
+                    FindingKind::FractionPercent,
+                    metric,
+                    format!("{} was delivered as {raw} and read as a fraction: {value} %", field.path()),
+                );
             }
             if value.is_finite() {
                 values.push((field.metric, value));

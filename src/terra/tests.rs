@@ -7,14 +7,14 @@ mod recorded;
 
 use super::*;
 use crate::model::{Finding, FindingKind, Instant, Metric, Ordering, Record, Source, UploadKind};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use uuid::Uuid;
 
 /// The folder of test data that is not part of the project, or `None` with a word on standard error.
 fn data() -> Option<PathBuf> {
-    let path = std::env::var_os("ASSAY_TEST_DATA")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
+    let path =
+        std::env::var_os("ASSAY_TEST_DATA").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
     if path.is_dir() {
         return Some(path);
     }
@@ -43,7 +43,11 @@ fn kinds(findings: &[Finding]) -> Vec<(FindingKind, Option<Metric>)> {
 fn stored(record: Record, ms: i64) -> StoredRecord {
     let ordering = Ordering { ms, trace_id: format!("t{ms}") };
     let received_at = Instant::from_timestamp_millis(ms).unwrap();
-    StoredRecord::new(record, Source::from_provider("OURA"), Stamp { ordering, delivery_id: Uuid::from_u128(ms.unsigned_abs().into()), received_at })
+    StoredRecord::new(
+        record,
+        Source::from_provider("OURA"),
+        Stamp { ordering, delivery_id: Uuid::from_u128(ms.unsigned_abs().into()), received_at },
+    )
 }
 
 fn day() -> Value {
@@ -51,22 +55,31 @@ fn day() -> Value {
 }
 
 fn night(start: &str, end: &str, nap: bool, asleep: f64) -> Record {
-    one("sleep", &json!({
-        "metadata": {"start_time": start, "end_time": end, "is_nap": nap},
-        "sleep_durations_data": {"asleep": {"duration_asleep_state_seconds": asleep}}
-    }))
+    one(
+        "sleep",
+        &json!({
+            "metadata": {"start_time": start, "end_time": end, "is_nap": nap},
+            "sleep_durations_data": {"asleep": {"duration_asleep_state_seconds": asleep}}
+        }),
+    )
 }
 
 #[test]
 fn zeros_are_values_and_null_absent_and_empty_are_nothing() {
-    let record = one("daily", &json!({"metadata": day(), "distance_data": {"steps": 0, "distance_meters": null}, "calories_data": {}, "oxygen_data": [], "scores": ""}));
+    let record = one(
+        "daily",
+        &json!({"metadata": day(), "distance_data": {"steps": 0, "distance_meters": null}, "calories_data": {}, "oxygen_data": [], "scores": ""}),
+    );
     assert_eq!(record.values, [(Metric::Steps, 0.0)]);
     assert_eq!(record.findings, []);
 }
 
 #[test]
 fn a_wrong_type_costs_its_field_alone_and_is_named() {
-    let record = one("daily", &json!({"metadata": day(), "distance_data": {"steps": "many", "distance_meters": 12.5}, "calories_data": 7, "scores": {"recovery": true}}));
+    let record = one(
+        "daily",
+        &json!({"metadata": day(), "distance_data": {"steps": "many", "distance_meters": 12.5}, "calories_data": 7, "scores": {"recovery": true}}),
+    );
     assert_eq!(record.values, [(Metric::Distance, 12.5)]);
     let details: Vec<&str> = record.findings.iter().map(|f| f.detail.as_str()).collect();
     assert_eq!(record.findings[0].metric, Some(Metric::Steps));
@@ -88,7 +101,15 @@ fn one_absurd_number_costs_its_field_alone() {
 #[test]
 fn numbers_keep_their_last_bit() {
     // Needs serde_json's `float_roundtrip`: without it the last bit of about one number in ten is wrong.
-    for text in ["25.6800003051758", "85.8000030517578", "0.1", "-1.3301500623577465", "9007199254740993.5", "62.36000061035155", "1.7976931348623157e308"] {
+    for text in [
+        "25.6800003051758",
+        "85.8000030517578",
+        "0.1",
+        "-1.3301500623577465",
+        "9007199254740993.5",
+        "62.36000061035155",
+        "1.7976931348623157e308",
+    ] {
         let Value::Number(read) = serde_json::from_str(text).unwrap() else { panic!("{text} is no number") };
         assert_eq!(read.as_f64().unwrap().to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
     }
@@ -102,7 +123,10 @@ fn units_are_converted_and_a_fraction_is_marked() {
     assert_eq!(one("daily", &active).values, [(Metric::ActiveMinutes, 11.5)]);
     let mut sleep = json!({"metadata": {"start_time": "2026-06-30T23:00:00Z", "end_time": "2026-07-01T07:00:00Z"}, "sleep_durations_data": {"sleep_efficiency": 0.81}});
     let record = one("sleep", &sleep);
-    assert_eq!((record.values.as_slice(), kinds(&record.findings)), (&[(Metric::SleepEfficiency, 81.0)][..], vec![(FindingKind::FractionPercent, Some(Metric::SleepEfficiency))]));
+    assert_eq!(
+        (record.values.as_slice(), kinds(&record.findings)),
+        (&[(Metric::SleepEfficiency, 81.0)][..], vec![(FindingKind::FractionPercent, Some(Metric::SleepEfficiency))])
+    );
     sleep["sleep_durations_data"]["sleep_efficiency"] = json!(91.5);
     let record = one("sleep", &sleep);
     assert_eq!((record.values[0].1, record.findings.len()), (91.5, 0));
@@ -110,15 +134,22 @@ fn units_are_converted_and_a_fraction_is_marked() {
 
 #[test]
 fn energy_is_active_energy_and_the_variabilities_are_never_mixed() {
-    let record = one("daily", &json!({"metadata": day(),
+    let record = one(
+        "daily",
+        &json!({"metadata": day(),
         "calories_data": {"total_burned_calories": 2400, "net_activity_calories": 500, "BMR_calories": 1900},
-        "heart_rate_data": {"summary": {"avg_hrv_sdnn": 55.0}}}));
+        "heart_rate_data": {"summary": {"avg_hrv_sdnn": 55.0}}}),
+    );
     assert_eq!(record.values, [(Metric::ActiveCalories, 500.0), (Metric::TotalCalories, 2400.0), (Metric::HrvSdnn, 55.0)]);
 }
 
 #[test]
 fn upload_type_means_something_else_in_sleep() {
-    let kind = |model: &str, code: Value| one(model, &json!({"metadata": {"start_time": "2026-07-01T01:00:00Z", "end_time": "2026-07-01T07:00:00Z", "upload_type": code}})).origin.upload;
+    let kind = |model: &str, code: Value| {
+        one(model, &json!({"metadata": {"start_time": "2026-07-01T01:00:00Z", "end_time": "2026-07-01T07:00:00Z", "upload_type": code}}))
+            .origin
+            .upload
+    };
     for (code, sleep, other) in [
         (0, UploadKind::Unknown, UploadKind::Unknown),
         (1, UploadKind::Manual, UploadKind::Automatic),
@@ -136,19 +167,35 @@ fn upload_type_means_something_else_in_sleep() {
 #[test]
 fn the_day_is_the_written_one_and_without_a_day_the_element_is_refused() {
     // 00:30 in Auckland is the day before in UTC; the wearer's day counts.
-    let record = one("daily", &json!({"metadata": {"start_time": "2026-07-01T00:00:00+12:00", "end_time": "2026-07-02T00:00:00+12:00"}, "distance_data": {"steps": 1}}));
+    let record = one(
+        "daily",
+        &json!({"metadata": {"start_time": "2026-07-01T00:00:00+12:00", "end_time": "2026-07-02T00:00:00+12:00"}, "distance_data": {"steps": 1}}),
+    );
     assert_eq!((record.date.to_string(), record.key.as_str()), ("2026-07-01".into(), "2026-07-01"));
     let sleep = night("2026-06-30T23:10:00+12:00", "2026-07-01T06:50:00+12:00", false, 1.0);
     assert_eq!((sleep.date.to_string(), sleep.key.as_str()), ("2026-07-01".into(), "2026-06-30T11:10:00Z/2026-06-30T18:50:00Z"));
-    for (kind, metadata) in [("daily", json!({"end_time": "2026-07-02"})), ("sleep", json!({"start_time": "2026-07-01T23:00:00Z"})), ("daily", json!({"start_time": "soon"})), ("daily", json!(null))] {
+    for (kind, metadata) in [
+        ("daily", json!({"end_time": "2026-07-02"})),
+        ("sleep", json!({"start_time": "2026-07-01T23:00:00Z"})),
+        ("daily", json!({"start_time": "soon"})),
+        ("daily", json!(null)),
+    ] {
         let out = normalised(kind, &json!({"metadata": metadata, "distance_data": {"steps": 1}}));
-        assert_eq!((out.records.len(), out.refused, kinds(&out.findings)), (0, 1, vec![(FindingKind::BadField, None)]), "{kind} {metadata}");
+        assert_eq!(
+            (out.records.len(), out.refused, kinds(&out.findings)),
+            (0, 1, vec![(FindingKind::BadField, None)]),
+            "{kind} {metadata}"
+        );
     }
 }
 
 #[test]
 fn elements_of_one_key_in_one_delivery_become_one_record() {
-    let element = |data: Value| { let mut e = json!({"metadata": day()}); e["distance_data"] = data; e };
+    let element = |data: Value| {
+        let mut e = json!({"metadata": day()});
+        e["distance_data"] = data;
+        e
+    };
     let body = json!({"type": "daily", "data": [element(json!({"steps": 5, "distance_meters": 9})), element(json!({"steps": 7}))]});
     let out = normalise(&event(&body), None);
     assert_eq!(out.records.len(), 1);
@@ -158,15 +205,23 @@ fn elements_of_one_key_in_one_delivery_become_one_record() {
 #[test]
 fn contradictions_and_zeros_for_missing_are_found_and_nothing_is_changed() {
     // The shape of Terra's own test generator: random numbers.
-    let record = one("sleep", &json!({
+    let record = one(
+        "sleep",
+        &json!({
         "metadata": {"start_time": "2026-07-01T01:00:00Z", "end_time": "2026-07-01T07:00:00Z"},
         "heart_rate_data": {"summary": {"min_hr_bpm": 78, "max_hr_bpm": 49, "avg_hrv_rmssd": 0}},
         "sleep_durations_data": {"sleep_efficiency": 1.99, "other": {"duration_in_bed_seconds": 55},
-            "asleep": {"duration_asleep_state_seconds": 377, "duration_deep_sleep_state_seconds": 400, "duration_light_sleep_state_seconds": 400, "duration_REM_sleep_state_seconds": 368}}}));
+            "asleep": {"duration_asleep_state_seconds": 377, "duration_deep_sleep_state_seconds": 400, "duration_light_sleep_state_seconds": 400, "duration_REM_sleep_state_seconds": 368}}}),
+    );
     let found = kinds(&record.findings);
-    for expected in [(FindingKind::Inconsistent, Some(Metric::MinHeartRate)), (FindingKind::Inconsistent, Some(Metric::MaxHeartRate)),
-        (FindingKind::ZeroForMissing, Some(Metric::HrvRmssd)), (FindingKind::Inconsistent, Some(Metric::SleepDeep)),
-        (FindingKind::Inconsistent, Some(Metric::TimeInBed)), (FindingKind::Inconsistent, Some(Metric::SleepEfficiency))] {
+    for expected in [
+        (FindingKind::Inconsistent, Some(Metric::MinHeartRate)),
+        (FindingKind::Inconsistent, Some(Metric::MaxHeartRate)),
+        (FindingKind::ZeroForMissing, Some(Metric::HrvRmssd)),
+        (FindingKind::Inconsistent, Some(Metric::SleepDeep)),
+        (FindingKind::Inconsistent, Some(Metric::TimeInBed)),
+        (FindingKind::Inconsistent, Some(Metric::SleepEfficiency)),
+    ] {
         assert!(found.contains(&expected), "{expected:?} in {found:?}");
     }
     assert!(record.values.contains(&(Metric::SleepEfficiency, 1.99)) && record.values.contains(&(Metric::MaxHeartRate, 49.0)));
@@ -175,15 +230,21 @@ fn contradictions_and_zeros_for_missing_are_found_and_nothing_is_changed() {
 #[test]
 fn coverage_tells_what_was_seen() {
     let sample = |minute: u32, bpm: Value| json!({"timestamp": format!("2026-07-01T02:{minute:02}:00Z"), "bpm": bpm});
-    let record = one("sleep", &json!({
+    let record = one(
+        "sleep",
+        &json!({
         "metadata": {"start_time": "2026-07-01T01:00:00Z", "end_time": "2026-07-01T07:00:00Z"},
         "heart_rate_data": {"detailed": {"hr_samples": [sample(30, json!(50)), sample(10, json!(51)), sample(40, json!(null)), sample(50, json!(0))], "hrv_samples_rmssd": [{}, {}]}},
         "sleep_durations_data": {"awake": {"duration_awake_state_seconds": 60}, "other": {"duration_unmeasurable_sleep_seconds": 30},
             "hypnogram_samples": [{"timestamp": "2026-07-01T01:00:00Z", "level": 4}, {"timestamp": "2026-07-01T06:30:00Z", "level": 1}]},
-        "respiration_data": {"oxygen_saturation_data": {"samples": [{}]}}}));
+        "respiration_data": {"oxygen_saturation_data": {"samples": [{}]}}}),
+    );
     let seen = record.coverage;
     assert_eq!((seen.heart_rate_samples, seen.heart_rate_span_s, seen.hypnogram_s), (Some(2), Some(1200.0), Some(19800.0)));
-    assert_eq!((seen.samples, seen.spo2_samples, seen.awake_s, seen.unmeasurable_s, seen.cut_s), (Some(2), Some(1), Some(60.0), Some(30.0), None));
+    assert_eq!(
+        (seen.samples, seen.spo2_samples, seen.awake_s, seen.unmeasurable_s, seen.cut_s),
+        (Some(2), Some(1), Some(60.0), Some(30.0), None)
+    );
 }
 
 #[test]
@@ -199,7 +260,10 @@ fn a_day_delivered_before_it_was_over_is_cut() {
     // Without an offset nobody knows when the day ended.
     assert_eq!(cut(json!({"start_time": "2026-07-01T00:00:00", "end_time": "2026-07-02T00:00:00"}), "2026-07-01T14:00:00Z"), None);
     // The day the clocks go forward has 23 hours and is whole.
-    assert_eq!(cut(json!({"start_time": "2026-03-29T00:00:00+01:00", "end_time": "2026-03-30T00:00:00+02:00"}), "2026-03-29T23:10:00+01:00"), None);
+    assert_eq!(
+        cut(json!({"start_time": "2026-03-29T00:00:00+01:00", "end_time": "2026-03-30T00:00:00+02:00"}), "2026-03-29T23:10:00+01:00"),
+        None
+    );
 }
 
 #[test]
@@ -231,7 +295,10 @@ fn a_night_told_twice_counts_once_and_the_later_telling_counts() {
 
 #[test]
 fn a_workout_never_gives_the_days_steps() {
-    let walk = one("activity", &json!({"metadata": {"start_time": "2026-07-01T10:00:00Z", "end_time": "2026-07-01T10:30:00Z", "type": 0, "summary_id": "w"}, "distance_data": {"summary": {"steps": 900}}}));
+    let walk = one(
+        "activity",
+        &json!({"metadata": {"start_time": "2026-07-01T10:00:00Z", "end_time": "2026-07-01T10:30:00Z", "type": 0, "summary_id": "w"}, "distance_data": {"summary": {"steps": 900}}}),
+    );
     let whole = one("daily", &json!({"metadata": day(), "distance_data": {"steps": 12000}}));
     assert_eq!(walk.values, [(Metric::Steps, 900.0)]);
     let records = [stored(whole, 1), stored(walk.clone(), 2)];
@@ -248,7 +315,10 @@ fn the_last_weighing_counts_and_sleep_comes_before_daily() {
     let mut sleep = night("2026-06-30T22:00:00Z", "2026-07-01T06:00:00Z", false, 1.0);
     sleep.values.push((Metric::RestingHeartRate, 48.0));
     records.push(stored(sleep, 1));
-    records.push(stored(one("daily", &json!({"metadata": day(), "heart_rate_data": {"summary": {"resting_hr_bpm": 55, "avg_hr_bpm": 70}}})), 2));
+    records.push(stored(
+        one("daily", &json!({"metadata": day(), "heart_rate_data": {"summary": {"resting_hr_bpm": 55, "avg_hr_bpm": 70}}})),
+        2,
+    ));
     let values = day_values(&records, &records[0].source, records[0].record.date);
     let of = |metric| values.iter().find(|v| v.metric == metric).map(|v| (v.value, v.model));
     use crate::model::Model;
@@ -261,7 +331,8 @@ fn the_last_weighing_counts_and_sleep_comes_before_daily() {
 #[test]
 fn a_deletion_stays_a_deletion_whatever_arrives_late() {
     let metadata = |kind: u8| json!({"summary_id": "a", "start_time": "2026-07-01T10:00:00Z", "end_time": "2026-07-01T11:00:00Z", "upload_type": kind});
-    let steps = |kind: u8, steps: u32| one("activity", &json!({"metadata": metadata(kind), "distance_data": {"summary": {"steps": steps}}}));
+    let steps =
+        |kind: u8, steps: u32| one("activity", &json!({"metadata": metadata(kind), "distance_data": {"summary": {"steps": steps}}}));
     let (old, deletion) = (stored(steps(1, 900), 1), stored(steps(4, 900), 2));
     assert_eq!(deletion.values, []);
     let gone = merge(Some(deletion.clone()), old.clone());
@@ -283,7 +354,9 @@ fn events_of_every_kind_are_told_apart() {
     assert_eq!(kind(json!({"type": "auth", "status": "error"})), EventKind::AuthCancelled);
     assert_eq!(kind(json!({"type": "hormone"})), EventKind::Unknown("hormone".into()));
     assert_eq!(kind(json!({"type": null})), EventKind::Unknown(String::new()));
-    let reauth = event(&json!({"type": "user_reauth", "old_user": null, "new_user": {"user_id": 7, "provider": "GARMIN", "reference_id": ""}, "reference_id": "me"}));
+    let reauth = event(
+        &json!({"type": "user_reauth", "old_user": null, "new_user": {"user_id": 7, "provider": "GARMIN", "reference_id": ""}, "reference_id": "me"}),
+    );
     let user = reauth.user.unwrap();
     assert_eq!((user.user_id.as_deref(), user.reference_id.as_deref(), reauth.old_user), (Some("7"), Some("me"), None));
     for (body, why) in [(&b"[]"[..], Invalid::NotAnObject), (b"7", Invalid::NotAnObject), (&[b'['; 10_000], Invalid::TooDeep)] {
@@ -295,7 +368,11 @@ fn events_of_every_kind_are_told_apart() {
 
 #[test]
 fn ids_that_cannot_be_stored_are_refused_by_name() {
-    for (id, why) in [(json!("a\0b"), "reference_id contains a NUL"), (json!("x".repeat(513)), "longer than 512"), (json!({}), "neither text nor a number")] {
+    for (id, why) in [
+        (json!("a\0b"), "reference_id contains a NUL"),
+        (json!("x".repeat(513)), "longer than 512"),
+        (json!({}), "neither text nor a number"),
+    ] {
         let body = json!({"type": "daily", "user": {"user_id": "u", "reference_id": id}});
         let problem = event(&body).problem.unwrap();
         assert!(problem.contains(why), "{problem}");
@@ -303,7 +380,10 @@ fn ids_that_cannot_be_stored_are_refused_by_name() {
             assert!(envelope(body.to_string().as_bytes()).unwrap().problem.unwrap().contains(why));
         }
     }
-    let envelope = envelope(br#"{"type":"daily","type":"sleep","x":[1e999,{"type":1}],"user":{"provider":"WHOOP","user_id":"u","reference_id":"me"}}"#).unwrap();
+    let envelope = envelope(
+        br#"{"type":"daily","type":"sleep","x":[1e999,{"type":1}],"user":{"provider":"WHOOP","user_id":"u","reference_id":"me"}}"#,
+    )
+    .unwrap();
     assert_eq!((envelope.kind.as_str(), envelope.reference_id.as_deref()), ("sleep", Some("me")));
     assert_eq!(envelope.source, Some(Source::from_provider("whoop")));
 }

@@ -182,6 +182,14 @@ impl Life {
             .is_none_or(|(_, change)| *change != Change::Deauthorised)
     }
 
+    /// Since when the connection has the id it has on a day, and whether it got it by renewal. The beginning of
+    /// everything where nothing ever changed.
+    pub fn since(&self, day: i64) -> (i64, bool) {
+        let given = |change: &Change| matches!(change, Change::Connected | Change::Renewed);
+        let last = self.0.iter().rev().find(|(at, change)| *at <= day && given(change));
+        last.map_or((FIRST.min(day), false), |(at, change)| (*at, *change == Change::Renewed))
+    }
+
     /// Which of its ids the connection has on a day, from 0.
     pub fn generation(&self, day: i64) -> u64 {
         self.0.iter().filter(|(at, change)| *at <= day && matches!(change, Change::Connected | Change::Renewed)).count() as u64

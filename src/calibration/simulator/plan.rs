@@ -7,7 +7,7 @@ use super::Delivery;
 use super::device::Kind;
 use super::fault::Fault;
 use super::habit::{Change, Life};
-use super::observe::{CUT_S, fault_of, report};
+use super::observe::{CUT_S, days_on, fault_of, report};
 use super::person::{Person, Sync};
 use super::physiology::number;
 use super::rng::{Rng, word};
@@ -169,16 +169,19 @@ impl Cast {
         }
     }
 
-    /// The connections as they are made at the beginning of a history.
-    pub(crate) fn connect(&self, date: NaiveDate, tasks: &mut Vec<Task>) {
+    /// How the connections that a history begins with were made. Each lies on the day it was last renewed, so that a
+    /// history that begins later tells of it in the same words; `start` is when they are sent.
+    pub(crate) fn connect(&self, start: NaiveDate, tasks: &mut Vec<Task>) {
         for person in &self.people {
             for (device, kind) in person.devices.iter().enumerate() {
-                let connected =
-                    self.lives.get(person.index as usize).and_then(|l| l.get(device)).is_some_and(|life| life.connected(number(date)));
-                if connected {
-                    let planner = Planner { cast: self, person, kind: *kind, device: device as u8, date };
-                    tasks.push(planner.task(What::Event(Change::Connected), 0.0));
-                }
+                let life = self.lives.get(person.index as usize).and_then(|l| l.get(device));
+                let Some(life) = life.filter(|life| life.connected(number(start))) else { continue };
+                let (day, renewed) = life.since(number(start));
+                let planner = Planner { cast: self, person, kind: *kind, device: device as u8, date: days_on(start, day - number(start)) };
+                // A renewal has its own event in the same minute, and the same moment would be the same delivery.
+                let made = planner.task(What::Event(Change::Connected), if renewed { 61.0 } else { 60.0 });
+                let sent = Planner { date: start, ..planner }.local(0.0);
+                tasks.push(Task { at: made.at.max(sent), ..made });
             }
         }
     }

@@ -20,7 +20,7 @@ async fn an_accepted_delivery_has_its_key_its_row_and_its_job() {
     a.is(200, "status", "accepted");
     assert_eq!(a.body.get("received"), Some(&Value::Bool(true)));
     let row: (String, String, String, String, String, i64, String, Vec<u8>, Value) = sqlx::query_as(
-        "SELECT r.id::text, type, provider, r.user_id, r.status, ordering_ms, reference, body, headers FROM terra_webhooks_raw r
+        "SELECT r.id::text, r.type, provider, r.user_id, r.status, ordering_ms, reference, body, headers FROM terra_webhooks_raw r
            JOIN delivery_keys k ON k.raw_id = r.id AND k.trace_id = 'trace-1' AND k.body_hash = sha256(r.body)
            JOIN background_jobs j ON (j.payload ->> 'delivery_id')::uuid = r.id AND (j.payload ->> 'created_at')::timestamptz = r.created_at
                                  AND j.type = 'webhook_processing' AND j.user_id = 'person-1'

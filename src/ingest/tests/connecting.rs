@@ -2,7 +2,11 @@
 use super::*;
 
 async fn state(db: &Db, terra_user_id: &str) -> Option<(String, Option<String>)> {
-    sqlx::query_as("SELECT state, user_id FROM connections WHERE terra_user_id = $1").bind(terra_user_id).fetch_optional(db.service()).await.unwrap()
+    sqlx::query_as("SELECT state, user_id FROM connections WHERE terra_user_id = $1")
+        .bind(terra_user_id)
+        .fetch_optional(db.service())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -30,7 +34,14 @@ async fn data_before_the_authorisation_are_parked_and_wake_with_it() {
 #[tokio::test]
 async fn in_one_batch_the_authorisation_counts_for_all() {
     let t = database().await;
-    let out = run(&t.db, &[delivery(1, 1, &daily("t1", None, 900)), delivery(2, 2, &json!({"type": "auth", "user": user("t1", None), "reference_id": "me"}))]).await;
+    let out = run(
+        &t.db,
+        &[
+            delivery(1, 1, &daily("t1", None, 900)),
+            delivery(2, 2, &json!({"type": "auth", "user": user("t1", None), "reference_id": "me"})),
+        ],
+    )
+    .await;
     assert_eq!(out.outcomes[0].status, Status::Completed { readings: 1, note: None });
     assert_eq!(steps(&t.db, "me").await, [900.0]);
 }
@@ -40,8 +51,14 @@ async fn an_older_event_never_undoes_a_newer_one() {
     let t = database().await;
     let event = |n: u32, ms: i64, kind: &str| [delivery(n, ms, &json!({"type": kind, "message": kind, "user": user("t1", Some("me"))}))];
     for (n, ms, kind, expected) in [
-        (1, 10, "auth", "active"), (2, 5, "deauth", "active"), (3, 20, "connection_error", "error"), (4, 15, "auth", "error"),
-        (5, 30, "access_revoked", "revoked"), (6, 25, "connection_error", "revoked"), (7, 40, "auth", "active"), (8, 50, "deauth", "deauthorised"),
+        (1, 10, "auth", "active"),
+        (2, 5, "deauth", "active"),
+        (3, 20, "connection_error", "error"),
+        (4, 15, "auth", "error"),
+        (5, 30, "access_revoked", "revoked"),
+        (6, 25, "connection_error", "revoked"),
+        (7, 40, "auth", "active"),
+        (8, 50, "deauth", "deauthorised"),
     ] {
         run(&t.db, &event(n, ms, kind)).await;
         assert_eq!(state(&t.db, "t1").await, Some((expected.into(), Some("me".into()))), "{kind} at {ms}");
@@ -63,12 +80,15 @@ async fn a_reauthorisation_swaps_the_id_in_place() {
     let early = [delivery(2, 3, &daily("new", None, 5))];
     store(&t.db, &early).await;
     assert!(matches!(run(&t.db, &early).await.outcomes[0].status, Status::Parked(_)));
-    let out = run(&t.db, &[delivery(3, 2, &json!({"type": "user_reauth", "old_user": user("old", None), "new_user": user("new", None)}))]).await;
+    let out =
+        run(&t.db, &[delivery(3, 2, &json!({"type": "user_reauth", "old_user": user("old", None), "new_user": user("new", None)}))]).await;
     assert_eq!(out.released, 1);
-    let rows: Vec<(Uuid, String, Vec<String>)> = sqlx::query_as("SELECT id, terra_user_id, former_ids FROM connections").fetch_all(t.db.service()).await.unwrap();
+    let rows: Vec<(Uuid, String, Vec<String>)> =
+        sqlx::query_as("SELECT id, terra_user_id, former_ids FROM connections").fetch_all(t.db.service()).await.unwrap();
     assert_eq!(rows, [(id, "new".to_owned(), vec!["old".to_owned()])]);
     // A late delivery under the old id still finds its person; an end of the old id ends nothing.
-    let out = run(&t.db, &[delivery(4, 4, &daily("old", None, 6)), delivery(5, 9, &json!({"type": "deauth", "user": user("old", None)}))]).await;
+    let out =
+        run(&t.db, &[delivery(4, 4, &daily("old", None, 6)), delivery(5, 9, &json!({"type": "deauth", "user": user("old", None)}))]).await;
     assert_eq!(out.outcomes[0].user_id.as_deref(), Some("me"));
     assert_eq!(state(&t.db, "new").await, Some(("active".into(), Some("me".into()))));
 }
@@ -99,7 +119,10 @@ async fn events_of_connections_end_the_same_in_any_order() {
             run(&t.db, chunk).await;
         }
         // Whoever was parked was woken; their jobs run.
-        let woken: Vec<(Uuid, Instant)> = sqlx::query_as("SELECT id, created_at FROM terra_webhooks_raw WHERE status = 'pending'").fetch_all(t.db.service()).await.unwrap();
+        let woken: Vec<(Uuid, Instant)> = sqlx::query_as("SELECT id, created_at FROM terra_webhooks_raw WHERE status = 'pending'")
+            .fetch_all(t.db.service())
+            .await
+            .unwrap();
         let mut tx = t.db.begin_service().await.unwrap();
         let woken = raw::load(&mut tx, &woken).await.unwrap();
         tx.commit().await.unwrap();

@@ -62,11 +62,15 @@ async fn recorded_deliveries_in_order_and_shuffled_with_repeats_leave_the_same_t
     }
 
     // Twelve o'clock was delivered for 24 persons before the day was over; it ends whole.
-    let cut: i64 = sqlx::query_scalar("SELECT count(*) FROM unified_metrics WHERE coverage ? 'cut_s'").fetch_one(shuffled.db.service()).await.unwrap();
+    let cut: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM unified_metrics WHERE coverage ? 'cut_s'").fetch_one(shuffled.db.service()).await.unwrap();
     assert_eq!(cut, 0);
     let both: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM (SELECT FROM unified_metrics WHERE user_id = 'gw-person-1' AND metric_name = 'sleep_duration'
-                                GROUP BY measurement_date HAVING count(DISTINCT source) = 2) nights")
-        .fetch_one(shuffled.db.service()).await.unwrap();
+                                GROUP BY measurement_date HAVING count(DISTINCT source) = 2) nights",
+    )
+    .fetch_one(shuffled.db.service())
+    .await
+    .unwrap();
     assert_eq!(both, 137);
 }

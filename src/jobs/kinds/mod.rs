@@ -1,1 +1,57 @@
 //! The kinds of this program, one file each.
+
+mod confidence_calculation;
+mod log_rollup;
+mod matview_refresh;
+mod partitions;
+mod rate_limit_cleanup;
+mod recalculation;
+mod redrive;
+mod retention;
+mod vacuum;
+mod webhook_processing;
+
+pub use confidence_calculation::ConfidenceCalculation;
+pub use log_rollup::LogRollup;
+pub use matview_refresh::MatviewRefresh;
+pub use partitions::Partitions;
+pub use rate_limit_cleanup::RateLimitCleanup;
+pub use recalculation::Recalculation;
+pub use redrive::Redrive;
+pub use retention::Retention;
+pub use vacuum::Vacuum;
+pub use webhook_processing::WebhookProcessing;
+
+use super::{Kinds, Outcome};
+
+/// Every kind.
+pub fn all() -> Kinds {
+    Kinds::default()
+        .with(WebhookProcessing)
+        .with(ConfidenceCalculation)
+        .with(Recalculation)
+        .with(Redrive)
+        .with(MatviewRefresh)
+        .with(RateLimitCleanup)
+        .with(LogRollup)
+        .with(Retention)
+        .with(Partitions)
+        .with(Vacuum)
+}
+
+/// The payload of what needs none.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct Nothing {}
+
+/// A database error as a job's error: the message without the library's wrapping.
+fn text(e: sqlx::Error) -> String {
+    match e {
+        sqlx::Error::Database(e) => format!("The database says: {}.", e.message().trim_end_matches('.')),
+        other => format!("The database cannot be used: {other}."),
+    }
+}
+
+/// One thing done for all jobs of the batch, which ask for the same.
+fn same<T>(jobs: &[T], outcome: Outcome) -> Vec<Outcome> {
+    vec![outcome; jobs.len()]
+}

@@ -4,7 +4,15 @@
 use crate::error::AppError;
 use leptos::prelude::*;
 
-/// Scores everything again, however it was scored before. One at a time.
+/// Writes down who did what. When this fails the deed stands and the reader is told that something went wrong.
+#[cfg(feature = "ssr")]
+async fn record(request: &crate::server::context::Request, action: &str, subject: Option<&str>, detail: serde_json::Value) -> Result<(), AppError> {
+    use crate::store::audit;
+    let actor = audit::Actor::of(request.account()?, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
+    audit::write(request.services.db.service(), &actor, action, subject, &detail).await.map_err(|e| request.db(&e))
+}
+
+/// Scores everything again, however it was scored before. One at a time: a second press joins the first.
 ///
 /// # Errors
 /// Not an administrator, or the database is away.
@@ -12,13 +20,9 @@ use leptos::prelude::*;
 pub async fn recalculate_all() -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
     let admin = request.admin()?;
-    let started = crate::jobs::operations::start_recalculate_all(&request.services.db, &admin.email).await;
-    let notice = match started {
-        Ok(_) => "recalculation-started",
-        Err(e) if e.as_database_error().is_some_and(|d| d.is_unique_violation()) => "recalculation-running",
-        Err(e) => return Err(request.db(&e)),
-    };
-    leptos_axum::redirect(&format!("/admin?notice={notice}"));
+    let operation = crate::jobs::operations::start_recalculate_all(&request.services.db, &admin.email).await.map_err(|e| request.db(&e))?;
+    record(&request, "operation.start", Some(&operation.id.to_string()), serde_json::json!({ "kind": operation.kind })).await?;
+    leptos_axum::redirect("/admin?notice=recalculation-started");
     Ok(())
 }
 
@@ -27,11 +31,17 @@ pub async fn recalculate_all() -> Result<(), AppError> {
 /// # Errors
 /// Not an administrator, an id that is none, or the database is away.
 #[server(endpoint = "cancel_operation")]
-pub async fn cancel_operation(id: String) -> Result<(), AppError> {
+pub async fn cancel_operation(
+    /// Which operation.
+    id: String,
+) -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
     request.admin()?;
     let id = id.parse::<uuid::Uuid>().map_err(|_| AppError::invalid("This operation does not exist. Reload the page."))?;
     let stopped = crate::jobs::operations::cancel(&request.services.db, id).await.map_err(|e| request.db(&e))?;
+    if stopped {
+        record(&request, "operation.cancel", Some(&id.to_string()), serde_json::Value::Null).await?;
+    }
     let notice = if stopped { "recalculation-cancelled" } else { "nothing-to-cancel" };
     leptos_axum::redirect(&format!("/admin?notice={notice}"));
     Ok(())
@@ -44,8 +54,10 @@ pub async fn cancel_operation(id: String) -> Result<(), AppError> {
 #[server(endpoint = "retry_failed_jobs")]
 pub async fn retry_failed_jobs() -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
-    let admin = request.admin()?;
-    let n = crate::jobs::retry_failed_jobs(&request.services.db, &admin.email).await.map_err(|e| request.db(&e))?;
+    request.admin()?;
+    let done = crate::jobs::operations::retry_failed(&request.services.db, &Default::default()).await.map_err(|e| request.db(&e))?;
+    let n = done.retried + done.recreated;
+    record(&request, "jobs.retry", None, serde_json::json!({ "retried": done.retried, "merged": done.merged, "recreated": done.recreated })).await?;
     leptos_axum::redirect(&format!("/admin?notice=jobs-retried&n={n}"));
     Ok(())
 }

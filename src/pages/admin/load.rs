@@ -7,7 +7,11 @@ use crate::{
     model::{Badge, Instant, Metric, Source},
     pages::clients::{KEY_METRICS, persons},
     server::context::Request,
-    store::{clients, dashboard as store},
+    store::{
+        clients, dashboard as store,
+        jobs::{counts, list},
+        operations::{self, Operation},
+    },
 };
 use chrono::{TimeDelta, Utc};
 use std::sync::LazyLock;
@@ -60,15 +64,15 @@ async fn aggregates(request: &Request, range: i32, metric: Option<Metric>) -> sq
 
 /// What the caller's transaction saw.
 struct Read {
-    counts: Vec<store::KindCount>,
-    oldest: Option<Instant>,
-    recent: Vec<store::RecentJob>,
+    counts: Vec<counts::Count>,
+    waited: Option<TimeDelta>,
+    recent: Vec<list::JobRow>,
     gateway: Vec<(String, i64)>,
     arrivals: Vec<i64>,
     unsettled: Vec<(String, i64)>,
     dead_letters: Option<i64>,
     snapshot: Option<store::Snapshot>,
-    operation: Option<store::Operation>,
+    operation: Option<Operation>,
     advanced: bool,
     present: bool,
     simulated: i64,
@@ -79,15 +83,15 @@ async fn read(tx: &mut sqlx::PgConnection, aggregates: &Aggregates, now: Instant
     let (present, simulated) = store::presence(tx).await?;
     let people = clients::some(tx, &aggregates.least_trusted).await?;
     Ok(Read {
-        counts: store::job_counts(tx).await?,
-        oldest: store::oldest_waiting(tx).await?,
-        recent: store::recent_jobs(tx, 10).await?,
+        counts: counts::counts(tx).await?,
+        waited: counts::waiting(tx).await?.first().map(|(_, s)| TimeDelta::milliseconds((s * 1000.0) as i64)),
+        recent: list::list(tx, &list::JobFilter { limit: 10, ..Default::default() }).await?,
         gateway: store::gateway_day(tx).await?,
         arrivals: store::arrivals(tx).await?,
         unsettled: store::unsettled(tx).await?,
         dead_letters: store::open_dead_letters(tx).await?,
         snapshot: store::snapshot(tx).await?,
-        operation: store::recalculation(tx).await?,
+        operation: operations::list(tx, 20).await?.into_iter().find(|o| shows(o, now)),
         advanced: store::switch(tx, "advanced_metrics").await?.unwrap_or(true),
         people: persons(tx, people, now).await?,
         present,
@@ -100,9 +104,9 @@ fn of(list: &[(String, i64)], word: &str) -> i64 {
 }
 
 fn assemble(read: Read, aggregates: &Aggregates, trend: &[store::TrendDay], range: i32, metric: Option<Metric>, now: Instant) -> Overview {
-    let sum = |f: fn(&store::KindCount) -> i64| read.counts.iter().map(f).sum::<i64>().max(0);
-    let (pending, processing, failed) = (sum(|c| c.pending), sum(|c| c.processing), sum(|c| c.failed));
-    let waited = read.oldest.map(|at| now - at);
+    let sum = |word: &str| read.counts.iter().filter(|c| c.status == word).map(|c| c.count).sum::<i64>().max(0);
+    let (pending, processing, failed) = (sum("pending"), sum("processing"), sum("failed"));
+    let waited = read.waited;
     let accepted = of(&read.gateway, "accepted");
     let refused = of(&read.gateway, "refused") + of(&read.gateway, "unavailable");
     let not_well = of(&read.unsettled, "failed") + of(&read.unsettled, "invalid");
@@ -134,7 +138,7 @@ fn assemble(read: Read, aggregates: &Aggregates, trend: &[store::TrendDay], rang
         hit_of: format!("{} of {} reads since the start", text::count(hits), text::count(hits + misses)),
         stale: text::count(q.stale),
         newest_score: q.newest.map(|at| text::moment(at, now)),
-        kinds: read.counts.iter().map(|c| KindRow { kind: c.kind.clone(), counts: [c.pending, c.processing, c.failed, c.completed].map(|n| text::count(n.max(0))) }).collect(),
+        kinds: kinds(&read.counts),
         jobs: read.recent.iter().map(|j| job(j, now)).collect(),
         arrivals: arrivals(&read.arrivals, now),
         arrivals_sum: text::count(read.arrivals.iter().sum()),
@@ -144,7 +148,19 @@ fn assemble(read: Read, aggregates: &Aggregates, trend: &[store::TrendDay], rang
     }
 }
 
-fn job(j: &store::RecentJob, now: Instant) -> JobRow {
+fn kinds(counts: &[counts::Count]) -> Vec<KindRow> {
+    let mut names: Vec<&str> = counts.iter().map(|c| c.kind.as_str()).collect();
+    names.dedup();
+    let of = |kind: &str, word: &str| text::count(counts.iter().filter(|c| c.kind == kind && c.status == word).map(|c| c.count).sum::<i64>().max(0));
+    names.into_iter().take(100).map(|k| KindRow { kind: k.into(), counts: ["pending", "processing", "failed", "completed"].map(|w| of(k, w)) }).collect()
+}
+
+/// The recalculation that runs, or ended within the last hour.
+fn shows(o: &Operation, now: Instant) -> bool {
+    o.kind == "recalculate_all" && (o.state == "running" || o.finished_at.is_some_and(|at| now - at < TimeDelta::hours(1)))
+}
+
+fn job(j: &list::JobRow, now: Instant) -> JobRow {
     let took = j.started_at.map(|s| (j.completed_at.unwrap_or(now) - s).num_milliseconds().max(0));
     JobRow {
         kind: j.kind.clone(),
@@ -216,9 +232,8 @@ fn arrivals(minutes: &[i64], now: Instant) -> Bar {
     }
 }
 
-fn operation(o: &store::Operation, now: Instant) -> OperationView {
-    let (done, total) = if o.total > 0 { (o.done + o.failed, o.total) } else { (i64::from(o.chunks_done), i64::from(o.chunks_total)) };
-    let unit = if o.total > 0 { "values" } else { "parts" };
+fn operation(o: &Operation, now: Instant) -> OperationView {
+    let (done, total) = (o.done + o.failed, o.total);
     let running = o.state == "running";
     let elapsed = o.finished_at.unwrap_or(now) - o.started_at;
     let per_second = done as f64 / (elapsed.num_milliseconds().max(1) as f64 / 1000.0);
@@ -236,7 +251,7 @@ fn operation(o: &store::Operation, now: Instant) -> OperationView {
             "running" => share.min(99),
             _ => share,
         },
-        done: if o.state == "completed" { format!("{} {unit}", text::count(done.max(total))) } else { format!("{} of {} {unit}", text::count(done), text::count(total)) },
+        done: if o.state == "completed" { format!("{} people", text::count(done.max(total))) } else { format!("{} of {} people", text::count(done), text::count(total)) },
         rate: if done > 0 && elapsed > TimeDelta::milliseconds(500) { format!("{} per second", text::count(per_second.round() as i64)) } else { String::new() },
         left,
         failed: if o.failed > 0 { text::count(o.failed) } else { String::new() },

@@ -17,9 +17,9 @@ pub struct OperationView {
     pub state: String,
     /// 0–100; 100 only at the end.
     pub percent: u32,
-    /// `12,345 of 40,000 values`.
+    /// `12 of 40 people`.
     pub done: String,
-    /// `8,120 per second`; empty before there is one.
+    /// `25 per second`; empty before there is one.
     pub rate: String,
     /// `about 20 s left`, or how long it took.
     pub left: String,
@@ -166,6 +166,11 @@ pub struct Overview {
 /// # Errors
 /// Not an administrator, or the database is away.
 #[server(endpoint = "overview")]
-pub async fn load_overview(range: u32, metric: String) -> Result<Overview, AppError> {
+pub async fn load_overview(
+    /// Days: 7, 30 or 90.
+    range: u32,
+    /// A metric's key, or nothing.
+    metric: String,
+) -> Result<Overview, AppError> {
     super::load::overview(range, &metric).await
 }

@@ -71,7 +71,10 @@ pub struct ClientView {
 /// # Errors
 /// Nobody is logged in; the person does not exist or is not the caller's; the database is away.
 #[server(endpoint = "client")]
-pub async fn load_client(user_id: String) -> Result<ClientView, AppError> {
+pub async fn load_client(
+    /// Whose.
+    user_id: String,
+) -> Result<ClientView, AppError> {
     server::load(&user_id).await
 }
 
@@ -223,9 +226,7 @@ fn shown(client: ClientView) -> AnyView {
         </div>
         {connections(client.connections)}
         {empty.then(|| view! { <Empty title="No values in the last 30 days"><p>"As soon as a delivery brings some, they appear here with their confidence."</p></Empty> })}
-        {client.groups.into_iter().zip(["g1", "g2", "g3", "g4", "g5", "g6", "g7"]).map(|((title, rows), id)| view! {
-            <Panel title id class="flush">{metric_table(rows)}</Panel>
-        }).collect_view()}
+        {(!empty).then(|| view! { <Panel title="Newest values" id="values" class="flush">{metric_table(client.groups)}</Panel> })}
     }
     .into_any()
 }
@@ -248,26 +249,36 @@ fn connections(list: Vec<ConnectionView>) -> AnyView {
     .into_any()
 }
 
-fn metric_table(rows: Vec<MetricRow>) -> AnyView {
+fn metric_table(groups: Vec<(String, Vec<MetricRow>)>) -> AnyView {
     view! {
         <ScrollTable caption="Newest values">
             <thead><tr>
                 <th scope="col">"Metric"</th><th scope="col" class="num">"Value"</th><th scope="col">"Unit"</th><th scope="col">"Confidence"</th>
                 <th scope="col" class="num">"80 % interval"</th><th scope="col">"30 days"</th><th scope="col">"Source"</th><th scope="col">"Day"</th><th scope="col">"Measured (UTC)"</th><th scope="col">"Received (UTC)"</th>
             </tr></thead>
-            <tbody>{rows.into_iter().map(|r| view! {
-                <tr>
-                    <th scope="row">{r.name}{(!r.remark.is_empty()).then(|| view! { <span class="remark">{r.remark}</span> })}</th>
-                    <td class="num value">{r.value}</td><td class="soft">{r.unit}</td>
-                    <td><ScoreBadge score=r.score/></td>
-                    <td class="num soft">{r.interval}</td>
-                    <td><Sparkline spark=r.spark/></td>
-                    <td>{r.source}</td><td>{r.day}</td>
-                    <td class="when">{match r.measured { Some(at) => view! { <TimeStamp at/> }.into_any(), None => view! { <span class="none">"not told"</span> }.into_any() }}</td>
-                    <td class="when"><TimeStamp at=r.received/></td>
-                </tr>
-            }.into_any()).collect_view()}</tbody>
+            {groups.into_iter().map(|(title, rows)| view! {
+                <tbody>
+                    <tr class="group"><th scope="rowgroup" colspan="10">{title}</th></tr>
+                    {rows.into_iter().map(metric_row).collect_view()}
+                </tbody>
+            }).collect_view()}
         </ScrollTable>
+    }
+    .into_any()
+}
+
+fn metric_row(r: MetricRow) -> AnyView {
+    view! {
+        <tr>
+            <th scope="row">{r.name}{(!r.remark.is_empty()).then(|| view! { <span class="remark">{r.remark}</span> })}</th>
+            <td class="num value">{r.value}</td><td class="soft">{r.unit}</td>
+            <td><ScoreBadge score=r.score/></td>
+            <td class="num soft">{r.interval}</td>
+            <td><Sparkline spark=r.spark/></td>
+            <td>{r.source}</td><td class="when">{r.day}</td>
+            <td class="when">{match r.measured { Some(at) => view! { <TimeStamp at/> }.into_any(), None => view! { <span class="none">"not told"</span> }.into_any() }}</td>
+            <td class="when"><TimeStamp at=r.received/></td>
+        </tr>
     }
     .into_any()
 }

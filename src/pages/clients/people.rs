@@ -1,7 +1,7 @@
 //! The list of people, worst first, with a badge for each key metric.
 
 use crate::{
-    components::{Empty, Moment, Pager, ScoreBadge, ScrollTable, Simulated, TimeStamp, Trouble},
+    components::{BadgeMark, Empty, Moment, Pager, ScoreBadge, ScrollTable, Simulated, TimeStamp, Trouble},
     error::AppError,
     model::Badge,
 };
@@ -47,7 +47,14 @@ pub struct People {
 /// # Errors
 /// Nobody is logged in, or the database is away.
 #[server(endpoint = "clients")]
-pub async fn load_clients(q: String, tier: String, page: u32) -> Result<People, AppError> {
+pub async fn load_clients(
+    /// Part of a name or id.
+    q: String,
+    /// A badge's key, or nothing.
+    tier: String,
+    /// From 1.
+    page: u32,
+) -> Result<People, AppError> {
     server::load(&q, &tier, page).await
 }
 
@@ -167,7 +174,7 @@ fn shown(people: People, (q, tier, page): (String, String, u32)) -> AnyView {
     let base = if parts.is_empty() { "/clients".to_owned() } else { format!("/clients?{}", parts.join("&")) };
     view! {
         {people.simulated.then(|| view! { <p class="notice-line"><Simulated/>" Some of these people are made up."</p> })}
-        <PeopleTable columns=people.columns rows=people.rows/>
+        <section class="panel flush" aria-label="People"><PeopleTable columns=people.columns rows=people.rows/></section>
         <Pager page more=people.more base/>
     }
     .into_any()
@@ -182,6 +189,7 @@ pub fn PeopleTable(
     rows: Vec<Person>,
 ) -> impl IntoView {
     view! {
+        <Legend/>
         <ScrollTable caption="People and the confidence of their newest values">
             <thead><tr>
                 <th scope="col">"Person"</th>
@@ -192,6 +200,20 @@ pub fn PeopleTable(
             </tr></thead>
             <tbody>{rows.into_iter().map(row).collect_view()}</tbody>
         </ScrollTable>
+    }
+    .into_any()
+}
+
+/// What the shapes of a table of badges mean.
+#[component]
+fn Legend() -> impl IntoView {
+    view! {
+        <ul class="legend" aria-label="Badges">
+            {[(Badge::Excellent, "80–100"), (Badge::Good, "60–79"), (Badge::Fair, "40–59"), (Badge::Poor, "0–39"), (Badge::Unknown, "not scored")]
+                .map(|(badge, range)| view! { <li><BadgeMark badge/><span>{badge.word()}</span><span class="soft">{range}</span></li> })
+                .into_iter()
+                .collect_view()}
+        </ul>
     }
     .into_any()
 }

@@ -93,7 +93,7 @@ fn flaw_42_a_missing_second_source_adds_nothing_and_a_new_one_waits() {
 fn flaw_43_and_s3_each_metric_has_its_own_measure() {
     let weight = after(Metric::Weight, "withings", &around(80.0, 0.3, 30), 84.0);
     let hrv = after(Metric::HrvRmssd, "withings", &around(60.0, 5.0, 30), 63.0);
-    assert!(weight.parts.plausibility < -1.0 && hrv.parts.plausibility > -0.1, "{weight:?} {hrv:?}");
+    assert!(weight.parts.plausibility < -0.3 && hrv.parts.plausibility > -0.03, "{weight:?} {hrv:?}");
     let zeros = series(Metric::SkinTemperatureDelta, "oura", &[0.0, -0.1, 0.1, 0.0, -0.2]);
     assert!(score_all(&zeros).iter().all(|s| s.probability.is_finite() && s.probability > 0.3));
 }

@@ -97,22 +97,29 @@ const BACK: &str = "
         FROM f JOIN background_jobs o ON o.id = f.id
         CROSS JOIN LATERAL (SELECT f.dead OR (NOT f.refund AND o.attempts >= o.max_attempts) AS dead) d
        WHERE j.id = o.id AND j.epoch = $2 AND j.status = 'processing'
-      RETURNING j.id, j.type, j.status, j.payload),
+      RETURNING j.id, j.type, j.status, j.payload, j.error),
     counted AS (
       INSERT INTO job_count_deltas (type, status, delta)
       SELECT type, status, count(*) FROM moved GROUP BY 1, 2 UNION ALL SELECT type, 'processing', -count(*) FROM moved GROUP BY 1),
     chunks AS (
-      SELECT (payload ->> 'operation')::uuid AS operation, count(*) AS chunks, sum(jsonb_array_length(payload -> 'users')) AS persons
+      SELECT app.as_uuid(payload ->> 'operation') AS operation, count(*) AS chunks,
+             sum(CASE WHEN jsonb_typeof(payload -> 'users') = 'array' THEN jsonb_array_length(payload -> 'users') ELSE 0 END) AS persons
         FROM moved WHERE type = 'recalculation' AND status = 'failed' AND payload ? 'operation' GROUP BY 1),
     operation AS (
       UPDATE operations o SET failed = o.failed + c.persons, chunks_done = o.chunks_done + c.chunks,
              state = CASE WHEN o.state = 'running' AND o.chunks_done + c.chunks >= o.chunks_total THEN 'completed' ELSE o.state END,
              finished_at = CASE WHEN o.chunks_done + c.chunks >= o.chunks_total THEN now() ELSE o.finished_at END
-        FROM chunks c WHERE o.id = c.operation)
+        FROM chunks c WHERE o.id = c.operation),
+    deliveries AS (
+      UPDATE terra_webhooks_raw r SET status = 'failed', error = m.error
+        FROM (SELECT app.as_uuid(payload ->> 'delivery_id') AS id, app.as_timestamptz(payload ->> 'created_at') AS at, error
+                FROM moved WHERE type = 'webhook_processing' AND status = 'failed') m
+       WHERE r.id = m.id AND r.created_at = m.at AND r.status IN ('pending', 'processing'))
     SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed') FROM moved";
 
 /// Gives jobs of one batch back, if they are still ours: pending again, or dead when out of attempts or
-/// permanent. Dead ones reach the dead letters by the table's trigger, in the same commit.
+/// permanent. Dead ones reach the dead letters by the table's trigger, in the same commit; a dead delivery is marked
+/// failed, a dead chunk is counted in its operation.
 ///
 /// # Errors
 /// The database's; then nothing has changed.

@@ -6,7 +6,11 @@ use std::fmt::Write as _;
 use std::io::Read as _;
 
 /// One block of the OpenAPI's YAML: key, rest of the line, and what is indented below.
-struct Block { key: String, rest: String, below: Vec<Block> }
+struct Block {
+    key: String,
+    rest: String,
+    below: Vec<Block>,
+}
 
 /// Reads the regular, two-space-indented block style of the bundled document; all that this test needs.
 fn blocks(lines: &[(usize, &str)]) -> Vec<Block> {
@@ -17,7 +21,11 @@ fn blocks(lines: &[(usize, &str)]) -> Vec<Block> {
         let end = (i + 1..lines.len()).find(|j| lines[*j].0 <= *level).unwrap_or(lines.len());
         let text = lines[i].1.trim_start_matches("- ");
         let (key, rest) = text.split_once(':').unwrap_or((text, ""));
-        out.push(Block { key: key.trim_matches('\'').to_owned(), rest: rest.trim().trim_matches('\'').to_owned(), below: blocks(&lines[i + 1..end]) });
+        out.push(Block {
+            key: key.trim_matches('\'').to_owned(),
+            rest: rest.trim().trim_matches('\'').to_owned(),
+            below: blocks(&lines[i + 1..end]),
+        });
         i = end;
     }
     out
@@ -30,7 +38,9 @@ fn find<'b>(blocks: &'b [Block], key: &str) -> Option<&'b Block> {
 /// Whether a schema, or one it refers to, has the dotted path.
 fn has(schemas: &[Block], schema: &Block, path: &[&str], depth: u32) -> bool {
     let Some((step, rest)) = path.split_first() else { return true };
-    if depth > 30 { return false; }
+    if depth > 30 {
+        return false;
+    }
     if let Some(property) = find(&schema.below, "properties").and_then(|p| find(&p.below, step)) {
         return has(schemas, property, rest, depth + 1);
     }
@@ -56,16 +66,32 @@ fn every_path_we_read_is_in_terras_specification() {
     let mut text = String::new();
     flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
     // A list item's dash counts as indentation, so that what follows it lies beside its first key.
-    let lines: Vec<(usize, &str)> = text.lines().filter(|l| !l.trim().is_empty())
-        .map(|l| { let bare = l.trim_start(); (l.len() - bare.len() + usize::from(bare.starts_with("- ")) * 2, bare) }).collect();
+    let lines: Vec<(usize, &str)> = text
+        .lines()
+        .filter(|l| !l.trim().is_empty())
+        .map(|l| {
+            let bare = l.trim_start();
+            (l.len() - bare.len() + usize::from(bare.starts_with("- ")) * 2, bare)
+        })
+        .collect();
     let start = lines.iter().position(|(level, text)| *level == 2 && *text == "schemas:").unwrap();
     let end = (start + 1..lines.len()).find(|i| lines[*i].0 <= 2).unwrap_or(lines.len());
     let schemas = blocks(&lines[start + 1..end]);
     let known = |model: Model, path: &str| {
-        let name = match model { Model::Activity => "Activity", Model::Body => "Body", Model::Daily => "Daily", Model::Sleep => "Sleep", Model::Nutrition => "Nutrition", Model::Menstruation | Model::Athlete => panic!("not read") };
+        let name = match model {
+            Model::Activity => "Activity",
+            Model::Body => "Body",
+            Model::Daily => "Daily",
+            Model::Sleep => "Sleep",
+            Model::Nutrition => "Nutrition",
+            Model::Menstruation | Model::Athlete => panic!("not read"),
+        };
         has(&schemas, find(&schemas, name).unwrap(), &path.split('.').collect::<Vec<_>>(), 0)
     };
-    assert!(!known(Model::Daily, "distance_data.stepz") && !known(Model::Sleep, "heart_rate_data.summary.resting_hr"), "the check can fail");
+    assert!(
+        !known(Model::Daily, "distance_data.stepz") && !known(Model::Sleep, "heart_rate_data.summary.resting_hr"),
+        "the check can fail"
+    );
     for field in fields::TABLE {
         let prefix = if field.part == fields::Part::Measurement { "measurements_data.measurements." } else { "" };
         let paths = match field.take {
@@ -90,17 +116,33 @@ fn terras_examples_give_what_a_person_read_from_them() {
         let mut said = String::new();
         for record in normalise(&event, None).records {
             write!(said, "{} {} {:?};", record.key, record.date, record.origin.upload).unwrap();
-            for (metric, value) in &record.values { write!(said, " {}={value}", metric.key()).unwrap(); }
-            for finding in &record.findings { write!(said, " !{}", finding.detail).unwrap(); }
+            for (metric, value) in &record.values {
+                write!(said, " {}={value}", metric.key()).unwrap();
+            }
+            for finding in &record.findings {
+                write!(said, " !{}", finding.detail).unwrap();
+            }
             said.push('\n');
         }
         (event.kind, said)
     };
     for (name, model, expected) in [
         ("daily.json", Model::Daily, "2026-07-01 2026-07-01 Unknown; steps=11894 distance=9412.7 total_calories=2450.8\n"),
-        ("sleep.json", Model::Sleep, "2026-06-30T22:12:00Z/2026-07-01T06:02:00Z 2026-07-01 Manual; sleep_duration=25200 sleep_deep=5400 sleep_rem=5100 sleep_efficiency=91.5\n"),
-        ("body.json", Model::Body, "2026-07-01T06:55:02Z 2026-07-01 Unknown; weight=72.4 body_fat=17.9 bmi=22.6\n2026-07-01 2026-07-01 Unknown; resting_heart_rate=52\n"),
-        ("activity.json", Model::Activity, "123e4567-e89b-12d3-a456-426614174000 2026-07-01 Automatic; steps=7902 distance=8250.4 active_calories=431.2 total_calories=512.5 average_heart_rate=148.2 max_heart_rate=181\n"),
+        (
+            "sleep.json",
+            Model::Sleep,
+            "2026-06-30T22:12:00Z/2026-07-01T06:02:00Z 2026-07-01 Manual; sleep_duration=25200 sleep_deep=5400 sleep_rem=5100 sleep_efficiency=91.5\n",
+        ),
+        (
+            "body.json",
+            Model::Body,
+            "2026-07-01T06:55:02Z 2026-07-01 Unknown; weight=72.4 body_fat=17.9 bmi=22.6\n2026-07-01 2026-07-01 Unknown; resting_heart_rate=52\n",
+        ),
+        (
+            "activity.json",
+            Model::Activity,
+            "123e4567-e89b-12d3-a456-426614174000 2026-07-01 Automatic; steps=7902 distance=8250.4 active_calories=431.2 total_calories=512.5 average_heart_rate=148.2 max_heart_rate=181\n",
+        ),
         ("nutrition.json", Model::Nutrition, "2026-07-01 2026-07-01 Unknown; water_intake=2300\n"),
         ("menstruation.json", Model::Menstruation, ""),
         ("athlete.json", Model::Athlete, ""),
@@ -108,11 +150,18 @@ fn terras_examples_give_what_a_person_read_from_them() {
         assert_eq!(read(name), (EventKind::Data(model), expected.to_owned()), "{name}");
     }
     for (name, kind) in [
-        ("auth__authSuccess.json", EventKind::Auth), ("auth__authCancelled.json", EventKind::AuthCancelled), ("deauth.json", EventKind::Deauth),
-        ("user_reauth.json", EventKind::UserReauth), ("access_revoked.json", EventKind::AccessRevoked), ("connection_error.json", EventKind::ConnectionError),
-        ("permission_change.json", EventKind::PermissionChange), ("large_request_processing.json", EventKind::LargeRequestProcessing),
-        ("large_request_sending.json", EventKind::LargeRequestSending), ("s3_upload.json", EventKind::S3Payload),
-        ("lab_report__completed.json", EventKind::Unknown("lab_report.completed".into())), ("lab_report__failed.json", EventKind::Unknown("lab_report.failed".into())),
+        ("auth__authSuccess.json", EventKind::Auth),
+        ("auth__authCancelled.json", EventKind::AuthCancelled),
+        ("deauth.json", EventKind::Deauth),
+        ("user_reauth.json", EventKind::UserReauth),
+        ("access_revoked.json", EventKind::AccessRevoked),
+        ("connection_error.json", EventKind::ConnectionError),
+        ("permission_change.json", EventKind::PermissionChange),
+        ("large_request_processing.json", EventKind::LargeRequestProcessing),
+        ("large_request_sending.json", EventKind::LargeRequestSending),
+        ("s3_upload.json", EventKind::S3Payload),
+        ("lab_report__completed.json", EventKind::Unknown("lab_report.completed".into())),
+        ("lab_report__failed.json", EventKind::Unknown("lab_report.failed".into())),
     ] {
         assert_eq!(read(name), (kind, String::new()), "{name}");
     }
@@ -122,13 +171,29 @@ fn terras_examples_give_what_a_person_read_from_them() {
 fn the_old_shapes_are_degraded_with_a_reason() {
     let Some(folder) = data() else { return };
     let read = |name: &str| parse(&std::fs::read(folder.join("terra_official/old_2021_fixtures_MIT").join(name)).unwrap()).unwrap();
-    for (name, values, retired) in [("daily.json", 5, "heart_rate_data.summary.resting_hr"), ("sleep.json", 2, "metadata.sleep_efficiency"), ("body.json", 0, "measurements_data.weight_kg")] {
+    for (name, values, retired) in [
+        ("daily.json", 5, "heart_rate_data.summary.resting_hr"),
+        ("sleep.json", 2, "metadata.sleep_efficiency"),
+        ("body.json", 0, "measurements_data.weight_kg"),
+    ] {
         let out = normalise(&read(name), None);
         assert_eq!((out.records.len(), out.refused), (1, 0), "{name}");
         assert_eq!(out.records[0].values.len(), values, "{name} {:?}", out.records[0].values);
-        assert!(out.records[0].findings.iter().any(|f| f.kind == FindingKind::BadField && f.detail.contains(retired)), "{name} {:?}", out.records[0].findings);
+        assert!(
+            out.records[0].findings.iter().any(|f| f.kind == FindingKind::BadField && f.detail.contains(retired)),
+            "{name} {:?}",
+            out.records[0].findings
+        );
     }
-    for name in ["activity.json", "athlete.json", "authenticate_user.json", "deauthenticate_user.json", "menstruation.json", "subscriptions.json", "user_info.json"] {
+    for name in [
+        "activity.json",
+        "athlete.json",
+        "authenticate_user.json",
+        "deauthenticate_user.json",
+        "menstruation.json",
+        "subscriptions.json",
+        "user_info.json",
+    ] {
         let event = read(name);
         assert_eq!(event.kind, EventKind::Unknown(String::new()), "{name}");
         assert_eq!(normalise(&event, None), Normalised::default(), "{name}");
@@ -138,9 +203,20 @@ fn the_old_shapes_are_degraded_with_a_reason() {
 fn field_table() -> String {
     let mut out = String::from("| metric | unit | model | field | conversion |\n|---|---|---|---|---|\n");
     for field in fields::TABLE {
-        let part = match field.part { fields::Part::Measurement => " (each of `measurements_data.measurements[]`)", _ => "" };
+        let part = match field.part {
+            fields::Part::Measurement => " (each of `measurements_data.measurements[]`)",
+            _ => "",
+        };
         let unit = if field.metric.unit().is_empty() { "–" } else { field.metric.unit() };
-        writeln!(out, "| {} | {unit} | {}{part} | `{}` | {} |", field.metric.key(), field.model.word(), field.path(), field.convert.words()).unwrap();
+        writeln!(
+            out,
+            "| {} | {unit} | {}{part} | `{}` | {} |",
+            field.metric.key(),
+            field.model.word(),
+            field.path(),
+            field.convert.words()
+        )
+        .unwrap();
     }
     out
 }
@@ -148,10 +224,21 @@ fn field_table() -> String {
 fn day_table() -> String {
     let mut out = String::from("| metric | first | then | then |\n|---|---|---|---|\n");
     for metric in Metric::ALL {
-        let cells: Vec<String> = day::preference(*metric).iter().map(|(model, rule)| format!("{}: {}", model.word(), match rule {
-            day::Rule::Single => "the day's record", day::Rule::Sum => "main sleeps added up",
-            day::Rule::Mean => "mean of the main sleeps, by their length", day::Rule::Last => "last of the day",
-        })).collect();
+        let cells: Vec<String> = day::preference(*metric)
+            .iter()
+            .map(|(model, rule)| {
+                format!(
+                    "{}: {}",
+                    model.word(),
+                    match rule {
+                        day::Rule::Single => "the day's record",
+                        day::Rule::Sum => "main sleeps added up",
+                        day::Rule::Mean => "mean of the main sleeps, by their length",
+                        day::Rule::Last => "last of the day",
+                    }
+                )
+            })
+            .collect();
         let cell = |i: usize| cells.get(i).map_or("–", String::as_str);
         writeln!(out, "| {} | {} | {} | {} |", metric.key(), cell(0), cell(1), cell(2)).unwrap();
     }
@@ -178,6 +265,9 @@ fn the_documentation_shows_the_tables_that_are_used() {
 #[test]
 fn every_metric_can_come_from_somewhere() {
     for metric in Metric::ALL {
-        assert!(day::preference(*metric).iter().any(|(model, _)| fields::TABLE.iter().any(|f| f.metric == *metric && f.model == *model)), "{metric:?}");
+        assert!(
+            day::preference(*metric).iter().any(|(model, _)| fields::TABLE.iter().any(|f| f.metric == *metric && f.model == *model)),
+            "{metric:?}"
+        );
     }
 }

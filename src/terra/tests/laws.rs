@@ -4,8 +4,13 @@ use proptest::prelude::*;
 
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from), any::<f64>().prop_map(Value::from),
-        "\\PC{0,12}".prop_map(Value::from), Just(json!("2026-07-01T00:00:00+01:00")), Just(json!("\0"))
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+        Just(json!("2026-07-01T00:00:00+01:00")),
+        Just(json!("\0"))
     ];
     leaf.prop_recursive(4, 40, 5, |inner| {
         prop_oneof![
@@ -17,10 +22,25 @@ fn value() -> impl Strategy<Value = Value> {
 
 /// Names that the normaliser looks for, so that the wrong values get where they hurt.
 fn key() -> impl Strategy<Value = String> {
-    let mut names: Vec<String> = fields::TABLE.iter().flat_map(|field| {
-        field.path().split(['.', ' ', '[', ']']).map(str::to_owned).collect::<Vec<_>>()
-    }).collect();
-    names.extend(["metadata", "start_time", "end_time", "upload_type", "summary_id", "is_nap", "timestamp", "bpm", "data", "user", "hr_samples", "detailed"].map(str::to_owned));
+    let mut names: Vec<String> =
+        fields::TABLE.iter().flat_map(|field| field.path().split(['.', ' ', '[', ']']).map(str::to_owned).collect::<Vec<_>>()).collect();
+    names.extend(
+        [
+            "metadata",
+            "start_time",
+            "end_time",
+            "upload_type",
+            "summary_id",
+            "is_nap",
+            "timestamp",
+            "bpm",
+            "data",
+            "user",
+            "hr_samples",
+            "detailed",
+        ]
+        .map(str::to_owned),
+    );
     names.sort();
     names.dedup();
     prop_oneof![9 => prop::sample::select(names), 1 => "\\PC{0,8}"]

@@ -56,7 +56,12 @@ fn every_recorded_delivery_gives_a_record_and_none_is_refused() {
     }
     // Counted apart from this code: the non-null fields of the files that the table names.
     assert_eq!(values, 34_550);
-    let zero = deliveries.iter().flat_map(|d| &d.3.records).flat_map(|r| &r.findings).filter(|f| (f.kind, f.metric) == (FindingKind::ZeroForMissing, Some(Metric::HrvRmssd))).count();
+    let zero = deliveries
+        .iter()
+        .flat_map(|d| &d.3.records)
+        .flat_map(|r| &r.findings)
+        .filter(|f| (f.kind, f.metric) == (FindingKind::ZeroForMissing, Some(Metric::HrvRmssd)))
+        .count();
     assert_eq!(zero, 14);
 }
 
@@ -64,9 +69,13 @@ fn every_recorded_delivery_gives_a_record_and_none_is_refused() {
 fn two_devices_stay_two_sources_on_137_nights() {
     let Some(table) = table() else { return };
     let nights = |source: &str| -> BTreeSet<_> {
-        let records: Vec<_> = table.iter().filter(|(key, _)| key.0 == "gw-person-1" && key.1.as_str() == source).map(|(_, r)| r.clone()).collect();
+        let records: Vec<_> =
+            table.iter().filter(|(key, _)| key.0 == "gw-person-1" && key.1.as_str() == source).map(|(_, r)| r.clone()).collect();
         let dates: BTreeSet<_> = records.iter().map(|r| r.record.date).collect();
-        dates.into_iter().filter(|date| day_values(&records, &Source::from_provider(source), *date).iter().any(|v| v.metric == Metric::SleepDuration)).collect()
+        dates
+            .into_iter()
+            .filter(|date| day_values(&records, &Source::from_provider(source), *date).iter().any(|v| v.metric == Metric::SleepDuration))
+            .collect()
     };
     assert_eq!(nights("garmin").intersection(&nights("whoop")).count(), 137);
 }
@@ -74,10 +83,12 @@ fn two_devices_stay_two_sources_on_137_nights() {
 #[test]
 fn the_half_days_end_whole() {
     let Some(deliveries) = recorded() else { return };
-    let half: BTreeMap<String, f64> = deliveries.iter()
+    let half: BTreeMap<String, f64> = deliveries
+        .iter()
         .filter_map(|(user, _, _, n, _)| Some((user, n.records.first()?)))
         .filter(|(user, r)| user.starts_with("fb-") && r.model == crate::model::Model::Daily && r.coverage.cut_s.is_some())
-        .map(|(user, r)| (user.clone(), r.values.iter().find(|(m, _)| *m == Metric::Steps).unwrap().1)).collect();
+        .map(|(user, r)| (user.clone(), r.values.iter().find(|(m, _)| *m == Metric::Steps).unwrap().1))
+        .collect();
     assert_eq!(half.len(), 24);
     let table = table().unwrap();
     for (user, steps) in half {

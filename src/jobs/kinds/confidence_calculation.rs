@@ -1,0 +1,68 @@
+//! Scores a person anew from the earliest day that changed. A thousand new values of a person make one job: while it
+//! waits, further wishes are merged into it, and it begins at the earliest of their days.
+
+use super::text;
+use crate::jobs::{Claimed, Ctx, JobKind, Outcome, job};
+use crate::rescore::rescore_persons;
+use crate::store::{jobs::enqueue, maintenance};
+use chrono::NaiveDate;
+use sqlx::PgConnection;
+use std::{collections::BTreeMap, time::Duration};
+use uuid::Uuid;
+
+/// Scores a person anew from the earliest day that changed.
+pub struct ConfidenceCalculation;
+
+/// Whose scores, from which day on.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Person {
+    /// The person.
+    pub user_id: String,
+    /// The earliest day that changed; `None`: everything.
+    #[serde(default)]
+    pub since: Option<NaiveDate>,
+}
+
+impl JobKind for ConfidenceCalculation {
+    const NAME: &'static str = "confidence_calculation";
+    const BATCH: i64 = 20;
+    const TIMEOUT: Duration = Duration::from_secs(120);
+    type Payload = Person;
+
+    fn unique_key(p: &Person) -> Option<String> {
+        Some(format!("confidence:{}", p.user_id))
+    }
+
+    fn user_id(p: &Person) -> Option<String> {
+        Some(p.user_id.clone())
+    }
+
+    async fn run_batch(&self, ctx: &Ctx, jobs: &[Claimed<Person>]) -> Result<Vec<Outcome>, String> {
+        let ids: Vec<Uuid> = jobs.iter().map(|j| j.id).collect();
+        let mut tx = ctx.db.begin_service().await.map_err(text)?;
+        let ours = ctx.lock_ours(&mut tx, &ids).await.map_err(text)?;
+        let mut persons: BTreeMap<String, Option<NaiveDate>> = BTreeMap::new();
+        for job in jobs.iter().filter(|j| ours.contains(&j.id)) {
+            // No day means every day, which is earlier than any.
+            persons.entry(job.payload.user_id.clone()).and_modify(|since| *since = (*since).min(job.payload.since)).or_insert(job.payload.since);
+        }
+        let persons: Vec<(String, Option<NaiveDate>)> = persons.into_iter().collect();
+        let scores = rescore_persons(&mut tx, &persons).await.map_err(text)?;
+        let done: Vec<Uuid> = ours.iter().copied().collect();
+        if ctx.complete_in(&mut tx, &done).await.map_err(text)? != done.len() as i64 {
+            return Err("Jobs were lost while they were locked.".into()); // rolls back
+        }
+        let names: Vec<&str> = persons.iter().map(|(user_id, _)| user_id.as_str()).collect();
+        maintenance::announce(&mut tx, "scores", &names, scores as i64).await.map_err(text)?;
+        tx.commit().await.map_err(text)?;
+        Ok(jobs.iter().map(|j| if ours.contains(&j.id) { Outcome::Committed } else { Outcome::Lost }).collect())
+    }
+}
+
+/// Asks for the scores of everybody whose values changed, in the transaction that changed them.
+pub(super) async fn ask(conn: &mut PgConnection, changed: &BTreeMap<String, NaiveDate>) -> Result<(), String> {
+    let jobs: Result<Vec<_>, String> =
+        changed.iter().map(|(user_id, since)| job::<ConfidenceCalculation>(&Person { user_id: user_id.clone(), since: Some(*since) })).collect();
+    enqueue(conn, jobs?).await.map_err(text)?;
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! A chunk of Recalculate All: some persons scored from their first day. The operation's progress is written in the
+//! same commit, so it is never ahead of the scores nor behind them.
+
+use super::text;
+use crate::jobs::{Claimed, Ctx, JobKind, Outcome};
+use crate::rescore::rescore_persons;
+use crate::store::{maintenance, operations};
+use chrono::NaiveDate;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A chunk of Recalculate All.
+pub struct Recalculation;
+
+/// Which persons, for which operation.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Chunk {
+    /// The operation; a chunk made by hand has none.
+    #[serde(default)]
+    pub operation: Option<Uuid>,
+    /// The persons.
+    pub users: Vec<String>,
+}
+
+impl JobKind for Recalculation {
+    const NAME: &'static str = "recalculation";
+    const PRIORITY: i16 = 8;
+    const MAX_ATTEMPTS: i32 = 3;
+    const TIMEOUT: Duration = Duration::from_secs(600);
+    const SLOW: bool = true;
+    type Payload = Chunk;
+
+    async fn run_batch(&self, ctx: &Ctx, jobs: &[Claimed<Chunk>]) -> Result<Vec<Outcome>, String> {
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            outcomes.push(self.one(ctx, job).await?);
+        }
+        Ok(outcomes)
+    }
+}
+
+impl Recalculation {
+    async fn one(&self, ctx: &Ctx, job: &Claimed<Chunk>) -> Result<Outcome, String> {
+        let mut tx = ctx.db.begin_service().await.map_err(text)?;
+        if ctx.lock_ours(&mut tx, &[job.id]).await.map_err(text)?.is_empty() {
+            return Ok(Outcome::Lost);
+        }
+        if let Some(id) = job.payload.operation {
+            let operation = operations::find(&mut tx, id).await.map_err(text)?;
+            if operation.is_none_or(|o| o.state == "cancelled") {
+                return Ok(Outcome::Done); // stopped by a person: nothing more is to be done
+            }
+        }
+        let persons: Vec<(String, Option<NaiveDate>)> = job.payload.users.iter().map(|u| (u.clone(), None)).collect();
+        let scores = rescore_persons(&mut tx, &persons).await.map_err(text)?;
+        if ctx.complete_in(&mut tx, &[job.id]).await.map_err(text)? != 1 {
+            return Err("The job was lost while it was locked.".into()); // rolls back
+        }
+        let users: Vec<&str> = job.payload.users.iter().map(String::as_str).collect();
+        maintenance::announce(&mut tx, "scores", &users, scores as i64).await.map_err(text)?;
+        // Last, because all chunks write this one row: it is locked for the commit only.
+        if let Some(id) = job.payload.operation {
+            operations::progress(&mut tx, id, users.len() as i64, 0, 1).await.map_err(text)?;
+            maintenance::announce(&mut tx, "operation", &[], users.len() as i64).await.map_err(text)?;
+        }
+        tx.commit().await.map_err(text)?;
+        Ok(Outcome::Committed)
+    }
+}

@@ -1,0 +1,144 @@
+//! Housekeeping: the materialized view, partitions, retention, roll-ups, VACUUM. What needs ownership runs on the
+//! owner's pool. Each statement may run at any time and again.
+
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use std::time::Instant;
+
+/// What the view was last made from: how many rows of its tables were ever written, as the server counts.
+const WRITTEN: &str = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_all_tables
+     WHERE relid IN (to_regclass('public.unified_metrics'), to_regclass('public.source_choices'), to_regclass('public.source_ranks'))";
+
+/// Puts the view's schedule off by its beat when nothing was written since the last refresh, so that no job is made
+/// for nothing. Returns whether it was put off.
+pub async fn skip_refresh_without_news(conn: &mut PgConnection) -> sqlx::Result<bool> {
+    let written: i64 = sqlx::query_scalar(WRITTEN).fetch_one(&mut *conn).await?;
+    let done = sqlx::query(
+        "UPDATE schedules SET last_run_at = now(), next_run_at = now() + make_interval(secs => every_s)
+          WHERE name = 'matview_refresh' AND NOT paused AND next_run_at <= now() AND (payload ->> 'written')::bigint = $1",
+    )
+    .bind(written)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Refreshes `latest_unified_metrics` without locking readers out, and analyses it. Notes what it was made from, and
+/// puts the next refresh off so that refreshing takes at most a tenth of the time. `None`: the view was dropped.
+///
+/// # Errors
+/// The database's.
+pub async fn refresh_latest(owner: &PgPool) -> sqlx::Result<Option<f64>> {
+    let mut conn = owner.acquire().await?;
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('public.latest_unified_metrics') IS NOT NULL").fetch_one(&mut *conn).await?;
+    if !there {
+        return Ok(None);
+    }
+    let written: i64 = sqlx::query_scalar(WRITTEN).fetch_one(&mut *conn).await?;
+    let begin = Instant::now();
+    sqlx::query("REFRESH MATERIALIZED VIEW CONCURRENTLY latest_unified_metrics").execute(&mut *conn).await?;
+    sqlx::query("ANALYZE latest_unified_metrics").execute(&mut *conn).await?;
+    let seconds = begin.elapsed().as_secs_f64();
+    sqlx::query(
+        "UPDATE schedules SET payload = payload || jsonb_build_object('written', $1::bigint),
+                next_run_at = greatest(next_run_at, now() + make_interval(secs => $2 * 9))
+          WHERE name = 'matview_refresh'",
+    )
+    .bind(written)
+    .bind(seconds)
+    .execute(&mut *conn)
+    .await?;
+    Ok(Some(seconds))
+}
+
+/// Makes the partitions of the days and months to come.
+pub async fn make_partitions(owner: &PgPool) -> sqlx::Result<()> {
+    sqlx::query("SELECT app.make_job_history_partition(current_date + n) FROM generate_series(0, 7) AS n").execute(owner).await?;
+    sqlx::query("SELECT app.make_raw_partition((current_date + (n || ' month')::interval)::date) FROM generate_series(0, 2) AS n").execute(owner).await?;
+    Ok(())
+}
+
+/// What retention took away: the table and its rows.
+pub type Removed = Vec<(&'static str, i64)>;
+
+/// Removes what is older than its time. The days are those of the setting `retention`
+/// (`{"history_days", "log_days", "letter_days", "figure_days"}`); without it 14, 14, 90 and 400. Deliveries and values
+/// are kept for ever.
+///
+/// # Errors
+/// The database's; what was removed before stays removed.
+pub async fn retention(owner: &PgPool) -> sqlx::Result<Removed> {
+    let mut conn = owner.acquire().await?;
+    let (history, logs, letters, figures): (i32, i32, i32, i32) = sqlx::query_as(
+        "WITH s AS (SELECT (SELECT value FROM settings WHERE key = 'retention') AS v)
+         SELECT greatest(1, coalesce((v ->> 'history_days')::int, 14)), greatest(1, coalesce((v ->> 'log_days')::int, 14)),
+                greatest(1, coalesce((v ->> 'letter_days')::int, 90)), greatest(1, coalesce((v ->> 'figure_days')::int, 400)) FROM s",
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let mut removed = Removed::new();
+    let n: i64 = sqlx::query_scalar("SELECT app.drop_job_history_before(current_date - $1)").bind(history).fetch_one(&mut *conn).await?;
+    removed.push(("job_history", n));
+    let plain = [
+        ("edge_function_logs", "DELETE FROM edge_function_logs WHERE timestamp < now() - make_interval(days => $1)", logs),
+        ("health_snapshots", "DELETE FROM health_snapshots WHERE at < now() - make_interval(days => $1)", letters),
+        ("refused_deliveries", "DELETE FROM refused_deliveries WHERE minute < now() - make_interval(days => $1)", letters),
+        ("gateway_counts", "DELETE FROM gateway_counts WHERE minute < now() - make_interval(days => $1)", letters),
+        ("operations", "DELETE FROM operations WHERE finished_at < now() - make_interval(days => $1)", figures),
+        ("job_days", "DELETE FROM job_days WHERE day < current_date - $1", figures),
+    ];
+    for (table, sql, days) in plain {
+        removed.push((table, sqlx::query(sql).bind(days).execute(&mut *conn).await?.rows_affected() as i64));
+    }
+    if super::dead_letters::exists(&mut conn).await? {
+        let n = sqlx::query("DELETE FROM background_jobs_dlq WHERE (retried OR discarded_at IS NOT NULL) AND failed_at < now() - make_interval(days => $1)")
+            .bind(letters)
+            .execute(&mut *conn)
+            .await?
+            .rows_affected();
+        removed.push(("background_jobs_dlq", n as i64));
+    }
+    Ok(removed)
+}
+
+/// Calls the checklist's function; returns how many rows went.
+pub async fn clean_rate_limits(conn: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT cleanup_rate_limits()").fetch_one(conn).await
+}
+
+/// Sums up the log lines of yesterday and today by function and level; returns how many sums were written.
+pub async fn roll_up_logs(conn: &mut PgConnection) -> sqlx::Result<u64> {
+    let done = sqlx::query(
+        "INSERT INTO log_rollups AS r (date, function_name, level, count, avg_duration_ms, max_duration_ms)
+         SELECT (timestamp AT TIME ZONE 'UTC')::date, function_name, level, count(*), avg(duration_ms)::float8, max(duration_ms)
+           FROM edge_function_logs WHERE timestamp >= ((now() AT TIME ZONE 'UTC')::date - 1)::timestamp AT TIME ZONE 'UTC' GROUP BY 1, 2, 3
+         ON CONFLICT (date, function_name, level) DO UPDATE
+            SET count = excluded.count, avg_duration_ms = excluded.avg_duration_ms, max_duration_ms = excluded.max_duration_ms",
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// The tables that change most.
+const BUSY: [&str; 7] =
+    ["background_jobs", "job_leases", "job_count_deltas", "unified_metrics", "records", "metric_confidence_cache", "edge_function_logs"];
+
+/// VACUUM ANALYZE of the tables that change most. Autovacuum does it daily; this is the checklist's weekly one.
+pub async fn vacuum(owner: &PgPool) -> sqlx::Result<()> {
+    let mut conn = owner.acquire().await?;
+    for table in BUSY {
+        sqlx::query(AssertSqlSafe(format!("VACUUM (ANALYZE, SKIP_LOCKED) {table}"))).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Announces what changed on the channel of live events, when the transaction commits. `users`: whom it concerns;
+/// with more than fifty nobody is named.
+pub async fn announce(conn: &mut PgConnection, topic: &str, users: &[&str], n: i64) -> sqlx::Result<()> {
+    let named: &[&str] = if users.len() > 50 { &[] } else { users };
+    let news = serde_json::json!({ "topic": topic, "users": named, "n": n }).to_string();
+    // A notification holds 8000 bytes; ids may be long.
+    let news = if news.len() > 7000 { serde_json::json!({ "topic": topic, "users": [], "n": n }).to_string() } else { news };
+    sqlx::query("SELECT pg_notify('assay_live', $1)").bind(news).execute(conn).await?;
+    Ok(())
+}
