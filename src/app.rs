@@ -56,6 +56,13 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/") view=session::Home ssr=SsrMode::Async/>
                     <Route path=path!("/login") view=login::Login ssr=SsrMode::Async/>
                     <Route path=path!("/admin") view=admin::Dashboard ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/jobs") view=|| view! { <admin::Screen list="jobs" title="Jobs"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/jobs/:id") view=|| view! { <admin::Screen list="jobs" title="Job"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/dead-letters") view=|| view! { <admin::Screen list="dead-letters" title="Dead letters"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/webhooks") view=|| view! { <admin::Screen list="webhooks" title="Webhooks"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/webhooks/:id") view=|| view! { <admin::Screen list="webhooks" title="Delivery"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/logs") view=|| view! { <admin::Screen list="logs" title="Logs"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/settings") view=|| view! { <admin::Screen list="settings" title="Settings"/> } ssr=SsrMode::Async/>
                     <Route path=path!("/clients") view=clients::Clients ssr=SsrMode::Async/>
                     <Route path=path!("/clients/:user_id") view=clients::Client ssr=SsrMode::Async/>
                     <Route path=path!("/status") view=status::Status ssr=SsrMode::Async/>
@@ -108,6 +115,11 @@ fn Masthead(
             <nav class="mast-nav" aria-label="Main">
                 {admin.then(|| link("/admin", true, "Overview"))}
                 {account.is_some().then(|| link("/clients", false, "People"))}
+                {admin.then(|| link("/admin/jobs", false, "Jobs"))}
+                {admin.then(|| link("/admin/dead-letters", false, "Dead letters"))}
+                {admin.then(|| link("/admin/webhooks", false, "Webhooks"))}
+                {admin.then(|| link("/admin/logs", false, "Logs"))}
+                {admin.then(|| link("/admin/settings", false, "Settings"))}
             </nav>
             <session::AccountMenu session/>
         </header>

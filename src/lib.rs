@@ -26,6 +26,8 @@ pub mod ingest;
 #[cfg(feature = "ssr")]
 pub mod jobs;
 #[cfg(feature = "ssr")]
+pub mod outbound;
+#[cfg(feature = "ssr")]
 pub mod quality;
 #[cfg(feature = "ssr")]
 pub mod rescore;

@@ -30,7 +30,14 @@ pub fn valid_email(email: &str) -> Result<String, AccessError> {
 ///
 /// # Errors
 /// A wrong or unacceptable password, or the database's.
-pub async fn change_password(db: &Db, caller: &Caller, actor: &Actor, present: &str, fresh: &str, user_agent: Option<&str>) -> Result<Token, AccessError> {
+pub async fn change_password(
+    db: &Db,
+    caller: &Caller,
+    actor: &Actor,
+    present: &str,
+    fresh: &str,
+    user_agent: Option<&str>,
+) -> Result<Token, AccessError> {
     password::acceptable(fresh, &caller.email).map_err(AccessError::Invalid)?;
     confirm_password(db, caller, present).await?;
     let hash = password::hash(fresh.to_owned()).await?;

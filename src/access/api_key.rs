@@ -26,7 +26,15 @@ pub const LIMIT: &str = "api";
 ///
 /// # Errors
 /// An unusable name, scope or time, or the database's.
-pub async fn create(db: &Db, caller: &Caller, actor: &Actor, name: &str, scopes: &[String], days: i32, now: DateTime<Utc>) -> Result<(Uuid, String), AccessError> {
+pub async fn create(
+    db: &Db,
+    caller: &Caller,
+    actor: &Actor,
+    name: &str,
+    scopes: &[String],
+    days: i32,
+    now: DateTime<Utc>,
+) -> Result<(Uuid, String), AccessError> {
     let name = name.trim();
     if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
         return Err(AccessError::Invalid("Give the key a name of at most 100 characters."));

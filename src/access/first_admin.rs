@@ -64,7 +64,14 @@ pub async fn ensure(db: &Db, email: Option<&str>, given: Option<&str>, demo: boo
             known.id
         }
     };
-    audit::write(&mut *tx, &Actor::system(), "account.first_admin", Some(&id.to_string()), &json!({ "generated_password": generated.is_some() })).await?;
+    audit::write(
+        &mut *tx,
+        &Actor::system(),
+        "account.first_admin",
+        Some(&id.to_string()),
+        &json!({ "generated_password": generated.is_some() }),
+    )
+    .await?;
     let mut printed = Vec::new();
     for (n, (email, hash, secret)) in trainers.into_iter().enumerate() {
         if accounts::add(&mut *tx, &email, &format!("Trainer {}", n + 1), Role::Trainer, Some(&hash)).await?.is_some() {

@@ -2,13 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot prepare must stop")]
 
-use super::{Access, AccessError, Site, Vault, account, api_key, first_admin, invite, login, login::{Attempt, LoginError}, password, totp, user_command};
+use super::{
+    Access, AccessError, Site, Vault, account, api_key, first_admin, invite, login,
+    login::{Attempt, LoginError},
+    password, totp, user_command,
+};
 use crate::{
     model::Role,
     store::{Caller, Token, accounts, audit, audit::Actor, persons, sessions, testing},
 };
 use axum::http::{HeaderMap, HeaderValue, header};
-use std::{sync::{Arc, Mutex}, time::{Duration, Instant}};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -24,7 +31,16 @@ async fn account_of(access: &Access, email: &str, role: Role) -> uuid::Uuid {
 }
 
 fn attempt<'a>(email: &'a str, password: &'a str) -> Attempt<'a> {
-    Attempt { email, password, code: None, address: "192.0.2.1", user_agent: Some("test"), request_id: Some("r1"), old_session: None, now: 1_000_000 }
+    Attempt {
+        email,
+        password,
+        code: None,
+        address: "192.0.2.1",
+        user_agent: Some("test"),
+        request_id: Some("r1"),
+        old_session: None,
+        now: 1_000_000,
+    }
 }
 
 async fn enter(access: &Access, attempt: Attempt<'_>) -> Result<Token, LoginError> {
@@ -48,9 +64,17 @@ async fn a_login_says_nothing_about_who_has_an_account() {
     let long = format!("{}@example.com", "x".repeat(10_000));
     let mut answers = std::collections::BTreeSet::new();
     for (email, pass) in [
-        ("known@example.com", "wrong horse battery"), ("known@example.com", ""), ("nobody@example.com", PASSWORD), ("gone@example.com", PASSWORD),
-        ("invited@example.com", ""), ("invited@example.com", PASSWORD), ("' OR 1=1 --", PASSWORD), ("known@example.com\0", PASSWORD), (&long, PASSWORD),
-        ("%@example.com", PASSWORD), ("", ""),
+        ("known@example.com", "wrong horse battery"),
+        ("known@example.com", ""),
+        ("nobody@example.com", PASSWORD),
+        ("gone@example.com", PASSWORD),
+        ("invited@example.com", ""),
+        ("invited@example.com", PASSWORD),
+        ("' OR 1=1 --", PASSWORD),
+        ("known@example.com\0", PASSWORD),
+        (&long, PASSWORD),
+        ("%@example.com", PASSWORD),
+        ("", ""),
     ] {
         let error = enter(&access, attempt(email, pass)).await.unwrap_err();
         answers.insert((error.to_string(), error.status()));
@@ -92,7 +116,10 @@ async fn passwords_change_with_the_old_one_and_end_the_other_sessions() {
     let me = caller(&access, "a@example.com").await;
     let elsewhere = enter(&access, attempt("a@example.com", PASSWORD)).await.unwrap();
     let actor = Actor::of(&me, None, None);
-    assert!(matches!(account::change_password(&access.db, &me, &actor, "wrong", "another good password", None).await, Err(AccessError::Invalid(_))));
+    assert!(matches!(
+        account::change_password(&access.db, &me, &actor, "wrong", "another good password", None).await,
+        Err(AccessError::Invalid(_))
+    ));
     assert!(matches!(account::change_password(&access.db, &me, &actor, PASSWORD, "short", None).await, Err(AccessError::Invalid(_))));
     let fresh = account::change_password(&access.db, &me, &actor, PASSWORD, "another good password", None).await.unwrap();
     for (token, lives) in [(me.token(), false), (&elsewhere, false), (&fresh, true)] {
@@ -118,7 +145,8 @@ async fn the_last_administrator_stays() {
     let (a, b) = (account_of(&access, "a@example.com", Role::Admin).await, account_of(&access, "b@example.com", Role::Admin).await);
     let actor = Actor::system();
     // Two at once: one wins, one is told.
-    let (x, y) = futures::join!(account::set_role(&access.db, &actor, a, Role::Trainer), account::set_disabled(&access.db, &actor, b, true));
+    let (x, y) =
+        futures::join!(account::set_role(&access.db, &actor, a, Role::Trainer), account::set_disabled(&access.db, &actor, b, true));
     assert!(x.is_ok() ^ y.is_ok(), "{x:?} {y:?}");
     assert!(accounts::has_admin(access.db.service()).await.unwrap());
     assert!(matches!(account::set_role(&access.db, &actor, uuid::Uuid::nil(), Role::Admin).await, Err(AccessError::NotFound(_))));
@@ -170,10 +198,12 @@ async fn ten_nodes_that_start_together_make_one_administrator() {
         .unwrap();
     assert_eq!(first_admin::assign_demo_clients(db).await.unwrap(), 10);
     assert_eq!(first_admin::assign_demo_clients(db).await.unwrap(), 0);
-    let second: Vec<String> = sqlx::query_scalar("SELECT user_id FROM trainer_clients tc JOIN accounts a ON a.id = tc.trainer_id WHERE a.email = 'trainer2@example.com' ORDER BY 1")
-        .fetch_all(db.service())
-        .await
-        .unwrap();
+    let second: Vec<String> = sqlx::query_scalar(
+        "SELECT user_id FROM trainer_clients tc JOIN accounts a ON a.id = tc.trainer_id WHERE a.email = 'trainer2@example.com' ORDER BY 1",
+    )
+    .fetch_all(db.service())
+    .await
+    .unwrap();
     assert_eq!(second, ["sim-001", "sim-005", "sim-009"]);
 }
 
@@ -196,7 +226,9 @@ async fn a_key_is_good_for_its_purpose_until_it_ends() {
     let actor = Actor::of(&me, None, None);
     let now = chrono::Utc::now();
     let scopes = ["metrics:read".to_owned()];
-    for (name, scopes, days) in [("", &scopes[..], 30), ("k", &[], 30), ("k", &["everything".to_owned()], 30), ("k", &scopes, 0), ("k", &scopes, 10_000)] {
+    for (name, scopes, days) in
+        [("", &scopes[..], 30), ("k", &[], 30), ("k", &["everything".to_owned()], 30), ("k", &scopes, 0), ("k", &scopes, 10_000)]
+    {
         assert!(matches!(api_key::create(db, &me, &actor, name, scopes, days, now).await, Err(AccessError::Invalid(_))));
     }
     let (id, text) = api_key::create(db, &me, &actor, "grafana", &scopes, 30, now).await.unwrap();
@@ -232,25 +264,37 @@ async fn the_second_factor_counts_once_and_cannot_be_skipped() {
     let now = 1_000_000;
     let code_at = |time: i64| totp::code(&secret, time.div_euclid(30));
     let code = code_at(now);
-    for (sealed, digits) in [(&enrolment.sealed, "12345"), (&enrolment.sealed, ""), (&"00".repeat(48), code.as_str()), (&"zz".to_owned(), code.as_str())] {
+    for (sealed, digits) in
+        [(&enrolment.sealed, "12345"), (&enrolment.sealed, ""), (&"00".repeat(48), code.as_str()), (&"zz".to_owned(), code.as_str())]
+    {
         assert!(totp::finish(&access.db, &vault, &me, &actor, sealed, digits, now).await.is_err());
     }
     totp::finish(&access.db, &vault, &me, &actor, &enrolment.sealed, &code, now).await.unwrap();
     let with = |code: Option<&'static str>, now| Attempt { code, now, ..attempt("a@example.com", PASSWORD) };
     assert!(matches!(enter(&access, with(None, now)).await, Err(LoginError::CodeNeeded)));
-    assert!(matches!(enter(&access, Attempt { code: Some(&code), ..attempt("a@example.com", PASSWORD) }).await, Err(LoginError::CodeRefused)), "used when it was set up");
+    assert!(
+        matches!(enter(&access, Attempt { code: Some(&code), ..attempt("a@example.com", PASSWORD) }).await, Err(LoginError::CodeRefused)),
+        "used when it was set up"
+    );
     let later = code_at(now + 60);
     let again = Attempt { code: Some(&later), now: now + 60, ..attempt("a@example.com", PASSWORD) };
     enter(&access, again.clone()).await.unwrap();
     assert!(matches!(enter(&access, again).await, Err(LoginError::CodeRefused)), "a code counts once");
     // A wrong password says nothing of the second factor.
-    assert!(matches!(enter(&access, Attempt { code: None, ..attempt("a@example.com", "wrong horse battery") }).await, Err(LoginError::Refused)));
+    assert!(matches!(
+        enter(&access, Attempt { code: None, ..attempt("a@example.com", "wrong horse battery") }).await,
+        Err(LoginError::Refused)
+    ));
     let blind = Access { vault: None, ..access.clone() };
     assert!(matches!(enter(&blind, with(Some("123456"), now)).await, Err(LoginError::NoVault)));
     totp::remove(&access.db, &actor, me.account_id).await.unwrap();
     enter(&access, attempt("a@example.com", PASSWORD)).await.unwrap();
     // Demanded of administrators: whoever has none is held at enrolling; a trainer is not.
-    sqlx::query("INSERT INTO settings (key, value) VALUES ($1, 'true')").bind(sessions::SECOND_FACTOR_SETTING).execute(access.db.service()).await.unwrap();
+    sqlx::query("INSERT INTO settings (key, value) VALUES ($1, 'true')")
+        .bind(sessions::SECOND_FACTOR_SETTING)
+        .execute(access.db.service())
+        .await
+        .unwrap();
     account_of(&access, "t@example.com", Role::Trainer).await;
     for (email, held) in [("a@example.com", true), ("t@example.com", false)] {
         let token = enter(&access, attempt(email, PASSWORD)).await.unwrap();
@@ -268,7 +312,11 @@ async fn what_is_done_is_in_the_log_and_only_administrators_read_it() {
     enter(&access, attempt("nobody@example.com", PASSWORD)).await.unwrap_err();
     let actor = Actor::of(&admin, Some("192.0.2.9".into()), Some("r9".into()));
     sqlx::query("INSERT INTO persons (user_id) VALUES ('p1')").execute(db.service()).await.unwrap();
-    assert_eq!(persons::assign(db, &actor, &[(trainer_id, "p1".into()), (admin.account_id, "p1".into())]).await.unwrap(), 1, "an administrator needs no clients");
+    assert_eq!(
+        persons::assign(db, &actor, &[(trainer_id, "p1".into()), (admin.account_id, "p1".into())]).await.unwrap(),
+        1,
+        "an administrator needs no clients"
+    );
     assert!(persons::visible(db, &trainer, "p1").await.unwrap());
     assert!(persons::set_label(db, &actor, "p1", Some("  Maria ")).await.unwrap());
     assert_eq!(persons::assignments(db, &trainer).await.unwrap()[0].label.as_deref(), Some("Maria"));
@@ -284,7 +332,10 @@ async fn what_is_done_is_in_the_log_and_only_administrators_read_it() {
     let failed = all.iter().find(|e| e.action == "login.failed").unwrap();
     assert!(!serde_json::to_string(failed).unwrap().contains("nobody@example.com"), "what was typed is not kept");
     let assigned = all.iter().find(|e| e.action == "client.assign").unwrap();
-    assert_eq!((assigned.actor.as_str(), assigned.address.as_deref(), assigned.request_id.as_deref()), ("a@example.com", Some("192.0.2.9"), Some("r9")));
+    assert_eq!(
+        (assigned.actor.as_str(), assigned.address.as_deref(), assigned.request_id.as_deref()),
+        ("a@example.com", Some("192.0.2.9"), Some("r9"))
+    );
     assert!(audit::search(db, &trainer, &audit::Filter::default(), None, 100).await.unwrap().is_empty());
     let page = audit::search(db, &admin, &audit::Filter::default(), Some(all[1].id), 2).await.unwrap();
     assert_eq!(page.iter().map(|e| e.id).collect::<Vec<_>>(), [all[2].id, all[3].id]);
@@ -318,7 +369,10 @@ async fn the_command_line_makes_and_mends_accounts() {
     run(&["disable", "--email", "t@example.com"]).await.unwrap();
     run(&["list"]).await.unwrap();
     let all = accounts::list_all(&access.db).await.unwrap();
-    assert_eq!(all.iter().map(|a| (a.email.as_str(), a.role.as_str(), a.disabled_at.is_some())).collect::<Vec<_>>(), [("root@example.com", "admin", false), ("t@example.com", "trainer", true)]);
+    assert_eq!(
+        all.iter().map(|a| (a.email.as_str(), a.role.as_str(), a.disabled_at.is_some())).collect::<Vec<_>>(),
+        [("root@example.com", "admin", false), ("t@example.com", "trainer", true)]
+    );
     run(&["enable", "--email", "t@example.com"]).await.unwrap();
     assert!(accounts::list_all(&access.db).await.unwrap().iter().all(|a| a.disabled_at.is_none()));
 }

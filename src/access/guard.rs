@@ -71,7 +71,11 @@ fn decoded(path: &str) -> String {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((&b, tail)) = rest.split_first() {
-        let hex = (b == b'%').then(|| tail.get(..2)).flatten().and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 16).ok());
+        let hex = (b == b'%')
+            .then(|| tail.get(..2))
+            .flatten()
+            .and_then(|d| std::str::from_utf8(d).ok())
+            .and_then(|d| u8::from_str_radix(d, 16).ok());
         bytes.push(hex.unwrap_or(b));
         rest = if hex.is_some() { &tail[2..] } else { tail };
     }
@@ -83,7 +87,9 @@ pub fn decide(path_and_query: &str, role: Option<Role>) -> Decision {
     let path = path_and_query.split('?').next().unwrap_or_default();
     match (audience(path), role) {
         (Some(Audience::Start), Some(role)) => Decision::Redirect(home(role).to_owned()),
-        (Some(Audience::Public) | None, _) | (Some(Audience::Members), Some(_)) | (Some(Audience::Admins), Some(Role::Admin)) => Decision::Allow,
+        (Some(Audience::Public) | None, _) | (Some(Audience::Members), Some(_)) | (Some(Audience::Admins), Some(Role::Admin)) => {
+            Decision::Allow
+        }
         (Some(Audience::Admins), Some(Role::Trainer)) => Decision::Forbidden,
         (Some(_), None) => Decision::Redirect(next::login_address(path_and_query)),
     }
@@ -159,8 +165,22 @@ mod tests {
 
     #[test]
     fn no_spelling_hides_an_administrators_page() {
-        for path in ["/admin/", "//admin", "/%61dmin", "/%61%64%6d%69%6e/jobs", "/ADMIN", "/./admin", "/admin%2Fjobs", "/%2Fadmin", "/admin\\jobs", "/admin?x=/login",
-            "/login/../admin", "/login/%2e%2e/admin", "/pkg/../admin/jobs", "/../admin"] {
+        for path in [
+            "/admin/",
+            "//admin",
+            "/%61dmin",
+            "/%61%64%6d%69%6e/jobs",
+            "/ADMIN",
+            "/./admin",
+            "/admin%2Fjobs",
+            "/%2Fadmin",
+            "/admin\\jobs",
+            "/admin?x=/login",
+            "/login/../admin",
+            "/login/%2e%2e/admin",
+            "/pkg/../admin/jobs",
+            "/../admin",
+        ] {
             assert_ne!(decide(path, None), Decision::Allow, "{path}");
             assert_eq!(decide(path, Some(Role::Trainer)), Decision::Forbidden, "{path}");
         }

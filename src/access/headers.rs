@@ -21,7 +21,10 @@ const FIXED: [(HeaderName, &str); 6] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     // Not `no-referrer`: browsers would then send `Origin: null` with our own forms.
     (header::REFERRER_POLICY, "same-origin"),
-    (HeaderName::from_static("permissions-policy"), "accelerometer=(), bluetooth=(), camera=(), geolocation=(), gyroscope=(), microphone=(), payment=(), usb=()"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "accelerometer=(), bluetooth=(), camera=(), geolocation=(), gyroscope=(), microphone=(), payment=(), usb=()",
+    ),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("x-permitted-cross-domain-policies"), "none"),
@@ -34,7 +37,11 @@ pub async fn security_headers(State(access): State<Access>, mut request: Request
     let minted = request.extensions().get::<Nonce>().map(|n| n.0.clone());
     let nonce = minted.unwrap_or_else(|| base64::engine::general_purpose::STANDARD.encode(rand::random::<[u8; 16]>()));
     let mut response = if weight > HEAVIEST {
-        problem(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request headers too large", "The request's headers are larger than 32 KiB. Delete this site's cookies and try again.")
+        problem(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "Request headers too large",
+            "The request's headers are larger than 32 KiB. Delete this site's cookies and try again.",
+        )
     } else {
         request.extensions_mut().insert(Nonce(nonce.clone()));
         next.run(request).await
@@ -57,7 +64,10 @@ fn decorate(headers: &mut HeaderMap, nonce: &str, secure: bool) {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let is_data = ["text/html", "application/json", "text/csv"].iter().any(|t| kind.starts_with(t));
     // A page may hold a person's data; an answer that gives somebody a cookie must not be kept either.
-    if (is_data && !headers.contains_key(header::CACHE_CONTROL)) || kind.starts_with("text/html") || headers.contains_key(header::SET_COOKIE) {
+    if (is_data && !headers.contains_key(header::CACHE_CONTROL))
+        || kind.starts_with("text/html")
+        || headers.contains_key(header::SET_COOKIE)
+    {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }
@@ -76,18 +86,29 @@ mod tests {
 
     #[test]
     fn pages_are_not_kept_and_assets_keep_their_own_word() {
-        let mut page = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-            (header::CACHE_CONTROL, HeaderValue::from_static("public"))]);
+        let mut page = HeaderMap::from_iter([
+            (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("public")),
+        ]);
         decorate(&mut page, "abc", true);
         assert_eq!(page[header::CACHE_CONTROL], "no-store");
         assert_eq!(page[header::STRICT_TRANSPORT_SECURITY], "max-age=31536000");
         let policy = page[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-        for part in ["script-src 'self' 'nonce-abc' 'wasm-unsafe-eval';", "style-src 'self';", "frame-ancestors 'none'", "base-uri 'none'", "object-src 'none'", "form-action 'self'"] {
+        for part in [
+            "script-src 'self' 'nonce-abc' 'wasm-unsafe-eval';",
+            "style-src 'self';",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+            "object-src 'none'",
+            "form-action 'self'",
+        ] {
             assert!(policy.contains(part), "{part}");
         }
         assert!(!policy.contains("unsafe-inline") && !policy.contains("'unsafe-eval'"));
-        let mut asset = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/wasm")),
-            (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"))]);
+        let mut asset = HeaderMap::from_iter([
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/wasm")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable")),
+        ]);
         decorate(&mut asset, "abc", false);
         assert_eq!(asset[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
         assert_eq!(asset[header::X_CONTENT_TYPE_OPTIONS], "nosniff");

@@ -3,12 +3,16 @@
 //! A request without our cookie costs nothing; with one it costs one statement. Whoever needs a caller asks
 //! [`Identity::caller`] or [`Identity::admin`] in its first line and returns the refusal.
 
-use super::{Access, session};
-use crate::{model::Role, store::{Caller, sessions}};
+use super::{Access, problem, session};
+use crate::{
+    model::Role,
+    store::{Caller, sessions},
+};
 use axum::{
     extract::{Request, State},
+    http::StatusCode,
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 
 /// Who is asking; `None`: nobody who proved it.
@@ -19,6 +23,15 @@ pub struct Identity(pub Option<Caller>);
 /// for everything else the [`Identity`] is empty.
 #[derive(Debug, Clone)]
 pub struct Enrolling(pub Caller);
+
+/// Where a request comes from and its id, for the audit log. Put into the extensions by whoever knows the proxies.
+#[derive(Debug, Clone, Default)]
+pub struct Visit {
+    /// The client's address, after trusted proxies.
+    pub address: Option<String>,
+    /// The request's id.
+    pub request_id: Option<String>,
+}
 
 /// The database did not answer, so nothing is known about the caller: no reason to send anybody to the login page.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +46,15 @@ pub enum Denied {
     /// Somebody is, but may not: 403.
     #[error("This is for administrators.")]
     Forbidden,
+}
+
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Anonymous => problem(StatusCode::UNAUTHORIZED, "Not logged in", &self.to_string()),
+            Self::Forbidden => problem(StatusCode::FORBIDDEN, "Not allowed", &self.to_string()),
+        }
+    }
 }
 
 impl Identity {

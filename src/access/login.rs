@@ -113,7 +113,8 @@ where
         sessions::end(&mut *tx, old).await?;
     }
     let token = session::begin(&mut *tx, account.id, Some(attempt.address), attempt.user_agent).await?;
-    audit::write(&mut *tx, &actor, "login", Some(&account.id.to_string()), &json!({ "second_factor": account.totp_secret.is_some() })).await?;
+    audit::write(&mut *tx, &actor, "login", Some(&account.id.to_string()), &json!({ "second_factor": account.totp_secret.is_some() }))
+        .await?;
     tx.commit().await?;
     Ok(LoginOutcome { token, role: account.role })
 }

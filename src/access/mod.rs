@@ -2,14 +2,16 @@
 //!
 //! It promises: a session is 256 random bits of which the database knows only a hash; a page is decided before it is
 //! rendered; a request that changes something and is proven by a cookie comes from our own pages; and what the program
-//! forgets to check, row-level security in the database still refuses (`store/rls_tests.rs` tries it).
+//! forgets to check, row-level security in the database still refuses (`store/rls_tests/` tries it).
 //!
 //! The middlewares in their order, outermost first: [`headers::security_headers`], [`origin::same_origin`],
 //! [`identify::identify`], [`guard::guard`], then the pages and their fallback.
 
 pub mod account;
 pub mod api_key;
+pub mod downloads;
 pub mod first_admin;
+pub mod forms;
 pub mod guard;
 pub mod headers;
 pub mod identify;
@@ -28,10 +30,12 @@ mod vault;
 #[cfg(test)]
 mod flow_tests;
 #[cfg(test)]
+mod form_tests;
+#[cfg(test)]
 mod web_tests;
 
 pub use headers::Nonce;
-pub use identify::{Denied, Enrolling, Identity};
+pub use identify::{Denied, Enrolling, Identity, Visit};
 pub use site::Site;
 pub use vault::Vault;
 

@@ -1,10 +1,7 @@
 //! Passwords: argon2id (RFC 9106) with the library's defaults (19 MiB, 2 passes), off the async threads and at most
 //! two at once, so that a burst of logins takes neither the memory nor the processors of everybody else.
 
-use argon2::{
-    Argon2, PasswordHash, PasswordHasher, PasswordVerifier,
-    password_hash::SaltString,
-};
+use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier, password_hash::SaltString};
 use std::sync::OnceLock;
 use tokio::sync::Semaphore;
 
@@ -36,7 +33,9 @@ pub fn acceptable(password: &str, email: &str) -> Result<(), &'static str> {
         Err("The password is too short: at least 12 characters, for example four unrelated words.")
     } else if password.len() > LONGEST {
         Err("The password is too long: at most 256 bytes.")
-    } else if lower == email.to_lowercase() || (local_part.len() >= 4 && lower.replace(local_part.as_str(), "").chars().count() < SHORTEST / 2) {
+    } else if lower == email.to_lowercase()
+        || (local_part.len() >= 4 && lower.replace(local_part.as_str(), "").chars().count() < SHORTEST / 2)
+    {
         Err("The password is too close to the e-mail address.")
     } else if signs.len() < 5 {
         Err("The password repeats few characters; use four unrelated words.")

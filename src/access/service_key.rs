@@ -37,7 +37,9 @@ mod tests {
     fn only_the_whole_key_once_is_accepted() {
         assert!(matches(&with(&["Bearer s3cret"]), "s3cret"));
         assert!(matches(&with(&["bearer s3cret"]), "s3cret"));
-        for bad in [&["Bearer s3cre"][..], &["Bearer s3crets"], &["Basic s3cret"], &["s3cret"], &["Bearer "], &[], &["Bearer s3cret", "Bearer x"]] {
+        for bad in
+            [&["Bearer s3cre"][..], &["Bearer s3crets"], &["Basic s3cret"], &["s3cret"], &["Bearer "], &[], &["Bearer s3cret", "Bearer x"]]
+        {
             assert!(!matches(&with(bad), "s3cret"), "{bad:?}");
         }
         assert!(!matches(&with(&["Bearer "]), ""));

@@ -58,7 +58,12 @@ fn raw<'a>(headers: &'a HeaderMap, site: &Site) -> Option<&'a str> {
 ///
 /// # Errors
 /// Any of the database's.
-pub async fn begin<'e>(executor: impl PgExecutor<'e>, account_id: Uuid, address: Option<&str>, user_agent: Option<&str>) -> sqlx::Result<Token> {
+pub async fn begin<'e>(
+    executor: impl PgExecutor<'e>,
+    account_id: Uuid,
+    address: Option<&str>,
+    user_agent: Option<&str>,
+) -> sqlx::Result<Token> {
     let token = random_token();
     let user_agent = user_agent.map(|u| u.chars().filter(|c| !c.is_control()).take(200).collect::<String>());
     sessions::add(executor, &token, account_id, IDLE_SECONDS, ABSOLUTE_SECONDS, address, user_agent.as_deref()).await?;
@@ -86,7 +91,9 @@ mod tests {
         let hex = "ab".repeat(32);
         let headers = |text: &str| HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(text).unwrap())]);
         assert!(token_of(&headers(&format!("theme=dark; assay={hex}")), &site).is_some());
-        for bad in [format!("xassay={hex}"), format!("__Host-assay={hex}"), "assay=".into(), format!("assay={hex}0"), format!("assay=\"{hex}\"")] {
+        for bad in
+            [format!("xassay={hex}"), format!("__Host-assay={hex}"), "assay=".into(), format!("assay={hex}0"), format!("assay=\"{hex}\"")]
+        {
             assert!(token_of(&headers(&bad), &site).is_none(), "{bad}");
         }
         // Over https a cookie without the prefix, which a subdomain could have set, counts for nothing.

@@ -32,6 +32,11 @@ impl Site {
         self.secure
     }
 
+    /// `https://host[:port]`, where it is known.
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
+    }
+
     /// Whether an Origin header names this site: the public address, or the host the request itself was sent to.
     pub fn is_ours(&self, origin: &str, host: Option<&str>) -> bool {
         let origin = origin.to_ascii_lowercase();
@@ -53,7 +58,14 @@ mod tests {
         assert!(site.is_secure());
         assert!(site.is_ours("https://assay.example.com", None));
         assert!(site.is_ours("https://internal:8443", Some("internal:8443")));
-        for foreign in ["https://assay.example.com.evil.com", "http://assay.example.com", "https://evil.com", "null", "", "https://assay.example.com:8443"] {
+        for foreign in [
+            "https://assay.example.com.evil.com",
+            "http://assay.example.com",
+            "https://evil.com",
+            "null",
+            "",
+            "https://assay.example.com:8443",
+        ] {
             assert!(!site.is_ours(foreign, Some("assay.example.com.")), "{foreign}");
         }
         let local = Site::default();

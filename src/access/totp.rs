@@ -42,7 +42,8 @@ pub fn begin(vault: &Vault, caller: &Caller) -> Result<Enrolment, AccessError> {
 pub async fn finish(db: &Db, vault: &Vault, caller: &Caller, actor: &Actor, sealed: &str, code: &str, now: i64) -> Result<(), AccessError> {
     let sealed = hex::decode(sealed).map_err(|_| AccessError::Invalid("The form is damaged; begin the set-up again."))?;
     let secret = vault.open(caller.account_id, &sealed).ok_or(AccessError::Invalid("The form is damaged; begin the set-up again."))?;
-    let step = matching_step(&secret, code, now).ok_or(AccessError::Invalid("That code does not fit. Check the clock of your phone and take the next code."))?;
+    let step = matching_step(&secret, code, now)
+        .ok_or(AccessError::Invalid("That code does not fit. Check the clock of your phone and take the next code."))?;
     let mut tx = db.begin_service().await?;
     accounts::set_totp(&mut *tx, caller.account_id, Some(&sealed), Some(step)).await?;
     audit::write(&mut *tx, actor, "account.second_factor", Some(&caller.account_id.to_string()), &json!({ "after": true })).await?;
@@ -111,7 +112,14 @@ mod tests {
     #[test]
     fn the_codes_of_the_rfc() {
         let secret = b"12345678901234567890";
-        for (time, digits) in [(59, "287082"), (1_111_111_109, "081804"), (1_111_111_111, "050471"), (1_234_567_890, "005924"), (2_000_000_000, "279037"), (20_000_000_000, "353130")] {
+        for (time, digits) in [
+            (59, "287082"),
+            (1_111_111_109, "081804"),
+            (1_111_111_111, "050471"),
+            (1_234_567_890, "005924"),
+            (2_000_000_000, "279037"),
+            (20_000_000_000, "353130"),
+        ] {
             assert_eq!(code(secret, time / STEP_SECONDS), digits);
             assert_eq!(matching_step(secret, digits, time), Some(time / STEP_SECONDS));
             assert_eq!(matching_step(secret, digits, time + 30), Some(time / STEP_SECONDS));
@@ -126,7 +134,9 @@ mod tests {
     /// RFC 4648, section 10, without padding.
     #[test]
     fn base32_of_the_rfc() {
-        for (plain, text) in [("", ""), ("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foob", "MZXW6YQ"), ("fooba", "MZXW6YTB"), ("foobar", "MZXW6YTBOI")] {
+        for (plain, text) in
+            [("", ""), ("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foob", "MZXW6YQ"), ("fooba", "MZXW6YTB"), ("foobar", "MZXW6YTBOI")]
+        {
             assert_eq!(base32(plain.as_bytes()), text);
         }
     }

@@ -70,7 +70,10 @@ async fn lines(db: &Db, command: UserCommand) -> Result<Vec<String>, String> {
         }
         UserCommand::List => {
             let all = accounts::list_all(db).await.map_err(|e| text(&e))?;
-            Ok(all.iter().map(|a| format!("{:<40} {:<8} {}", a.email, a.role, if a.disabled_at.is_some() { "disabled" } else { "active" })).collect())
+            Ok(all
+                .iter()
+                .map(|a| format!("{:<40} {:<8} {}", a.email, a.role, if a.disabled_at.is_some() { "disabled" } else { "active" }))
+                .collect())
         }
         UserCommand::Password { email } => {
             let secret = account::reset_password(db, &actor, id_of(db, &email).await?).await.map_err(|e| text(&e))?;
@@ -93,7 +96,9 @@ async fn add(db: &Db, actor: &Actor, email: &str, role: Role) -> Result<String, 
     let mut tx = db.begin_service().await.map_err(|e| e.to_string())?;
     let id = accounts::add(&mut *tx, email, "", role, Some(&hash)).await.map_err(|e| e.to_string())?;
     let id = id.ok_or_else(|| format!("There is an account {email} already; `assay user password` gives it a new password."))?;
-    audit::write(&mut *tx, actor, "account.add", Some(&id.to_string()), &json!({ "email": email, "role": role.word() })).await.map_err(|e| e.to_string())?;
+    audit::write(&mut *tx, actor, "account.add", Some(&id.to_string()), &json!({ "email": email, "role": role.word() }))
+        .await
+        .map_err(|e| e.to_string())?;
     tx.commit().await.map_err(|e| e.to_string())?;
     Ok(secret)
 }

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot prepare must stop")]
 
-use super::{Access, Identity, Site, account, guard, headers, identify, login, login::Attempt, origin, session};
+use super::{
+    Access, Identity, Site, Vault, account, downloads, forms, forms::Forms, guard, headers, identify, login, login::Attempt, origin,
+    session,
+};
 use crate::{
     model::Role,
     store::{Token, accounts, audit::Actor, testing},
@@ -22,9 +25,9 @@ use tower::ServiceExt;
 const PASSWORD: &str = "correct horse battery";
 const SECRET: &str = "the rendered page";
 
-struct World {
-    t: testing::TestDb,
-    access: Access,
+pub(super) struct World {
+    pub(super) t: testing::TestDb,
+    pub(super) access: Access,
     app: Router,
 }
 
@@ -36,22 +39,24 @@ async fn whoami(Extension(identity): Extension<Identity>) -> Response {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::at(None).await
     }
 
     async fn at(public_url: Option<&str>) -> Self {
         let t = testing::database().await;
-        let access = Access { db: t.db.clone(), site: Arc::new(Site::new(public_url).unwrap()), vault: None };
+        let access =
+            Access { db: t.db.clone(), site: Arc::new(Site::new(public_url).unwrap()), vault: Vault::new(&"k".repeat(32)).map(Arc::new) };
         let page = || async { axum::response::Html(SECRET) };
         let router = Router::new()
             .route("/", get(page))
             .route("/admin", get(page))
             .route("/clients", get(page))
-            .route("/account", get(page))
             .route("/status", get(page))
             .route("/_fn/act", post(whoami))
             .route("/functions/v1/webhook-terra", post(|| async { "taken" }))
+            .merge(downloads::router(access.clone()))
+            .merge(forms::router(Forms { access: access.clone(), limit: Arc::new(|_, _| Ok(())), frame: Arc::new(forms::plain_frame) }))
             .fallback(|| async { (StatusCode::NOT_FOUND, "no such page") });
         let app = router
             .layer(from_fn(guard::guard))
@@ -61,22 +66,22 @@ impl World {
         Self { app, access, t }
     }
 
-    async fn account(&self, email: &str, role: Role) -> uuid::Uuid {
+    pub(super) async fn account(&self, email: &str, role: Role) -> uuid::Uuid {
         let hash = super::password::hash(PASSWORD.into()).await.unwrap();
         accounts::add(self.t.db.service(), email, "", role, Some(&hash)).await.unwrap().unwrap()
     }
 
-    async fn login(&self, email: &str, old: Option<Token>) -> Token {
+    pub(super) async fn login(&self, email: &str, old: Option<Token>) -> Token {
         login::login(&self.access, |_, _| async { Ok(()) }, attempt(email, PASSWORD, old)).await.unwrap().token
     }
 
-    async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
+    pub(super) async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
         let response = self.app.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         (parts.status, parts.headers, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
     }
 
-    async fn get(&self, path: &str, token: Option<&Token>) -> (StatusCode, HeaderMap, String) {
+    pub(super) async fn get(&self, path: &str, token: Option<&Token>) -> (StatusCode, HeaderMap, String) {
         let mut request = Request::get(path).header(header::HOST, "127.0.0.1:3000");
         if let Some(token) = token {
             request = request.header(header::COOKIE, format!("{}={}", session::cookie_name(&self.access.site), token.expose()));
@@ -106,7 +111,10 @@ async fn a_page_is_refused_before_it_is_rendered_and_the_redirect_is_empty() {
     let w = World::new().await;
     w.account("t@example.com", Role::Trainer).await;
     let (status, headers, body) = w.get("/admin?x=1", None).await;
-    assert_eq!((status, headers[header::LOCATION].to_str().unwrap(), body.as_str()), (StatusCode::SEE_OTHER, "/login?next=/admin%3Fx%3D1", ""));
+    assert_eq!(
+        (status, headers[header::LOCATION].to_str().unwrap(), body.as_str()),
+        (StatusCode::SEE_OTHER, "/login?next=/admin%3Fx%3D1", "")
+    );
     let token = w.login("t@example.com", None).await;
     let (status, _, body) = w.get("/admin", Some(&token)).await;
     assert!(status == StatusCode::FORBIDDEN && !body.contains(SECRET));
@@ -202,7 +210,12 @@ async fn forged_requests_are_refused_and_honest_ones_pass() {
     let cookie = format!("assay={}", w.login("a@example.com", None).await.expose());
     let cookie = ("cookie", cookie.as_str());
     let own = ("origin", "http://127.0.0.1:3000");
-    for honest in [vec![cookie, own], vec![cookie, ("sec-fetch-site", "same-origin")], vec![cookie, own, ("sec-fetch-site", "same-origin")], vec![cookie, ("sec-fetch-site", "none")]] {
+    for honest in [
+        vec![cookie, own],
+        vec![cookie, ("sec-fetch-site", "same-origin")],
+        vec![cookie, own, ("sec-fetch-site", "same-origin")],
+        vec![cookie, ("sec-fetch-site", "none")],
+    ] {
         assert_eq!(w.post("/_fn/act", &honest).await, StatusCode::OK, "{honest:?}");
     }
     for forged in [
@@ -244,6 +257,35 @@ async fn behind_a_proxy_the_public_address_is_the_origin_and_the_cookie_is_host_
 }
 
 #[tokio::test]
+async fn files_go_to_whoever_may_see_them_and_leave_an_entry() {
+    let w = World::new().await;
+    w.account("a@example.com", Role::Admin).await;
+    let trainer = w.account("t@example.com", Role::Trainer).await;
+    w.account("u@example.com", Role::Trainer).await;
+    w.sql("INSERT INTO persons (user_id) VALUES ('a/b')").await;
+    sqlx::query("INSERT INTO trainer_clients (trainer_id, user_id) VALUES ($1, 'a/b')")
+        .bind(trainer)
+        .execute(w.t.db.service())
+        .await
+        .unwrap();
+    let (admin, own, other) =
+        (w.login("a@example.com", None).await, w.login("t@example.com", None).await, w.login("u@example.com", None).await);
+    let export = "/clients/a%2Fb/export.json";
+    assert_eq!(w.get(export, None).await.0, StatusCode::SEE_OTHER);
+    assert_eq!(w.get(export, Some(&other)).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(w.get("/clients/nobody/export.json", Some(&admin)).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(w.get("/clients/%00/export.csv", Some(&admin)).await.0, StatusCode::NOT_FOUND);
+    for token in [&admin, &own] {
+        let (status, headers, body) = w.get(export, Some(token)).await;
+        assert!(status == StatusCode::OK && body.contains("\"a/b\"") && headers[header::CACHE_CONTROL] == "no-store");
+    }
+    assert_eq!(w.get("/admin/audit.csv", Some(&own)).await.0, StatusCode::FORBIDDEN);
+    let (status, _, log) = w.get("/admin/audit.csv?action=person.&from=nonsense&text=", Some(&admin)).await;
+    assert!(status == StatusCode::OK && log.lines().count() == 3, "{log}");
+    assert!(w.get("/admin/audit.csv?text=%00", Some(&admin)).await.2.contains("audit.export"));
+}
+
+#[tokio::test]
 async fn every_answer_carries_the_headers_and_each_its_own_nonce() {
     let w = World::new().await;
     let mut nonces = std::collections::BTreeSet::new();
@@ -273,7 +315,10 @@ async fn strange_and_oversize_headers_do_no_harm() {
         let request = Request::get("/admin").header(header::COOKIE, cookie).body(Body::empty()).unwrap();
         assert_eq!(w.send(request).await.0, StatusCode::SEE_OTHER, "{cookie:.20}");
     }
-    let bytes = Request::get("/admin").header(header::COOKIE, axum::http::HeaderValue::from_bytes(b"assay=\xff\xfe").unwrap()).body(Body::empty()).unwrap();
+    let bytes = Request::get("/admin")
+        .header(header::COOKIE, axum::http::HeaderValue::from_bytes(b"assay=\xff\xfe").unwrap())
+        .body(Body::empty())
+        .unwrap();
     assert_eq!(w.send(bytes).await.0, StatusCode::SEE_OTHER);
 }
 

@@ -4,6 +4,9 @@
 //! [`simulator`] makes wearers, their devices and the faults planted in what those send, and knows the true
 //! value behind each reading. Sending is done elsewhere (`crate::feed`).
 
+pub mod baselines;
 pub mod figures;
+pub mod judge;
 pub mod recorded;
+pub mod report;
 pub mod simulator;

@@ -37,12 +37,11 @@ pub fn ScoreBadge(
     compact: bool,
 ) -> impl IntoView {
     let badge = Badge::of(score);
-    let number = score.map_or_else(|| "–".to_owned(), |s| s.to_string());
     view! {
         <span class=format!("badge tier-{}", badge.key())>
             <BadgeMark badge/>
-            <span class="badge-number">{number}</span>
-            <span class=if compact { "sr-only" } else { "badge-word" }>{badge.word()}</span>
+            {score.map(|s| view! { <span class="badge-number">{s}</span> })}
+            <span class=if compact && score.is_some() { "sr-only" } else { "badge-word" }>{badge.word()}</span>
         </span>
     }
     .into_any()

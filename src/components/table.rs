@@ -6,13 +6,14 @@ use leptos::prelude::*;
 #[component]
 pub fn ScrollTable(
     /// Names the region and the table.
-    caption: &'static str,
+    #[prop(into)]
+    caption: String,
     /// Head and body.
     children: Children,
 ) -> impl IntoView {
     view! {
-        <div class="scroll" tabindex="0" role="region" aria-label=caption>
-            <table><caption class="sr-only">{caption}</caption>{children()}</table>
+        <div class="scroll" tabindex="0" role="region" aria-label=caption.clone()>
+            <table><caption class="sr-only">{caption.clone()}</caption>{children()}</table>
         </div>
     }
     .into_any()

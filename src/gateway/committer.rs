@@ -6,6 +6,7 @@
 //! One row that the database refuses does not take others with it. Stopping stores what was accepted first.
 
 use super::flush::{self, Committed, Pending};
+use super::wake::Wake;
 use crate::store::deliveries::{self, NewDelivery};
 use sqlx::{Connection, PgConnection, PgPool};
 use std::collections::VecDeque;
@@ -39,7 +40,7 @@ pub struct CommitterSettings {
 
 impl Default for CommitterSettings {
     fn default() -> Self {
-        Self { flushers: 2, max_queue: 10_000, max_rows: 512, max_bytes: 4 << 20, flush_limit: Duration::from_secs(5) }
+        Self { flushers: 3, max_queue: 10_000, max_rows: 512, max_bytes: 4 << 20, flush_limit: Duration::from_secs(5) }
     }
 }
 
@@ -73,6 +74,9 @@ pub(super) struct Shared {
     queue: Mutex<Queue>,
     more: Notify,
     away: AtomicBool,
+    wake: Wake,
+    /// Raised whenever PostgreSQL was found away: every connection made before is in doubt.
+    losses: AtomicU64,
     flushes: AtomicU64,
     rows: AtomicU64,
     largest: AtomicU64,
@@ -101,6 +105,8 @@ impl Committer {
             queue: Mutex::default(),
             more: Notify::new(),
             away: AtomicBool::new(false),
+            wake: Wake::start(pool.clone()),
+            losses: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             largest: AtomicU64::new(0),
@@ -151,6 +157,7 @@ impl Committer {
                 tracing::error!(%error, "a flusher did not end in order");
             }
         }
+        self.shared.wake.stop().await;
     }
 }
 
@@ -220,9 +227,10 @@ impl Shared {
 
 /// One flusher: takes, stores, answers, until closed.
 async fn run(shared: Arc<Shared>) {
-    let (mut connection, mut used) = (None, Instant::now());
+    let (mut connection, mut used, mut losses) = (None, Instant::now(), 0);
     while let Some(batch) = shared.next().await {
-        let mut conn = match living(connection.take(), used).await {
+        let doubtful = used.elapsed() > STALE || losses != shared.losses.load(Ordering::Relaxed);
+        let mut conn = match living(connection.take(), doubtful).await {
             Some(conn) => conn,
             None => match connect(&shared.pool).await {
                 Ok(conn) => conn,
@@ -242,8 +250,11 @@ async fn run(shared: Arc<Shared>) {
             Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
         };
         match result {
-            Ok(()) => {
+            Ok(new_work) => {
                 shared.count(rows, started.elapsed());
+                if new_work {
+                    shared.wake.wake();
+                }
                 connection = Some(conn);
             }
             Err(error) => {
@@ -252,7 +263,7 @@ async fn run(shared: Arc<Shared>) {
                 connection = reconnect(&shared).await;
             }
         }
-        used = Instant::now();
+        (used, losses) = (Instant::now(), shared.losses.load(Ordering::Relaxed));
     }
     if let Some(conn) = connection {
         let _ = conn.close().await; // it stored all it had; a lost goodbye costs nothing
@@ -260,9 +271,9 @@ async fn run(shared: Arc<Shared>) {
 }
 
 /// The connection, unless it died while nobody used it: a restart of PostgreSQL in a quiet moment costs no delivery.
-async fn living(connection: Option<PgConnection>, used: Instant) -> Option<PgConnection> {
+async fn living(connection: Option<PgConnection>, doubtful: bool) -> Option<PgConnection> {
     let mut conn = connection?;
-    if used.elapsed() < STALE {
+    if !doubtful {
         return Some(conn);
     }
     let alive = tokio::time::timeout(CONNECT_LIMIT, conn.ping()).await;
@@ -279,6 +290,7 @@ impl Shared {
 }
 
 fn away(shared: &Shared, error: &sqlx::Error) {
+    shared.losses.fetch_add(1, Ordering::Relaxed);
     shared.failures.fetch_add(1, Ordering::Relaxed);
     if !shared.away.load(Ordering::Relaxed) {
         tracing::error!(%error, "deliveries cannot be stored: PostgreSQL is away; Terra is told to send them again");

@@ -41,11 +41,11 @@ pub(super) fn refuse(waiting: impl IntoIterator<Item = Pending>) {
     }
 }
 
-/// Stores a batch and answers each of its senders.
+/// Stores a batch and answers each of its senders. Gives whether there is new work for the workers.
 ///
 /// # Errors
 /// Only when the connection is of no more use. Everybody not yet answered is then told "unavailable".
-pub(super) async fn flush(conn: &mut PgConnection, mut batch: Vec<Pending>) -> sqlx::Result<()> {
+pub(super) async fn flush(conn: &mut PgConnection, mut batch: Vec<Pending>) -> sqlx::Result<bool> {
     // In the order of keys, so that two flushes cannot lock each other out; equal keys keep their order of arrival.
     batch.sort_by(|a, b| a.delivery.key.cmp(&b.delivery.key));
     let (mut first, mut again): (Vec<Pending>, Vec<Pending>) = (Vec::with_capacity(batch.len()), Vec::new());
@@ -53,20 +53,25 @@ pub(super) async fn flush(conn: &mut PgConnection, mut batch: Vec<Pending>) -> s
         let repeated = first.last().is_some_and(|p| p.delivery.key == pending.delivery.key);
         if repeated { again.push(pending) } else { first.push(pending) }
     }
-    again.extend(store(conn, first).await?);
-    if again.is_empty() { Ok(()) } else { compare(conn, again).await }
+    let (new_work, seen) = store(conn, first).await?;
+    again.extend(seen);
+    if !again.is_empty() {
+        compare(conn, again).await?;
+    }
+    Ok(new_work)
 }
 
 /// Stores what is new, answers it, and gives back what was there before. A batch that the database refuses because
 /// of its content is halved until the row that is to blame stands alone.
-async fn store(conn: &mut PgConnection, batch: Vec<Pending>) -> sqlx::Result<Vec<Pending>> {
-    let (mut todo, mut seen) = (vec![batch], Vec::new());
+async fn store(conn: &mut PgConnection, batch: Vec<Pending>) -> sqlx::Result<(bool, Vec<Pending>)> {
+    let (mut todo, mut new_work, mut seen) = (vec![batch], false, Vec::new());
     while let Some(mut batch) = todo.pop() {
         match insert(conn, &batch).await {
             Ok(new) => {
                 for pending in batch {
                     let id = pending.delivery.id;
                     if new.contains(&id) {
+                        new_work |= pending.delivery.status == Status::Pending;
                         pending.answer(Ok(Committed::New(id)));
                     } else {
                         seen.push(pending);
@@ -84,7 +89,7 @@ async fn store(conn: &mut PgConnection, batch: Vec<Pending>) -> sqlx::Result<Vec
             }
         }
     }
-    Ok(seen)
+    Ok((new_work, seen))
 }
 
 /// Two flushes that met on rows written by something else may have to be told apart by PostgreSQL: once more, then.

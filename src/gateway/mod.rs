@@ -18,6 +18,7 @@ pub mod limiter;
 mod routes;
 pub mod signature;
 pub mod trial;
+mod wake;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,8 @@ pub struct GatewaySettings {
     pub trusted_proxies: Networks,
     /// The only addresses deliveries are taken from; empty: all.
     pub allow_list: Networks,
+    /// What callers may do who did not sign, or not well.
+    pub unsigned: Policy,
     /// Validly signed deliveries a sender may send in a minute.
     pub sender_rate: u32,
     /// Bearer key of the test endpoint; `None`: only `authorise` opens it.
@@ -71,6 +74,7 @@ impl Default for GatewaySettings {
             tolerance: 300,
             trusted_proxies: Networks::default(),
             allow_list: Networks::default(),
+            unsigned: Policy::UNSIGNED,
             sender_rate: 3_000_000,
             service_key: None,
             authorise: None,

@@ -113,7 +113,7 @@ impl Gateway {
             return Err(no_secret());
         }
         if declared_length(headers).is_some_and(|n| n > MAX_BODY as u64) {
-            tokio::spawn(body::drain(body));
+            drain(headers, body);
             return Err(Refusal::body(BodyError::TooLarge));
         }
         let mut held = self.budget.hold();
@@ -181,7 +181,7 @@ impl Gateway {
                 return Ok(limited(answer::json_answer(StatusCode::OK, &serde_json::json!({ "received": true, "test": true })), &decision));
             }
         } else {
-            tokio::spawn(body::drain(body));
+            drain(headers, body);
         }
         let mut refusal = if length.is_some_and(|n| n > MAX_BODY as u64) {
             Refusal::body(BodyError::TooLarge)
@@ -195,7 +195,7 @@ impl Gateway {
     }
 
     fn limit_unsigned(&self, caller: IpAddr) -> Result<Decision, Refusal> {
-        let decision = self.limiter.check(&Policy::UNSIGNED, &address::limited_as(caller), Instant::now());
+        let decision = self.limiter.check(&self.settings.unsigned, &address::limited_as(caller), Instant::now());
         if decision.is_allowed() { Ok(decision) } else { Err(Refusal::limited(&decision)) }
     }
 }
@@ -204,6 +204,14 @@ impl Gateway {
 fn no_secret() -> Refusal {
     let message = "No signing secret is configured, so no delivery can be verified. Set TERRA_SIGNING_SECRETS.";
     Refusal::new("no_signing_secret", answer::unavailable("no_signing_secret", message, 60))
+}
+
+/// Lets a caller that is still sending come to its end and read the answer; one that asked first whether it may send
+/// has been answered.
+fn drain(headers: &HeaderMap, body: Body) {
+    if !headers.contains_key(header::EXPECT) {
+        tokio::spawn(body::drain(body));
+    }
 }
 
 fn limited(mut answer: Response, decision: &Decision) -> Response {

@@ -51,7 +51,7 @@ pub(super) async fn handle(State(gateway): State<Arc<Gateway>>, request: Request
     let (parts, body) = request.into_parts();
     if !gateway.may_order(&parts.headers).await {
         let caller = gateway.caller(&parts.headers, peer);
-        let decision = gateway.limiter.check(&super::Policy::UNSIGNED, &super::address::limited_as(caller), Instant::now());
+        let decision = gateway.limiter.check(&gateway.settings.unsigned, &super::address::limited_as(caller), Instant::now());
         if !decision.is_allowed() {
             return decision.problem();
         }

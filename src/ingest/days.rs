@@ -65,16 +65,16 @@ fn put(table: &mut HashMap<RecordKey, (PersonRecord, bool)>, touched: &mut BTree
 }
 
 fn readings<'t>(table: &'t HashMap<RecordKey, (PersonRecord, bool)>, touched: &'t [Day]) -> Vec<(&'t str, DayReading)> {
-    let mut by_day: HashMap<(&str, &Source, NaiveDate), Vec<StoredRecord>> = HashMap::new();
+    let mut by_day: HashMap<(&str, &Source, NaiveDate), Vec<&StoredRecord>> = HashMap::new();
     for (record, _) in table.values() {
         let day = (record.user_id.as_str(), &record.stored.source, record.stored.record.date);
-        by_day.entry(day).or_default().push(record.stored.clone());
+        by_day.entry(day).or_default().push(&record.stored);
     }
     touched
         .iter()
         .filter_map(|(user, source, date)| by_day.get(&(user.as_str(), source, *date)).map(|records| (user, source, date, records)))
         .flat_map(|(user, source, date, records)| {
-            day_readings(records, source, *date).into_iter().map(move |reading| (user.as_str(), reading))
+            day_readings(records.iter().copied(), source, *date).into_iter().map(move |reading| (user.as_str(), reading))
         })
         .collect()
 }

@@ -34,6 +34,8 @@ pub enum Status {
     Failed(String),
     /// Nobody is known behind its connection yet.
     Parked(String),
+    /// What it speaks of lies behind a link and must be fetched first; the caller asks for that.
+    Linked(String),
     /// Of no use to us, for this reason.
     Ignored(String),
 }
@@ -58,8 +60,26 @@ pub struct Batch {
     pub outcomes: Vec<Outcome>,
     /// Persons whose day values changed, with the earliest such day: what is to be scored anew.
     pub changed: BTreeMap<String, NaiveDate>,
+    /// Persons whose day values were made anew, with the earliest such day, also where nothing changed.
+    pub touched: BTreeMap<String, NaiveDate>,
     /// Deliveries that were parked and now have new jobs.
     pub released: i64,
+}
+
+impl Batch {
+    fn add(&mut self, other: Batch) {
+        self.outcomes.extend(other.outcomes);
+        self.released += other.released;
+        note(&mut self.changed, other.changed);
+        note(&mut self.touched, other.touched);
+    }
+}
+
+/// Keeps each person's earliest day.
+fn note(days: &mut BTreeMap<String, NaiveDate>, more: impl IntoIterator<Item = (String, NaiveDate)>) {
+    for (user_id, date) in more {
+        days.entry(user_id).and_modify(|known| *known = date.min(*known)).or_insert(date);
+    }
 }
 
 /// Processes deliveries inside the caller's transaction, which belongs to the service. Nothing is committed here.
@@ -77,10 +97,30 @@ pub async fn process(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx:
         }
         Err(error) if is_about_data(&error) => {
             attempt.rollback().await?;
+            let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+            tracing::warn!(deliveries = deliveries.len(), code, "the database refused a value; looking for its delivery one by one");
             one_by_one(tx, deliveries).await
         }
         Err(error) => Err(error),
     }
+}
+
+/// Processes deliveries by id and time of receipt, loading their bodies a few megabytes at a time. Otherwise as
+/// [`process`]. Deliveries that are not there, conflicts and invalid ones have no outcome.
+///
+/// # Errors
+/// As [`process`].
+pub async fn process_stored(tx: &mut PgConnection, keys: &[(Uuid, Instant)]) -> sqlx::Result<Batch> {
+    let mut whole = Batch::default();
+    let mut rest = keys;
+    while !rest.is_empty() {
+        let (deliveries, taken) = raw::load_some(tx, rest).await?;
+        if !deliveries.is_empty() {
+            whole.add(process(tx, &deliveries).await?);
+        }
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    Ok(whole)
 }
 
 /// Whether the database refused a value, so that trying again would not help: data exceptions, violated constraints,
@@ -97,11 +137,7 @@ async fn one_by_one(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::
         match together(&mut attempt, std::slice::from_ref(delivery)).await {
             Ok(batch) => {
                 attempt.commit().await?;
-                whole.outcomes.extend(batch.outcomes);
-                whole.released += batch.released;
-                for (user_id, date) in batch.changed {
-                    earliest(&mut whole.changed, user_id, date);
-                }
+                whole.add(batch);
             }
             Err(error) if is_about_data(&error) => {
                 attempt.rollback().await?;
@@ -117,19 +153,15 @@ async fn one_by_one(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::
     Ok(whole)
 }
 
-fn earliest(changed: &mut BTreeMap<String, NaiveDate>, user_id: String, date: NaiveDate) {
-    changed.entry(user_id).and_modify(|known| *known = date.min(*known)).or_insert(date);
-}
-
-/// A delivery on its way through the batch.
+/// A delivery on its way through the batch: what it says, or why it says nothing.
 struct Parsed<'d> {
     delivery: &'d RawDelivery,
-    event: Result<Event, String>,
+    said: Result<(Event, Normalised), String>,
 }
 
 async fn together(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::Result<Batch> {
     let parsed: Vec<Parsed<'_>> = deliveries.iter().map(parse).collect();
-    let mut identities = Identities::new(parsed.iter().filter_map(|p| Some((p.delivery, p.event.as_ref().ok()?))));
+    let mut identities = Identities::new(parsed.iter().filter_map(|p| Some((p.delivery, &p.said.as_ref().ok()?.0))));
     identities.learn(connections::lock(tx, &identities.wanted()).await?);
     let mut outcomes = Vec::with_capacity(parsed.len());
     let mut records = Vec::new();
@@ -139,38 +171,41 @@ async fn together(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::Re
     connections::lock_persons(tx, &identities.persons()).await?;
     let (written, merged) = identities.changes();
     connections::write(tx, &written, &merged).await?;
-    let changed = days::store(tx, records).await?;
+    let mut batch = Batch::default();
+    note(&mut batch.touched, records.iter().map(|(user_id, stored)| (user_id.clone(), stored.record.date)));
+    note(&mut batch.changed, days::store(tx, records).await?);
     settle(tx, &outcomes).await?;
-    let released = raw::give_to(tx, &identities.found()).await?;
-    let mut batch = Batch { outcomes, released, ..Batch::default() };
-    for (user_id, date) in changed {
-        earliest(&mut batch.changed, user_id, date);
-    }
+    batch.outcomes = outcomes;
+    batch.released = raw::give_to(tx, &identities.found()).await?;
     Ok(batch)
 }
 
+/// Reads one delivery. Its document is dropped here: a batch of large bodies must not lie in memory as trees.
 fn parse(delivery: &RawDelivery) -> Parsed<'_> {
-    let event = terra::parse(&delivery.body).map_err(|why| why.to_string()).and_then(|event| match &event.problem {
-        Some(problem) => Err(format!("An id in the body cannot be used: {problem}.")),
-        None => Ok(event),
-    });
-    Parsed { delivery, event }
+    let read = || {
+        let mut event = terra::parse(&delivery.body).map_err(|why| why.to_string())?;
+        if let Some(problem) = &event.problem {
+            return Err(format!("An id in the body cannot be used: {problem}."));
+        }
+        let normalised = terra::normalise(&event, Instant::from_timestamp_millis(delivery.ordering_ms));
+        event.body = serde_json::Value::Null;
+        Ok((event, normalised))
+    };
+    Parsed { delivery, said: read() }
 }
 
 /// What becomes of a delivery, now that everybody in the batch is known. Its records are added to `records`.
 fn outcome(item: Parsed<'_>, identities: &Identities, records: &mut Vec<(String, StoredRecord)>) -> Outcome {
-    let Parsed { delivery, event } = item;
-    let user_id = event.as_ref().ok().and_then(|event| identities.user_of(event.user.as_ref()));
-    let status = match event {
+    let Parsed { delivery, said } = item;
+    let user_id = said.as_ref().ok().and_then(|(event, _)| identities.user_of(event.user.as_ref()));
+    let status = match said {
         Err(why) => Status::Failed(why),
-        Ok(event) => match (&event.kind, &user_id) {
-            (EventKind::Data(_), Some(user_id)) => data(delivery, &event, user_id, records),
+        Ok((event, normalised)) => match (&event.kind, &user_id) {
+            (EventKind::Data(_), Some(user_id)) => data(delivery, &event, normalised, user_id, records),
             (EventKind::Data(_), None) => nobody(&event),
             (EventKind::Unknown(word), _) if word.is_empty() => Status::Ignored("The body has no type.".to_owned()),
             (EventKind::Unknown(word), _) => Status::Ignored(format!("Events of the type '{word}' are not used.")),
-            (EventKind::S3Payload, _) => Status::Failed(
-                "The payload lies behind a link, which this version does not fetch. Let Terra send bodies with the webhook.".to_owned(),
-            ),
+            (EventKind::S3Payload, _) => Status::Linked("The payload lies behind a link and is being fetched.".to_owned()),
             _ => Status::Completed { readings: 0, note: None },
         },
     };
@@ -184,10 +219,9 @@ fn nobody(event: &Event) -> Status {
     }
 }
 
-fn data(delivery: &RawDelivery, event: &Event, user_id: &str, records: &mut Vec<(String, StoredRecord)>) -> Status {
+fn data(delivery: &RawDelivery, event: &Event, said: Normalised, user_id: &str, records: &mut Vec<(String, StoredRecord)>) -> Status {
     let source = event.user.as_ref().map_or_else(|| Source::from_provider(""), |user| user.provider.clone());
-    let produced = Instant::from_timestamp_millis(delivery.ordering_ms);
-    let Normalised { records: found, findings, refused } = terra::normalise(event, produced);
+    let Normalised { records: found, findings, refused } = said;
     let note = findings.iter().map(|finding| finding.detail.as_str()).collect::<Vec<_>>().join("; ");
     let unusable = found.iter().all(|record| {
         record.values.is_empty() && !record.deleted && record.findings.iter().any(|finding| finding.kind == FindingKind::BadField)
@@ -220,6 +254,7 @@ async fn settle(tx: &mut PgConnection, outcomes: &[Outcome]) -> sqlx::Result<()>
                 Status::Completed { readings, note } => ("completed", note.as_deref(), i32::try_from(*readings).unwrap_or(i32::MAX)),
                 Status::Failed(why) => ("failed", Some(why.as_str()), 0),
                 Status::Parked(why) => ("parked", Some(why.as_str()), 0),
+                Status::Linked(why) => ("processing", Some(why.as_str()), 0),
                 Status::Ignored(why) => ("ignored", Some(why.as_str()), 0),
             };
             Settled { id: outcome.id, created_at: outcome.created_at, status, error, readings, user_id: outcome.user_id.as_deref() }

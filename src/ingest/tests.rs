@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 mod connecting;
+mod orders;
 mod recorded;
 
 use super::*;
@@ -153,6 +154,7 @@ async fn one_bad_delivery_costs_no_other() {
             Status::Completed { .. } => "completed",
             Status::Failed(_) => "failed",
             Status::Parked(_) => "parked",
+            Status::Linked(_) => "linked",
             Status::Ignored(_) => "ignored",
         })
         .collect();
@@ -162,6 +164,31 @@ async fn one_bad_delivery_costs_no_other() {
     let Status::Failed(why) = &out.outcomes[3].status else { panic!() };
     assert!(why.contains("its day is unknown"), "{why}");
     assert_eq!(steps(&t.db, "me").await, [1.0]);
+}
+
+#[tokio::test]
+async fn large_bodies_are_loaded_a_few_at_a_time() {
+    let t = database().await;
+    let big = |n: u32| {
+        let mut body = daily("t1", Some("me"), n);
+        body["padding"] = json!("x".repeat(7_000_000));
+        delivery(n, i64::from(n), &body)
+    };
+    let mut batch: Vec<RawDelivery> = (1..=5).map(big).collect();
+    batch.insert(2, delivery(9, 9, &daily("t1", Some("me"), 9)));
+    store(&t.db, &batch).await;
+    sqlx::query("UPDATE terra_webhooks_raw SET status = 'conflict' WHERE trace_id = 'trace-000001'").execute(t.db.service()).await.unwrap();
+    let mut keys: Vec<(Uuid, Instant)> = batch.iter().map(|d| (d.id, d.created_at)).collect();
+    keys.push((Uuid::nil(), Instant::UNIX_EPOCH));
+    let mut tx = t.db.begin_service().await.unwrap();
+    // Two of 7 MB and the small one between them fit into 16 MB; the conflict before them is passed over.
+    let (some, taken) = raw::load_some(&mut tx, &keys).await.unwrap();
+    assert_eq!((some.len(), taken), (3, 4));
+    let done = process_stored(&mut tx, &keys).await.unwrap();
+    tx.commit().await.unwrap();
+    let order: Vec<Uuid> = done.outcomes.iter().map(|outcome| outcome.id).collect();
+    assert_eq!(order, batch.iter().skip(1).map(|d| d.id).collect::<Vec<_>>());
+    assert_eq!(steps(&t.db, "me").await, [9.0]);
 }
 
 #[tokio::test]

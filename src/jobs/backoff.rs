@@ -16,7 +16,7 @@ pub struct Backoff(u32);
 
 impl Backoff {
     /// The next wait.
-    pub fn next(&mut self) -> Duration {
+    pub fn wait(&mut self) -> Duration {
         self.0 = (self.0 + 1).min(7);
         Duration::from_millis((25_u64 << self.0).min(2000))
     }
@@ -40,9 +40,9 @@ mod tests {
         assert_eq!(exponential(i32::MAX, 0.5), Duration::from_secs(3600));
         assert_eq!(exponential(i32::MIN, 0.5), Duration::from_secs(5));
         let mut b = Backoff::default();
-        let waits: Vec<u128> = (0..9).map(|_| b.next().as_millis()).collect();
+        let waits: Vec<u128> = (0..9).map(|_| b.wait().as_millis()).collect();
         assert_eq!(waits, [50, 100, 200, 400, 800, 1600, 2000, 2000, 2000]);
         b.reset();
-        assert_eq!(b.next().as_millis(), 50);
+        assert_eq!(b.wait().as_millis(), 50);
     }
 }

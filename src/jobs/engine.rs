@@ -245,7 +245,7 @@ impl Engine {
             match self.try_settle(&mut report, board, next.as_ref()).await {
                 Ok(batch) => return batch,
                 Err(e) => {
-                    let wait = backoff.next();
+                    let wait = backoff.wait();
                     warn!(error = %e, batch = kind, wait_ms = wait.as_millis() as u64, "the result of a batch could not be stored yet");
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}

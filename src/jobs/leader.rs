@@ -87,9 +87,12 @@ impl Lead {
             }
         }
         if trusted() {
-            counts::fold(conn).await?;
+            // Once a second at most, and only when something moved.
+            if counts::fold(conn).await? > 0 {
+                maintenance::announce(conn, "jobs", &[], 1).await?;
+            }
         }
-        if self.ticks % SWEEP == 0 && trusted() {
+        if self.ticks.is_multiple_of(SWEEP) && trusted() {
             let adopted = workers::adopt_orphans(conn).await?;
             let mended = counts::recount(conn).await?;
             if adopted + mended > 0 {

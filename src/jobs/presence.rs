@@ -71,7 +71,7 @@ pub(super) async fn keep(pool: PgPool, me: Identity, here: watch::Sender<bool>, 
             Err(e) => warn!(error = %e, "the worker cannot reach the database yet"),
         }
         tokio::select! {
-            () = tokio::time::sleep(backoff.next()) => {}
+            () = tokio::time::sleep(backoff.wait()) => {}
             () = cancel.cancelled() => {}
         }
     }

@@ -9,7 +9,7 @@ use super::{
     engine::{Engine, Settled},
     presence::{self, Identity},
 };
-use crate::store::{Db, workers};
+use crate::store::{Db, maintenance, workers};
 use axum::{
     Json, Router,
     extract::State,
@@ -63,13 +63,27 @@ async fn drain(State((state, one)): State<(RouterState, Arc<Semaphore>)>, header
     let Ok(_permit) = one.try_acquire() else {
         return answer(StatusCode::OK, json!({ "success": true, "processed": 0, "failed": 0, "results": [], "note": "Another call is draining the queue." }));
     };
+    let begin = Instant::now();
     match drain_due(&state.db, &state.kinds, JOBS, TIME).await {
-        Ok(settled) => answer(StatusCode::OK, summary(&settled)),
+        Ok(settled) => {
+            let body = summary(&settled);
+            if let Err(e) = log(&state.db, &body, begin.elapsed()).await {
+                tracing::warn!(error = %e, "a call of job-worker could not be logged");
+            }
+            answer(StatusCode::OK, body)
+        }
         Err(e) => {
             tracing::error!(error = %e, "job-worker could not reach the database");
             answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "success": false, "error": "The database cannot be reached; try again." }))
         }
     }
+}
+
+async fn log(db: &Db, body: &Value, took: Duration) -> sqlx::Result<()> {
+    let figures = json!({ "processed": body["processed"], "failed": body["failed"] });
+    let ms = i32::try_from(took.as_millis()).unwrap_or(i32::MAX);
+    let mut conn = db.service().acquire().await?;
+    maintenance::log_call(&mut conn, "job-worker", "info", "worked off what was due", &figures, ms).await
 }
 
 fn summary(settled: &[Settled]) -> Value {

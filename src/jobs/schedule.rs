@@ -3,7 +3,7 @@
 
 use super::{
     JobKind,
-    kinds::{LogRollup, MatviewRefresh, Partitions, RateLimitCleanup, Retention, Vacuum},
+    kinds::{LogRollup, MatviewRefresh, Partitions, RateLimitCleanup, Reconcile, Retention, Vacuum},
 };
 use crate::store::schedules::Seed;
 
@@ -18,6 +18,7 @@ pub(super) fn seeds() -> Vec<Seed> {
         seed(MatviewRefresh::NAME, 10, 0),
         seed(RateLimitCleanup::NAME, DAY, 2 * HOUR),
         seed(LogRollup::NAME, DAY, 15 * MINUTE),
+        seed(Reconcile::NAME, 6 * HOUR, HOUR),
         seed(Retention::NAME, DAY, 3 * HOUR),
         seed(Partitions::NAME, DAY, 12 * HOUR),
         // The epoch was a Thursday: four days on is Monday, at 4 o'clock.

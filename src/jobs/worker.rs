@@ -101,10 +101,9 @@ async fn run(db: Db, kinds: Kinds, settings: Settings, id: Uuid, here: watch::Se
         engine.hard.cancel();
         let _ = tokio::time::timeout(std::time::Duration::from_secs(5), async { while slots.join_next().await.is_some() {} }).await;
     }
-    if let Ok(mut conn) = db.service().acquire().await {
-        if let Err(e) = workers::unregister(&mut conn, id).await {
-            warn!(error = %e, "the worker could not sign off; the others will notice");
-        }
+    let signed_off = async { workers::unregister(&mut *db.service().acquire().await?, id).await };
+    if let Err(e) = signed_off.await {
+        warn!(error = %e, "the worker could not sign off; the others will notice");
     }
     background.cancel();
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), async { while others.join_next().await.is_some() {} }).await;
@@ -138,7 +137,7 @@ async fn slot(engine: Arc<Engine>, board: Arc<Board>, mut here: watch::Receiver<
                     batch = claimed;
                 }
                 Err(e) => {
-                    let wait = backoff.next();
+                    let wait = backoff.wait();
                     warn!(error = %e, wait_ms = wait.as_millis() as u64, "jobs cannot be claimed yet");
                     tokio::time::sleep(wait).await;
                 }

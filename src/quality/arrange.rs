@@ -3,12 +3,18 @@
 //! Everything after this walks sorted arrays; nothing is looked up in maps.
 
 use super::registry::{MetricRule, Registry};
+use super::window::Rolling;
 use super::{Reviews, Verdict};
 use crate::model::{DayValue, Metric, Model, Source};
 use chrono::{Datelike, NaiveDate};
 
 /// Number of metrics, for rows of one value each.
 pub const METRICS: usize = Metric::ALL.len();
+
+/// Days over which the usual number of heart-rate samples is learned.
+const SAMPLE_DAYS: i32 = 28;
+/// Days with samples before a number counts as usual.
+const ENOUGH_DAYS: u32 = 4;
 
 /// A day as a number, so that windows are subtractions.
 pub fn day_number(date: NaiveDate) -> i32 {
@@ -58,10 +64,14 @@ pub struct Day {
     pub z: [f32; METRICS],
     /// Seconds of movement (low, moderate and vigorous), where the payload says.
     pub movement_s: Option<f64>,
-    /// Seconds the activity durations account for.
+    /// Seconds the activity durations account for, where they claim to account for the whole day.
     pub accounted_s: Option<f64>,
-    /// Seconds between first and last heart-rate sample of the day.
-    pub heart_rate_span_s: Option<f64>,
+    /// Whether these contain the rest, so that what they leave open was not worn (else it was slept).
+    pub rest_counted: bool,
+    /// Heart-rate samples of the day.
+    pub heart_rate_samples: Option<u32>,
+    /// What is usual of them: the median of the days before.
+    pub usual_samples: Option<f64>,
     /// The day was delivered before it was over: seconds it had run.
     pub cut_s: Option<f64>,
 }
@@ -74,7 +84,9 @@ impl Day {
             z: [0.0; METRICS],
             movement_s: None,
             accounted_s: None,
-            heart_rate_span_s: None,
+            rest_counted: false,
+            heart_rate_samples: None,
+            usual_samples: None,
             cut_s: None,
         }
     }
@@ -109,10 +121,19 @@ impl SourceDays {
         (self.numbers.get(*near) == Some(&day)).then(|| &self.days[*near])
     }
 
-    /// The day before the one at `slot`, if the source said something of it.
-    pub fn before(&self, slot: u32) -> Option<&Day> {
-        let i = (slot as usize).checked_sub(1)?;
-        (self.numbers[i] + 1 == self.numbers[slot as usize]).then(|| &self.days[i])
+    /// Writes into each day how many heart-rate samples are usual.
+    fn learn_samples(&mut self) {
+        if self.days.iter().all(|d| d.heart_rate_samples.is_none()) {
+            return;
+        }
+        let mut window = Rolling::new(SAMPLE_DAYS);
+        for (number, day) in self.numbers.iter().zip(&mut self.days) {
+            window.advance(*number);
+            day.usual_samples = window.baseline(0.0).filter(|b| b.n >= ENOUGH_DAYS).map(|b| b.median);
+            if let Some(n) = day.heart_rate_samples {
+                window.push(*number, f64::from(n));
+            }
+        }
     }
 }
 
@@ -145,6 +166,9 @@ impl<'a> Arranged<'a> {
         let order = arranged.order();
         arranged.days = arranged.spread_days(&order);
         arranged.fill(&order, reviews, registry);
+        for days in &mut arranged.days {
+            days.learn_samples();
+        }
         arranged
     }
 
@@ -229,8 +253,11 @@ impl Day {
         if c.low_s.is_some() || c.active_s.is_some() {
             self.movement_s = self.movement_s.or(Some(c.low_s.unwrap_or(0.0) + c.active_s.unwrap_or(0.0)));
         }
-        self.accounted_s = self.accounted_s.or(c.accounted_s);
-        self.heart_rate_span_s = self.heart_rate_span_s.or(c.heart_rate_span_s);
+        if c.inactive_s.is_some() && self.accounted_s.is_none() {
+            self.accounted_s = c.accounted_s;
+            self.rest_counted = c.rest_s.is_some();
+        }
+        self.heart_rate_samples = self.heart_rate_samples.or(c.heart_rate_samples);
         self.cut_s = self.cut_s.or(c.cut_s);
     }
 }

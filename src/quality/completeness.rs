@@ -1,8 +1,8 @@
 //! Completeness: how much of the day or night was really seen.
 //!
-//! For whole-day totals three numbers suffice, fitted on real days with known wear: the hours of the night that were
-//! seen (five count as a night), the hours with movement, and an offset. The curve aimed at is the loss that short wear
-//! causes (Herrmann et al. 2014: 13 h of wear miss 6–8 % of a day, 10 h miss 28–42 %), so there is no cliff at ten hours.
+//! For whole-day totals three numbers suffice, fitted on real days with known wear: an offset, what the hours of the night
+//! that were seen add (five count as a night), and what the hours with movement add. The curve aimed at is the loss that short wear
+//! causes (Herrmann, PubMed 23036822: 13 h of wear miss 6–8 % of a day, 10 h miss 28–42 %), so there is no cliff at ten hours.
 //! Resting heart rate hardly depends on wear and does not pay for it; a mean pays a little.
 
 use super::arrange::Day;
@@ -11,19 +11,26 @@ use super::registry::{MetricRule, Needs};
 use crate::model::{Coverage, Metric};
 
 /// Log-odds that a day is whole with nothing seen: the offset.
-const OFFSET: f64 = -2.2;
+const OFFSET: f64 = -1.6;
 /// Log-odds an hour of night adds, for the first [`NIGHT_ENOUGH`] hours.
-const PER_NIGHT_HOUR: f64 = 0.77;
+const PER_NIGHT_HOUR: f64 = 0.37;
 /// Hours of night that say the device was on.
 const NIGHT_ENOUGH: f64 = 5.0;
 /// Log-odds a factor e of (movement + ten minutes), in hours, adds.
-const PER_MOVEMENT: f64 = 2.13;
+const PER_MOVEMENT: f64 = 1.71;
 /// Hours without movement that still count.
 const MOVEMENT_FLOOR: f64 = 1.0 / 6.0;
 /// Seconds of movement a step stands for where only steps are known (median of real days: 1.8).
 const SECONDS_A_STEP: f64 = 1.6;
 /// Longest credible night, in hours, when it is read from what a day's seconds leave open.
 const LONGEST_NIGHT: f64 = 12.0;
+/// Hours of a night that no record tells of.
+const USUAL_NIGHT: f64 = 8.0;
+/// Hours of activity and night together from which a day counts as over: nights straddle midnight, so they never fit
+/// exactly.
+const WHOLE_DAY: f64 = 20.5;
+/// Hours of wear at which a day's total is as likely good enough as not (Herrmann, PubMed 23036822).
+const ENOUGH_HOURS: f64 = 12.5;
 /// Where nothing tells how much was seen: the share of days that are whole.
 const UNKNOWN: f64 = 0.85;
 
@@ -49,6 +56,10 @@ pub struct Completeness {
     pub night_hours: Option<f64>,
     /// Hours of movement seen.
     pub movement_hours: Option<f64>,
+    /// Hours worn, where the durations count the rest and so say it directly.
+    pub worn_hours: Option<f64>,
+    /// Heart-rate samples as a share of the usual number.
+    pub samples_share: Option<f64>,
     /// Hours the day had run when it was delivered, if it was not over.
     pub cut_hours: Option<f64>,
 }
@@ -57,9 +68,9 @@ pub struct Completeness {
 pub fn judge(rule: &MetricRule, day: &Day, own: &Coverage, assume: Assume) -> Completeness {
     let night_hours = at_least(night_hours(day), assume.night_hours);
     let movement_hours = at_least(movement_hours(day), assume.movement_hours);
-    let cut_s = if assume.day_over { None } else { own.cut_s.or(day.cut_s) };
-    let cut_hours = cut_s.map(|s| s / 3600.0);
-    let mut found = Completeness { keeps: 1.0, known: true, night_hours, movement_hours, cut_hours };
+    let cut = own.cut_s.or(day.cut_s).map(|s| s / 3600.0).or_else(|| hours_run(day));
+    let cut_hours = cut.filter(|_| !assume.day_over);
+    let mut found = Completeness { keeps: 1.0, known: true, night_hours, movement_hours, worn_hours: None, samples_share: None, cut_hours };
     match rule.needs {
         Needs::Nothing => found.cut_hours = None,
         Needs::WholeDay | Needs::PartOfDay | Needs::Rest => {
@@ -88,9 +99,20 @@ fn at_least(seen: Option<f64>, assumed: Option<f64>) -> Option<f64> {
 fn night_hours(day: &Day) -> Option<f64> {
     let bed = day.get(Metric::TimeInBed).or(day.get(Metric::SleepDuration)).filter(|s| *s > 0.0).map(|s| s / 3600.0);
     bed.or_else(|| {
-        let open = (86_400.0 - day.accounted_s?) / 3600.0;
+        let open = (86_400.0 - day.accounted_s.filter(|_| !day.rest_counted)?) / 3600.0;
         Some(if (0.0..=LONGEST_NIGHT).contains(&open) { open } else { 0.0 })
     })
+}
+
+/// Hours a day had run when its seconds were added up, where they and the night fall well short of a day.
+fn hours_run(day: &Day) -> Option<f64> {
+    let counted = day.accounted_s.filter(|_| !day.rest_counted)? / 3600.0;
+    if 24.0 - counted <= LONGEST_NIGHT {
+        return None; // the rest may well have been slept, recorded or not
+    }
+    let bed = day.get(Metric::TimeInBed).or(day.get(Metric::SleepDuration)).map_or(USUAL_NIGHT, |s| s / 3600.0);
+    let run = counted + bed.max(0.0);
+    (run < WHOLE_DAY).then_some(run)
 }
 
 fn movement_hours(day: &Day) -> Option<f64> {
@@ -98,24 +120,36 @@ fn movement_hours(day: &Day) -> Option<f64> {
     seconds.map(|s| s / 3600.0)
 }
 
-/// P(the day was seen whole enough), from night and movement; from the span of heart-rate samples where there is
-/// nothing else.
+/// P(the day was seen whole enough). Durations that count the rest say directly how long the device was worn. Else there
+/// are up to two witnesses, night with movement and the number of heart-rate samples against the usual; their log-odds
+/// are averaged.
 fn whole_day(day: &Day, found: &mut Completeness) -> f64 {
-    let span = day.heart_rate_span_s.map(|s| math::sigmoid(s / 3600.0 - 12.5));
-    let worn = match (found.night_hours, found.movement_hours, span) {
-        (None, None, None) => {
-            found.known = false;
-            UNKNOWN
-        }
-        (None, None, Some(span)) => span,
-        (night, movement, _) => {
+    let moved = match (found.night_hours, found.movement_hours) {
+        (None, None) => None,
+        (night, movement) => {
             let night = night.unwrap_or(NIGHT_ENOUGH / 2.0).min(NIGHT_ENOUGH);
             let movement = movement.unwrap_or(1.5);
-            math::sigmoid(OFFSET + PER_NIGHT_HOUR * night + PER_MOVEMENT * math::ln(movement + MOVEMENT_FLOOR))
+            Some(OFFSET + PER_NIGHT_HOUR * night + PER_MOVEMENT * math::ln(movement + MOVEMENT_FLOOR))
+        }
+    };
+    found.samples_share = match (day.heart_rate_samples, day.usual_samples) {
+        (Some(n), Some(usual)) if usual > 0.0 => Some((f64::from(n) / usual).min(1.0)),
+        _ => None,
+    };
+    found.worn_hours = day.accounted_s.filter(|_| day.rest_counted).map(|s| s / 3600.0);
+    let beats = found.samples_share.map(|share| 24.0 * share - ENOUGH_HOURS);
+    let direct = found.worn_hours.map(|h| h - ENOUGH_HOURS);
+    let log_odds = match (direct, moved, beats) {
+        (Some(direct), _, _) => direct,
+        (None, Some(a), Some(b)) => (a + b) / 2.0,
+        (None, Some(one), None) | (None, None, Some(one)) => one,
+        (None, None, None) => {
+            found.known = false;
+            math::logit(UNKNOWN)
         }
     };
     // A day cut off at 21:30 has lost about a tenth.
-    worn * found.cut_hours.map_or(1.0, |h| math::sigmoid((h - 21.5) / 0.8))
+    math::sigmoid(log_odds) * found.cut_hours.map_or(1.0, |h| math::sigmoid((h - 21.5) / 0.8))
 }
 
 /// A night is as whole as its hypnogram, its unmeasured seconds and its length say.

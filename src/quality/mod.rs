@@ -11,6 +11,7 @@
 //! history gives, bit for bit, what scoring day by day gave, on every machine.
 
 mod arrange;
+mod assessed;
 pub mod change;
 mod completeness;
 mod concordance;
@@ -181,7 +182,8 @@ pub struct Score {
 
 /// Scores every value whose day lies in `range`, vendor scores excepted, by metric, source and day. `values` are one
 /// person's: those of the range and of the [`LOOKBACK_DAYS`] days before it (of metrics measured every day, the
-/// [`DAILY_LOOKBACK_DAYS`] days suffice); of values before the range only metric, source, date, value, ordering and the end of measuring are read.
+/// [`DAILY_LOOKBACK_DAYS`] days suffice); of values before the range only
+/// metric, source, date, value, ordering, end of measuring and a day summary's number of heart-rate samples are read.
 pub fn score_person(
     values: &[DayValue],
     reviews: &Reviews,

@@ -1,8 +1,8 @@
 //! Plausibility: is the number possible at all, is it usual for people, is it usual for this person?
 //!
 //! A value is weighed between two accounts of it: "sound, drawn from this person's days (or, before there are enough
-//! of them, from people's)" and "a fault that could be anything possible". Both bells have heavy tails, so the judgement
-//! is graded, and the person's own days outvote the population: 34 bpm is fine for whoever has a median of 36.
+//! of them, from people's)" and "a fault that could be anything possible". The bells have heavy tails, so the judgement is
+//! graded, and the person's own days outvote the population: 34 bpm is fine for whoever has a median of 36.
 
 use super::math;
 use super::registry::MetricRule;

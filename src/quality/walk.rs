@@ -5,6 +5,7 @@
 //! disagreement can only be shared out when it is known which of the two is further from its own past.
 
 use super::arrange::{Arranged, Day, Item, Series};
+use super::assessed::Assessed;
 use super::completeness::{Assume, Completeness};
 use super::concordance::{Concordance, Other};
 use super::consistency::{Consistency, Given, Linked};
@@ -13,8 +14,8 @@ use super::plausibility::Plausibility;
 use super::registry::{MetricRule, Prior, Registry};
 use super::repeats::{Repeat, Repeats};
 use super::window::{Baseline, Rolling};
-use super::{completeness, concordance, consistency, math, plausibility, provenance, Parts, Verdict, Z90};
-use crate::model::{DayValue, Device, Finding, FindingKind, UploadKind};
+use super::{completeness, concordance, consistency, math, plausibility, provenance, Parts, Verdict};
+use crate::model::{DayValue, Device, Metric, UploadKind};
 
 /// Days over which pairs of sources, linked metrics and hours of measuring are learned.
 const PAIR_DAYS: i32 = 28;
@@ -22,33 +23,6 @@ const PAIR_DAYS: i32 = 28;
 const IMPOSSIBLE: f64 = 0.005;
 /// What is left of a value that a person confirmed as a fault.
 const CONFIRMED: f64 = 0.01;
-
-/// Everything found about one value.
-#[derive(Debug)]
-pub struct Assessed<'a> {
-    /// The metric's rule.
-    pub rule: &'a MetricRule,
-    /// The value.
-    pub value: &'a DayValue,
-    /// What is known of the device.
-    pub prior: &'a Prior,
-    /// Findings of each part.
-    pub plausibility: Plausibility,
-    /// How much was seen.
-    pub completeness: Completeness,
-    /// Other sources.
-    pub concordance: Concordance,
-    /// Fit with the rest of the delivery and the past.
-    pub consistency: Consistency,
-    /// What a person said.
-    pub verdict: Option<Verdict>,
-    /// Log-odds by part.
-    pub parts: Parts,
-    /// P(|reported − true| ≤ tolerance).
-    pub probability: f64,
-    /// Standard deviation of its log-odds.
-    pub sd: f64,
-}
 
 /// Judges every value whose day lies in `days` and hands it to `sink`, by metric, source and day.
 pub fn walk<'a>(
@@ -71,15 +45,14 @@ fn baselines(arranged: &mut Arranged<'_>, days: (i32, i32)) -> Vec<Option<Baseli
     for series in &arranged.series {
         let rule = series.rule;
         window.reset(rule.baseline_days);
-        for i in series.start..series.end {
-            let item = arranged.items[i];
+        for (item, own) in arranged.items[series.start..series.end].iter().zip(&mut all[series.start..series.end]) {
             if item.day > days.1 {
                 break;
             }
             if item.day >= days.0 {
                 window.advance(item.day);
-                all[i] = window.baseline(rule.floor);
-                if let Some(b) = all[i] {
+                *own = window.baseline(rule.floor);
+                if let Some(b) = own {
                     let z = (item.x - b.median) / b.spread;
                     arranged.days[series.source].days[item.slot as usize].z[rule.metric as usize] = z as f32;
                 }
@@ -151,8 +124,7 @@ fn judge_series<'a>(
     let mut windows = Windows::new(arranged, series);
     let mut device: Option<&Device> = None;
     let mut prior = registry.prior(rule.metric, source, None);
-    for i in series.start..series.end {
-        let item = &arranged.items[i];
+    for (item, baseline) in arranged.items[series.start..series.end].iter().zip(&baselines[series.start..series.end]) {
         if item.day > days.1 {
             break;
         }
@@ -165,7 +137,7 @@ fn judge_series<'a>(
                 prior = registry.prior(rule.metric, source, device.and_then(|d| d.name.as_deref()));
             }
             windows.advance(item.day);
-            let assessed = assess(rule, item, value, day, &prior, baselines[i], seen, &mut windows, assume);
+            let assessed = assess(rule, item, value, day, &prior, *baseline, seen, &mut windows, assume);
             sink(arranged, &assessed);
         }
         windows.learn(item, seen);
@@ -178,7 +150,7 @@ struct Seen {
     /// Hours from the day's midnight (UTC) to the end of measuring.
     ended: Option<f64>,
     /// Ratio to the linked metric, the partner's z and whether both may be learned from.
-    ratio: Option<(crate::model::Metric, f64, f64, bool)>,
+    ratio: Option<(Metric, f64, f64, bool)>,
 }
 
 impl Seen {
@@ -362,60 +334,5 @@ impl Chain {
         let before = math::logit(self.p);
         self.p = self.p.min(p);
         math::logit(self.p) - before
-    }
-}
-
-impl Assessed<'_> {
-    /// 10th and 90th percentile of the probability.
-    pub fn interval(&self) -> (f64, f64) {
-        let middle = math::logit(self.probability);
-        (math::sigmoid(middle - Z90 * self.sd), math::sigmoid(middle + Z90 * self.sd))
-    }
-
-    /// The score, 0–100.
-    pub fn score(&self) -> i32 {
-        (100.0 * self.probability).round() as i32
-    }
-
-    /// All suspicions, in words.
-    pub fn findings(&self, sources: &[&crate::model::Source]) -> Vec<Finding> {
-        let mut found = Vec::new();
-        let metric = Some(self.rule.metric);
-        let mut say = |kind, detail: String| found.push(Finding { kind, metric, detail, proposed: None });
-        let unit = self.rule.metric.unit();
-        if self.plausibility.impossible {
-            let (low, high) = self.rule.hard;
-            let kind = if self.value.value == 0.0 { FindingKind::ZeroForMissing } else { FindingKind::Impossible };
-            say(kind, format!("{} {unit} is outside {low}–{high} {unit}", self.value.value));
-        } else if self.plausibility.keeps < 0.5 && self.consistency.findings.is_empty() {
-            let detail = match self.plausibility.baseline {
-                Some(b) if b.n >= 3 => format!("{:.1} spreads from this person's own median of {} days", self.plausibility.z.abs(), b.n),
-                _ => "far from what people show".to_owned(),
-            };
-            say(self.kind_of_outlier(), detail);
-        }
-        if self.completeness.keeps < 0.5 {
-            let kind = if self.value.value == 0.0 { FindingKind::ZeroForMissing } else { FindingKind::Incomplete };
-            say(kind, super::explain::words::seen(&self.completeness));
-        }
-        if self.concordance.keeps < 0.7
-            && let Some((source, r, other)) = self.concordance.nearest
-        {
-            let name = sources.get(source).map_or_else(String::new, |s| s.name());
-            say(FindingKind::Disagreement, format!("{name} says {other:.1} {unit}: {:.1} usual spreads apart", r.abs()));
-        }
-        if self.concordance.copies > 0 {
-            say(FindingKind::Copied, "the same number to the last digit as another source: counted once".to_owned());
-        }
-        found.extend(self.consistency.findings.iter().cloned());
-        found
-    }
-
-    /// A body measurement far off, yet ordinary for people, is probably somebody else's.
-    fn kind_of_outlier(&self) -> FindingKind {
-        use crate::model::Metric as M;
-        let body = matches!(self.rule.metric, M::Weight | M::BodyFat | M::MuscleMass | M::Bmi);
-        let ordinary = ((self.rule.scaled(self.value.value) - self.rule.scaled(self.rule.usual)) / self.rule.usual_spread).abs() < 2.5;
-        if body && ordinary { FindingKind::OtherPerson } else { FindingKind::Implausible }
     }
 }

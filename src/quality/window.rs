@@ -96,6 +96,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(super::super::tests::support::always_the_same(256))]
+
         /// The window's figures are those of sorting from scratch, whatever went in and out before.
         #[test]
         fn says_what_sorting_says(values in proptest::collection::vec((0i32..5, -50i32..50), 1..80)) {

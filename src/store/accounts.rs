@@ -243,16 +243,24 @@ pub async fn set_display_name<'e>(executor: impl PgExecutor<'e>, id: Uuid, name:
 ///
 /// # Errors
 /// Any of the database's.
-pub async fn add_invitation(tx: &mut PgConnection, hash: [u8; 32], account_id: Uuid, by: Option<Uuid>, valid_seconds: i32) -> sqlx::Result<()> {
+pub async fn add_invitation(
+    tx: &mut PgConnection,
+    hash: [u8; 32],
+    account_id: Uuid,
+    by: Option<Uuid>,
+    valid_seconds: i32,
+) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM invitations WHERE account_id = $1 AND used_at IS NULL").bind(account_id).execute(&mut *tx).await?;
-    sqlx::query("INSERT INTO invitations (token_hash, account_id, created_by, expires_at) VALUES ($1, $2, $3, now() + make_interval(secs => $4))")
-        .bind(hash)
-        .bind(account_id)
-        .bind(by)
-        .bind(f64::from(valid_seconds))
-        .execute(tx)
-        .await
-        .map(drop)
+    sqlx::query(
+        "INSERT INTO invitations (token_hash, account_id, created_by, expires_at) VALUES ($1, $2, $3, now() + make_interval(secs => $4))",
+    )
+    .bind(hash)
+    .bind(account_id)
+    .bind(by)
+    .bind(f64::from(valid_seconds))
+    .execute(tx)
+    .await
+    .map(drop)
 }
 
 /// The account an open invitation is for.

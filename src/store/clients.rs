@@ -184,3 +184,45 @@ pub async fn connections(conn: &mut PgConnection, user_id: &str) -> sqlx::Result
         .fetch_all(conn)
         .await
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::{model::Role, store::{Caller, Token}};
+
+    const WORLD: &str = "
+        INSERT INTO accounts (email, role) VALUES ('t@example.test', 'trainer');
+        INSERT INTO login_sessions (token_hash, account_id, idle_until, expires_at)
+          SELECT sha256(convert_to(repeat('c', 64), 'UTF8')), id, now() + interval '1 hour', now() + interval '1 hour' FROM accounts;
+        INSERT INTO persons (user_id, label) VALUES ('mine', 'Mara'), ('also-mine', NULL), ('not-mine', 'Mara too');
+        INSERT INTO trainer_clients (trainer_id, user_id) SELECT id, u FROM accounts, (VALUES ('mine'), ('also-mine')) AS v (u);
+        INSERT INTO source_ranks VALUES ('steps', 'garmin', 1), ('steps', 'apple', 2);
+        INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id, findings)
+        SELECT u, 'steps', s, current_date, 100, 'count', 1, 't', now(), gen_random_uuid(), '[{\"kind\": \"manual\", \"detail\": \"\"}]'
+          FROM (VALUES ('mine'), ('not-mine')) AS p (u), (VALUES ('apple'), ('garmin')) AS n (s);
+        INSERT INTO metric_confidence_cache (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high, factors, scorer_version, registry_version)
+        SELECT user_id, metric_name, source, measurement_date, 35, 0.35, 0.2, 0.5, '{}', 1, 1 FROM unified_metrics;";
+
+    #[tokio::test]
+    async fn a_trainer_sees_own_clients_only_in_rows_and_in_one_persons_page() {
+        let t = crate::store::testing::database().await;
+        sqlx::raw_sql(WORLD).execute(t.db.owner()).await.unwrap();
+        let caller = Caller::new(uuid::Uuid::nil(), Role::Trainer, String::new(), String::new(), Token::parse(&"c".repeat(64)).unwrap());
+        let mut tx = t.db.begin_as(&caller).await.unwrap();
+        let names = |rows: Vec<PersonRow>| rows.into_iter().map(|r| r.user_id).collect::<Vec<_>>();
+        assert_eq!(names(list(&mut tx, "", None, 10, 0).await.unwrap()), ["mine", "also-mine"], "scored first, then those without a score");
+        assert_eq!(names(list(&mut tx, "mar", None, 10, 0).await.unwrap()), ["mine"]);
+        assert_eq!(names(list(&mut tx, "", Some((0, 39)), 10, 0).await.unwrap()), ["mine"]);
+        assert!(list(&mut tx, "", Some((80, 100)), 10, 0).await.unwrap().is_empty());
+        assert!(person(&mut tx, "not-mine").await.unwrap().is_none());
+        let users = ["mine".to_owned(), "not-mine".to_owned()];
+        let rows = latest(&mut tx, &users, &[]).await.unwrap();
+        assert_eq!(rows.len(), 1);
+        let row = &rows[0];
+        assert_eq!((row.user_id.as_str(), row.source.as_str(), row.sources, row.confidence_score), ("mine", "garmin", 2, Some(35)));
+        assert_eq!(row.doubts, ["manual"]);
+        assert_eq!(scores(&mut tx, "mine", 30).await.unwrap().len(), 1);
+        assert!(scores(&mut tx, "not-mine", 30).await.unwrap().is_empty());
+    }
+}

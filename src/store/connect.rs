@@ -20,6 +20,12 @@ pub(super) const WORKER_ROLE: &str = "assay_worker";
 #[error("{0}")]
 pub struct ConnectError(pub String);
 
+/// What all our connections have. Compiling a plan (JIT) takes longer than any statement of ours, and the planner's
+/// guess for a table that has just been filled would often ask for it.
+fn tuned(options: PgConnectOptions) -> PgConnectOptions {
+    options.application_name("assay").options([("jit", "off")])
+}
+
 /// The owner's URL, parsed. Debug shows no password.
 #[derive(Clone)]
 pub struct DatabaseUrl {
@@ -40,7 +46,7 @@ impl DatabaseUrl {
         let options = PgConnectOptions::from_str(url).ok().filter(|_| scheme_ok).ok_or_else(|| {
             ConnectError("DATABASE_URL is not a PostgreSQL address; it looks like postgres://user:password@host:5432/database.".into())
         })?;
-        Ok(Self { options: options.application_name("assay"), password: password_of(url) })
+        Ok(Self { options: tuned(options), password: password_of(url) })
     }
 
     /// The owner on a Unix socket with trust authentication: the embedded database.
@@ -49,9 +55,8 @@ impl DatabaseUrl {
             .socket(directory)
             .port(port)
             .username(user)
-            .database(database)
-            .application_name("assay");
-        Self { options, password: None }
+            .database(database);
+        Self { options: tuned(options), password: None }
     }
 
     /// The same server and owner, another database.

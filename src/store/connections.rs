@@ -139,3 +139,54 @@ pub async fn lock_persons(conn: &mut PgConnection, user_ids: &[String]) -> sqlx:
     sqlx::query("SELECT FROM persons WHERE user_id = ANY($1) ORDER BY user_id FOR UPDATE").bind(user_ids).execute(conn).await?;
     Ok(())
 }
+
+/// Terra's ids of a person's connections that may still be alive there. None for a simulated person, whom Terra does
+/// not know.
+///
+/// # Errors
+/// The database's.
+pub async fn at_terra(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT c.terra_user_id FROM connections c LEFT JOIN persons p USING (user_id)
+          WHERE c.user_id = $1 AND c.state <> 'deauthorised' AND p.simulated IS NOT TRUE ORDER BY c.terra_user_id",
+    )
+    .bind(user_id)
+    .fetch_all(conn)
+    .await
+}
+
+/// Whose a connection is, by Terra's present id: `None` when there is no such connection; inside, our user id where
+/// known.
+///
+/// # Errors
+/// The database's.
+pub async fn owner(conn: &mut PgConnection, terra_user_id: &str) -> sqlx::Result<Option<Option<String>>> {
+    sqlx::query_scalar("SELECT user_id FROM connections WHERE terra_user_id = $1").bind(terra_user_id).fetch_optional(conn).await
+}
+
+/// A connection as the reconciliation compares it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Known {
+    /// Terra's id.
+    pub terra_user_id: String,
+    /// A word of the table's `state`.
+    pub state: String,
+    /// Whose.
+    pub user_id: Option<String>,
+}
+
+/// Connections that Terra should know, `limit` of them behind `after` in the order of Terra's ids: not those of
+/// simulated persons.
+///
+/// # Errors
+/// The database's.
+pub async fn known(conn: &mut PgConnection, after: &str, limit: i64) -> sqlx::Result<Vec<Known>> {
+    sqlx::query_as(
+        "SELECT c.terra_user_id, c.state, c.user_id FROM connections c LEFT JOIN persons p USING (user_id)
+          WHERE c.terra_user_id > $1 AND p.simulated IS NOT TRUE ORDER BY c.terra_user_id LIMIT $2",
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_all(conn)
+    .await
+}

@@ -218,3 +218,72 @@ pub async fn uptime(conn: &mut PgConnection, slots: i32, slot_s: i32) -> sqlx::R
 pub async fn latest_status(conn: &mut PgConnection) -> sqlx::Result<Option<(Instant, String)>> {
     sqlx::query_as("SELECT at, status FROM health_snapshots ORDER BY at DESC LIMIT 1").fetch_optional(conn).await
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+
+    const WORLD: &str = "
+        INSERT INTO persons (user_id, simulated) VALUES ('a', true), ('b', false);
+        INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+        SELECT u, m, 'whoop', current_date - d, 1, '', 1, 't', now(), gen_random_uuid()
+          FROM (VALUES ('a'), ('b')) AS p (u), (VALUES ('steps'), ('recovery_score')) AS n (m), generate_series(0, 9) AS d WHERE d <> 2;
+        INSERT INTO metric_confidence_cache (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high, factors, scorer_version, registry_version)
+        SELECT user_id, metric_name, source, measurement_date, CASE user_id WHEN 'a' THEN 30 ELSE 90 END, 0.5, 0.4, 0.6, '{}', 1, 1
+          FROM unified_metrics WHERE metric_name = 'steps';
+        INSERT INTO connections (terra_user_id, user_id, provider, state, last_data_at) VALUES
+          ('1', 'a', 'whoop', 'active', now() - interval '3 days'), ('2', 'b', 'whoop', 'active', now()), ('3', 'b', 'oura', 'error', NULL);
+        INSERT INTO gateway_counts (minute, outcome, node, count) VALUES
+          (date_trunc('minute', now()), 'accepted', 'n1', 5), (date_trunc('minute', now()), 'accepted', 'n2', 2),
+          (date_trunc('minute', now()) - interval '25 hours', 'accepted', 'n1', 1000);
+        INSERT INTO health_snapshots (at, status, checks) VALUES (now() - interval '20 minutes', 'unhealthy', '{}'), (now(), 'healthy', '{}');";
+
+    #[tokio::test]
+    async fn aggregates_count_unknown_apart_and_show_gaps() {
+        let t = crate::store::testing::database().await;
+        sqlx::raw_sql(WORLD).execute(t.db.owner()).await.unwrap();
+        let q = quality(t.db.service(), 7).await.unwrap();
+        assert_eq!((q.scored, q.excellent, q.good, q.fair, q.poor, q.unknown, q.persons), (12, 6, 0, 0, 6, 12, 2));
+        assert_eq!(q.average.map(f64::round), Some(60.0));
+        let days = trend(t.db.service(), 7, "steps").await.unwrap();
+        assert_eq!(days.len(), 7, "every day is there");
+        assert_eq!(days.iter().map(|d| d.average.is_some()).collect::<Vec<_>>(), [true, true, true, true, false, true, true]);
+        assert!(trend(t.db.service(), 7, "recovery_score").await.unwrap().iter().all(|d| d.average.is_none() && d.values == 0));
+        assert_eq!(least_trusted(t.db.service(), 1).await.unwrap(), ["a"]);
+        let p = providers(t.db.service()).await.unwrap();
+        assert_eq!(p.iter().map(|p| (p.provider.as_str(), p.active, p.broken, p.silent)).collect::<Vec<_>>(), [("oura", 0, 1, 0), ("whoop", 2, 0, 1)]);
+    }
+
+    #[tokio::test]
+    async fn the_day_of_the_gateway_ends_after_24_hours_and_status_needs_no_login() {
+        let t = crate::store::testing::database().await;
+        sqlx::raw_sql(WORLD).execute(t.db.owner()).await.unwrap();
+        let mut tx = t.db.begin_service().await.unwrap();
+        assert_eq!(gateway_day(&mut tx).await.unwrap(), [("accepted".to_owned(), 7)]);
+        let minutes = arrivals(&mut tx).await.unwrap();
+        assert_eq!((minutes.len(), minutes.iter().sum::<i64>(), minutes.last().copied()), (60, 7, Some(7)));
+        assert_eq!(presence(&mut tx).await.unwrap(), (true, 1));
+        assert_eq!(switch(&mut tx, "advanced_metrics").await.unwrap(), None);
+        let mut anon = t.db.begin_anonymous().await.unwrap();
+        let slots = uptime(&mut anon, 4, 900).await.unwrap();
+        assert_eq!(slots.iter().map(|s| (s.slot, s.worst)).collect::<Vec<_>>(), [(2, 2), (3, 0)]);
+        assert_eq!(latest_status(&mut anon).await.unwrap().map(|(_, s)| s).as_deref(), Some("healthy"));
+    }
+
+    #[tokio::test]
+    async fn dead_letters_are_counted_and_their_table_may_be_missing() {
+        let t = crate::store::testing::database().await;
+        sqlx::raw_sql("INSERT INTO background_jobs_dlq (original_job_id, type, payload, fingerprint) SELECT gen_random_uuid(), 'x', '{}', 'f' FROM generate_series(1, 3)")
+            .execute(t.db.owner())
+            .await
+            .unwrap();
+        assert_eq!(crate::store::browse::discard_group(t.db.service(), "x", "other").await.unwrap(), 0);
+        let mut conn = t.db.service().acquire().await.unwrap();
+        assert_eq!(open_dead_letters(&mut conn).await.unwrap(), Some(3));
+        assert_eq!(crate::store::browse::discard_group(t.db.service(), "x", "f").await.unwrap(), 3);
+        assert_eq!(open_dead_letters(&mut conn).await.unwrap(), Some(0));
+        sqlx::raw_sql("DROP TABLE background_jobs_dlq").execute(t.db.owner()).await.unwrap();
+        assert_eq!(open_dead_letters(&mut conn).await.unwrap(), None);
+    }
+}

@@ -1,7 +1,7 @@
 //! Storing deliveries as they arrive: the key, the raw row and the job, in one statement.
 //!
 //! What makes a 200 durable is that one statement and its commit; nothing here is written twice. The jobs are counted
-//! and the workers notified by the trigger of `background_jobs`, once a statement.
+//! by the trigger of `background_jobs`, once a statement; the workers are told apart from it, by [`notify`].
 
 use axum::body::Bytes;
 use chrono::{DateTime, Utc};
@@ -72,14 +72,16 @@ pub struct NewDelivery {
 /// A connection for storing deliveries, outside the pools: workers that hold every pooled connection cannot delay
 /// an answer to Terra.
 ///
-/// A statement is planned once (its arrays differ only in length), ends by itself when this program has given up
-/// on it, and commits durably even where the server's default is not to.
+/// A statement is planned once, for arrays of unknown length: never as nested loops, which are right for the ten rows
+/// the planner expects and a disaster for five hundred. It ends by itself when this program has given up on it, and it
+/// commits durably even where the server's default is not to.
 pub async fn connect(pool: &PgPool) -> sqlx::Result<PgConnection> {
     let options: &PgConnectOptions = &pool.connect_options();
     let mut conn = PgConnection::connect_with(options).await?;
     sqlx::query(
         "SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('statement_timeout', '5000', false),
-                set_config('work_mem', '16MB', false),
+                set_config('work_mem', '16MB', false), set_config('enable_nestloop', 'off', false),
+                set_config('assay.notify_later', 'on', false),
                 set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)",
     )
     .execute(&mut conn)
@@ -141,6 +143,13 @@ pub async fn known(conn: &mut PgConnection, keys: &[&str]) -> sqlx::Result<HashM
     let rows: Vec<(String, Vec<u8>)> =
         sqlx::query_as("SELECT trace_id, body_hash FROM delivery_keys WHERE trace_id = ANY($1)").bind(keys).fetch_all(conn).await?;
     Ok(rows.into_iter().collect())
+}
+
+/// Tells workers, wherever they run, that deliveries wait. Apart from the storing statement on purpose: a NOTIFY takes
+/// a lock of the whole database until its commit is on disk, and would let only one flush commit at a time.
+pub async fn notify(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query("SELECT pg_notify('assay_jobs', 'webhook_processing')").execute(conn).await?;
+    Ok(())
 }
 
 /// Makes the raw partitions of this month and the next two, where missing. Until one exists, the default partition

@@ -1,7 +1,7 @@
 //! Erasing a person: the one exception to "raw is never altered". Everything goes, in one transaction of the owner:
 //! rows, exact bytes, the keys of deliveries, jobs and their history, dead letters, logs; the audit log keeps who did
-//! what and when, without the identity. Job rows go first: a worker that holds one of them has lost its fence and
-//! cannot write its result afterwards.
+//! what and when, without the identity. Job rows go first: a worker locks its jobs before it works, so it is either
+//! waited for, or finds its job gone and writes nothing.
 
 use super::{Db, audit, audit::Actor};
 use serde::Serialize;
@@ -31,6 +31,36 @@ const JOBS: &str = "user_id = $1 OR EXISTS (
 const LOGS: &str = "user_id = $1 OR (length($1) >= 8 AND position($1 IN message) > 0) OR EXISTS (
      SELECT 1 FROM jsonb_path_query(metadata, 'strict $.** ? (@.type() == \"string\")') AS s (v) WHERE s.v #>> '{}' = $1 OR s.v #>> '{}' = ANY($2))";
 const OWN: &str = "user_id = $1 AND $2::text[] IS NOT NULL";
+
+const JOB_TABLES: [(&str, &str); 3] = [("background_jobs", JOBS), ("job_history", JOBS), ("background_jobs_dlq", JOBS)];
+const OTHER_TABLES: [(&str, &str); 11] = [
+    ("delivery_keys", "$1::text IS NOT NULL AND raw_id = ANY($2::text[]::uuid[])"),
+    ("terra_webhooks_raw", "$1::text IS NOT NULL AND id = ANY($2::text[]::uuid[])"),
+    ("edge_function_logs", LOGS),
+    ("metric_confidence_cache", OWN),
+    ("unified_metrics", OWN),
+    ("records", OWN),
+    ("finding_reviews", OWN),
+    ("source_choices", OWN),
+    ("connections", OWN),
+    ("trainer_clients", OWN),
+    ("persons", OWN),
+];
+
+/// Deletes from a table, if it is there, and reports it.
+async fn remove(
+    tx: &mut PgConnection,
+    report: &mut Report,
+    table: &str,
+    condition: &str,
+    user_id: &str,
+    ids: &[String],
+) -> sqlx::Result<()> {
+    if exists(tx, table).await? {
+        report.rows.push((table.to_owned(), delete(tx, table, condition, user_id, ids).await?));
+    }
+    Ok(())
+}
 
 /// Deletes and counts. Jobs are taken out of the kept counts as well.
 async fn delete(tx: &mut PgConnection, table: &str, condition: &str, user_id: &str, ids: &[String]) -> sqlx::Result<i64> {
@@ -81,26 +111,15 @@ pub async fn erase_person(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result
     .bind(user_id)
     .fetch_all(&mut *tx)
     .await?;
+    // Jobs, then the person's row, then the rest: the order in which a worker locks them. Whoever works on this person
+    // now is waited for; whoever comes later finds the job gone, or its list without this person.
     leave_shared_jobs(&mut tx, user_id).await?;
-    for (table, condition) in [
-        ("background_jobs", JOBS),
-        ("job_history", JOBS),
-        ("background_jobs_dlq", JOBS),
-        ("delivery_keys", "$1::text IS NOT NULL AND raw_id = ANY($2::text[]::uuid[])"),
-        ("terra_webhooks_raw", "$1::text IS NOT NULL AND id = ANY($2::text[]::uuid[])"),
-        ("edge_function_logs", LOGS),
-        ("metric_confidence_cache", OWN),
-        ("unified_metrics", OWN),
-        ("records", OWN),
-        ("finding_reviews", OWN),
-        ("source_choices", OWN),
-        ("connections", OWN),
-        ("trainer_clients", OWN),
-        ("persons", OWN),
-    ] {
-        if exists(&mut tx, table).await? {
-            report.rows.push((table.to_owned(), delete(&mut tx, table, condition, user_id, &ids).await?));
-        }
+    for (table, condition) in JOB_TABLES {
+        remove(&mut tx, &mut report, table, condition, user_id, &ids).await?;
+    }
+    sqlx::query("SELECT FROM persons WHERE user_id = $1 FOR UPDATE").bind(user_id).execute(&mut *tx).await?;
+    for (table, condition) in OTHER_TABLES {
+        remove(&mut tx, &mut report, table, condition, user_id, &ids).await?;
     }
     report.anonymised_audit_entries = anonymise(&mut tx, user_id).await?;
     let detail = json!({ "rows": report.rows.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(), "total": report.total() });
@@ -113,7 +132,9 @@ pub async fn erase_person(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result
 /// Takes the person out of entries that stay: the audit log and the filters of old operations.
 async fn anonymise(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<i64> {
     sqlx::query(
-        "UPDATE operations SET filter = '{}'
+        // One that still runs has lost its chunks, which named the person too.
+        "UPDATE operations SET filter = '{}', finished_at = coalesce(finished_at, now()),
+                state = CASE state WHEN 'running' THEN 'cancelled' ELSE state END
           WHERE jsonb_path_exists(filter, 'strict $.** ? (@ == $id)', jsonb_build_object('id', $1::text), true)",
     )
     .bind(user_id)

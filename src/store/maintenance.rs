@@ -142,3 +142,16 @@ pub async fn announce(conn: &mut PgConnection, topic: &str, users: &[&str], n: i
     sqlx::query("SELECT pg_notify('assay_live', $1)").bind(news).execute(conn).await?;
     Ok(())
 }
+
+/// A line of `edge_function_logs`: a function was called, what came of it and how long it took.
+pub async fn log_call(conn: &mut PgConnection, function: &str, level: &str, message: &str, metadata: &serde_json::Value, duration_ms: i32) -> sqlx::Result<()> {
+    sqlx::query("INSERT INTO edge_function_logs (level, function_name, message, metadata, duration_ms) VALUES ($1, $2, $3, $4, $5)")
+        .bind(level)
+        .bind(function)
+        .bind(message)
+        .bind(metadata)
+        .bind(duration_ms)
+        .execute(conn)
+        .await?;
+    Ok(())
+}

@@ -10,13 +10,13 @@ use uuid::Uuid;
 pub struct Operation {
     /// Its id.
     pub id: Uuid,
-    /// 'recalculate_all' or 'redrive'.
+    /// 'recalculate_all', 'replay' or 'redrive'.
     pub kind: String,
     /// running, completed, cancelled or failed.
     pub state: String,
     /// What it works on.
     pub filter: Json<serde_json::Value>,
-    /// Units (persons, dead letters) to do.
+    /// Units (persons, deliveries, dead letters) to do.
     pub total: i64,
     /// Units done.
     pub done: i64,

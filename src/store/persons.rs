@@ -102,7 +102,8 @@ pub async fn unassign(db: &Db, actor: &Actor, trainer_id: Uuid, user_id: &str) -
 pub async fn set_label(db: &Db, actor: &Actor, user_id: &str, label: Option<&str>) -> sqlx::Result<bool> {
     let label = label.map(str::trim).filter(|l| !l.is_empty());
     let mut tx = db.begin_service().await?;
-    let done = sqlx::query("UPDATE persons SET label = left($2, 120) WHERE user_id = $1").bind(user_id).bind(label).execute(&mut *tx).await?;
+    let done =
+        sqlx::query("UPDATE persons SET label = left($2, 120) WHERE user_id = $1").bind(user_id).bind(label).execute(&mut *tx).await?;
     if done.rows_affected() > 0 {
         // Labels are often names: the entry says that it changed, not to what.
         audit::write(&mut *tx, actor, "person.label", Some(user_id), &json!({ "set": label.is_some() })).await?;
@@ -204,7 +205,12 @@ pub async fn export_csv(db: &Db, caller: &Caller, actor: &Actor, user_id: &str) 
         let text = [l.metric_name.as_str(), &l.source].map(audit::csv_field);
         out.push_str(&format!(
             "{},{},{},{},{},{score},{}\r\n",
-            l.measurement_date, text[0], text[1], l.value, audit::csv_field(&l.unit), audit::csv_field(&l.findings.to_string())
+            l.measurement_date,
+            text[0],
+            text[1],
+            l.value,
+            audit::csv_field(&l.unit),
+            audit::csv_field(&l.findings.to_string())
         ));
     }
     audit::write(db.service(), actor, "person.export", Some(user_id), &json!({ "form": "csv" })).await?;

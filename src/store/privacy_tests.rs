@@ -84,7 +84,10 @@ async fn an_erased_person_is_nowhere_and_the_neighbour_keeps_everything() {
     let report = erase::erase_person(&t.db, &actor, "erika").await.unwrap();
     let rows: std::collections::BTreeMap<_, _> = report.rows.iter().cloned().collect();
     assert_eq!((rows["terra_webhooks_raw"], rows["delivery_keys"], rows["background_jobs"], rows["background_jobs_dlq"]), (4, 4, 3, 1));
-    assert_eq!((rows["edge_function_logs"], rows["persons"], rows["connections"], rows["trainer_clients"], rows["job_history"]), (2, 1, 1, 1, 1));
+    assert_eq!(
+        (rows["edge_function_logs"], rows["persons"], rows["connections"], rows["trainer_clients"], rows["job_history"]),
+        (2, 1, 1, 1, 1)
+    );
     // Left is only what the neighbour's own body says.
     assert_eq!(mentions(&t, "erika").await, ["terra_webhooks_raw.body"]);
     assert_eq!(mentions(&t, "terra-e").await, Vec::<String>::new());
@@ -94,13 +97,16 @@ async fn an_erased_person_is_nowhere_and_the_neighbour_keeps_everything() {
         v
     };
     assert_eq!(strip(before), strip(after));
-    let shared: serde_json::Value = sqlx::query_scalar("SELECT payload FROM background_jobs WHERE type = 'recalculation'").fetch_one(t.db.service()).await.unwrap();
+    let shared: serde_json::Value =
+        sqlx::query_scalar("SELECT payload FROM background_jobs WHERE type = 'recalculation'").fetch_one(t.db.service()).await.unwrap();
     assert_eq!(shared, serde_json::json!({ "users": ["anna", "erika2"] }));
     // The kept counts go along: of five jobs two pending and one failed one went. (Setting the state by hand, above, counts nothing.)
-    let counted: Vec<(String, i64)> = sqlx::query_as("SELECT status, sum(delta)::bigint FROM job_count_deltas WHERE status IN ('failed', 'pending') GROUP BY 1 ORDER BY 1")
-        .fetch_all(t.db.service())
-        .await
-        .unwrap();
+    let counted: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT status, sum(delta)::bigint FROM job_count_deltas WHERE status IN ('failed', 'pending') GROUP BY 1 ORDER BY 1",
+    )
+    .fetch_all(t.db.service())
+    .await
+    .unwrap();
     assert_eq!(counted, [("failed".to_owned(), -1), ("pending".to_owned(), 5 - 2)]);
     let entries: Vec<(Option<String>, serde_json::Value)> =
         sqlx::query_as("SELECT subject, detail FROM audit_log WHERE action = 'person.erase'").fetch_all(t.db.service()).await.unwrap();
@@ -109,6 +115,33 @@ async fn an_erased_person_is_nowhere_and_the_neighbour_keeps_everything() {
     // Once more finds nothing, and the rollback of the checklist does not stop it.
     t.db.owner().execute("DROP TABLE background_jobs_dlq; DROP MATERIALIZED VIEW latest_unified_metrics").await.unwrap();
     assert_eq!(erase::erase_person(&t.db, &actor, "erika").await.unwrap().total(), 0);
+}
+
+#[tokio::test]
+async fn a_worker_in_the_middle_of_its_work_leaves_nothing_behind() {
+    let t = testing::database().await;
+    t.db.owner().execute(PLANTED).await.unwrap();
+    // As the workers do it: lock the job, write the effect, finish, in one transaction.
+    let mut worker = t.db.begin_service().await.unwrap();
+    worker.execute("SELECT id FROM background_jobs WHERE user_id = 'erika' FOR UPDATE").await.unwrap();
+    let db = t.db.clone();
+    let erasing = tokio::spawn(async move { erase::erase_person(&db, &Actor::system(), "erika").await });
+    let waiting =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(t.db.owner()).await.unwrap() == 0 {
+        assert!(!erasing.is_finished(), "the erasure did not wait for the worker");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    worker
+        .execute(
+            "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+             VALUES ('erika', 'weight', 'oura', '2026-01-03', 70, 'kg', 1, 't', now(), app.uuid_v7())",
+        )
+        .await
+        .unwrap();
+    worker.commit().await.unwrap();
+    erasing.await.unwrap().unwrap();
+    assert_eq!(mentions(&t, "erika").await, ["terra_webhooks_raw.body"]);
 }
 
 #[tokio::test]
@@ -122,9 +155,26 @@ async fn an_export_has_everything_and_a_trainer_exports_own_clients_only() {
     assert!(persons::export_csv(&t.db, &trainer, &actor, "erika").await.unwrap().is_none());
     persons::assign(&t.db, &Actor::system(), &[(trainer.account_id, "erika".into())]).await.unwrap();
     let export = persons::export(&t.db, &trainer, &actor, "erika").await.unwrap().unwrap();
-    let lists: Vec<(&str, usize)> = export.as_object().unwrap().iter().filter_map(|(k, v)| v.as_array().map(|a| (k.as_str(), a.len()))).collect();
-    assert_eq!(lists, [("confidence", 1), ("connections", 1), ("dead_letters", 1), ("deliveries", 2), ("finding_reviews", 1), ("job_history", 1), ("jobs", 1), ("logs", 1),
-        ("metrics", 1), ("persons", 1), ("records", 1), ("source_choices", 1), ("trainers", 1)]);
+    let lists: Vec<(&str, usize)> =
+        export.as_object().unwrap().iter().filter_map(|(k, v)| v.as_array().map(|a| (k.as_str(), a.len()))).collect();
+    assert_eq!(
+        lists,
+        [
+            ("confidence", 1),
+            ("connections", 1),
+            ("dead_letters", 1),
+            ("deliveries", 2),
+            ("finding_reviews", 1),
+            ("job_history", 1),
+            ("jobs", 1),
+            ("logs", 1),
+            ("metrics", 1),
+            ("persons", 1),
+            ("records", 1),
+            ("source_choices", 1),
+            ("trainers", 1)
+        ]
+    );
     let bodies: Vec<&serde_json::Value> = export["deliveries"].as_array().unwrap().iter().collect();
     assert!(bodies.iter().any(|d| d["body"] == serde_json::json!({ "data": 1 })) && bodies.iter().any(|d| d["body_base64"] == "/w=="));
     let csv = persons::export_csv(&t.db, &admin, &actor, "erika").await.unwrap().unwrap();

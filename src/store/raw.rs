@@ -58,6 +58,42 @@ pub async fn load(conn: &mut PgConnection, deliveries: &[(Uuid, Instant)]) -> sq
     .await
 }
 
+/// Bytes of bodies that are loaded at once; a single larger one is loaded alone.
+const LOAD_BYTES: i64 = 16 * 1024 * 1024;
+
+/// Loads as many deliveries from the front of `deliveries` as fit into some megabytes, at least one, and says how many of
+/// the list are dealt with by that. As in [`load`], conflicts and invalid ones are not given.
+///
+/// # Errors
+/// The database's.
+pub async fn load_some(conn: &mut PgConnection, deliveries: &[(Uuid, Instant)]) -> sqlx::Result<(Vec<RawDelivery>, usize)> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        place: i64,
+        #[sqlx(flatten)]
+        delivery: RawDelivery,
+    }
+    let (ids, times): (Vec<Uuid>, Vec<Instant>) = deliveries.iter().copied().unzip();
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT place, id, created_at, trace_id, type, ordering_ms, body
+           FROM (SELECT d.place, r.id, r.created_at, r.trace_id, r.type, r.ordering_ms, r.body, octet_length(r.body) AS size,
+                        sum(octet_length(r.body)) OVER (ORDER BY d.place) AS upto
+                   FROM unnest($1::uuid[], $2::timestamptz[]) WITH ORDINALITY AS d (id, created_at, place)
+                   JOIN terra_webhooks_raw r USING (id, created_at)
+                  WHERE r.status NOT IN ('conflict', 'invalid')) found
+          WHERE upto <= $3 OR upto = size
+          ORDER BY place",
+    )
+    .bind(ids)
+    .bind(times)
+    .bind(LOAD_BYTES)
+    .fetch_all(conn)
+    .await?;
+    // Nothing found: the rest is not there, or not to be processed.
+    let taken = rows.last().map_or(deliveries.len(), |row| usize::try_from(row.place).unwrap_or(deliveries.len()));
+    Ok((rows.into_iter().map(|row| row.delivery).collect(), taken))
+}
+
 /// Writes what became of deliveries.
 ///
 /// # Errors

@@ -60,15 +60,15 @@ pub const fn preference(metric: Metric) -> &'static [(Model, Rule)] {
 }
 
 /// The day's values of one source, without the deliveries' ids.
-pub fn day_values(records: &[StoredRecord], source: &Source, date: NaiveDate) -> Vec<DayValue> {
+pub fn day_values<'r>(records: impl IntoIterator<Item = &'r StoredRecord>, source: &Source, date: NaiveDate) -> Vec<DayValue> {
     day_readings(records, source, date).into_iter().map(|reading| reading.value).collect()
 }
 
 /// The day's values of one source, at most one a metric, in the order of [`Metric::ALL`]. Records of other sources and
 /// days are passed over.
-pub fn day_readings(records: &[StoredRecord], source: &Source, date: NaiveDate) -> Vec<DayReading> {
+pub fn day_readings<'r>(records: impl IntoIterator<Item = &'r StoredRecord>, source: &Source, date: NaiveDate) -> Vec<DayReading> {
     let mut live: Vec<&StoredRecord> =
-        records.iter().filter(|r| !r.record.deleted && r.record.date == date && r.source == *source && !r.record.nap).collect();
+        records.into_iter().filter(|r| !r.record.deleted && r.record.date == date && r.source == *source && !r.record.nap).collect();
     live.sort_by(|a, b| (a.record.end, &a.record.key).cmp(&(b.record.end, &b.record.key)));
     let overtold = overtold(&live);
     Metric::ALL

@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
             };
             let Some(raw) = raw else { continue };
             let value = field.convert.apply(raw);
-            if field.convert == Convert::FractionToPercent && value.to_bits() != raw.to_bits() {
+            if field.convert == Convert::FractionToPercent && (value - raw).abs() > 0.0 {
                 self.note(
                     FindingKind::FractionPercent,
                     metric,

@@ -100,16 +100,8 @@ fn one_absurd_number_costs_its_field_alone() {
 
 #[test]
 fn numbers_keep_their_last_bit() {
-    // Needs serde_json's `float_roundtrip`: without it the last bit of about one number in ten is wrong.
-    for text in [
-        "25.6800003051758",
-        "85.8000030517578",
-        "0.1",
-        "-1.3301500623577465",
-        "9007199254740993.5",
-        "62.36000061035155",
-        "1.7976931348623157e308",
-    ] {
+    // Needs serde_json's `float_roundtrip`: without it the last bit of about one long number in forty is wrong, these among them.
+    for text in ["51.462777511321676", "56.661833747646284", "30.185497391932238", "44.098850209430836", "25.6800003051758", "0.1"] {
         let Value::Number(read) = serde_json::from_str(text).unwrap() else { panic!("{text} is no number") };
         assert_eq!(read.as_f64().unwrap().to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
     }

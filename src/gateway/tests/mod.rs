@@ -10,7 +10,7 @@ mod throughput;
 mod trial;
 mod weak_points;
 
-use super::{Gateway, GatewaySettings, Secrets, routes};
+use super::{Gateway, GatewaySettings, Policy, Secrets, routes};
 use crate::store::testing::{TestDb, database};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -26,6 +26,11 @@ const WEBHOOK: &str = "/functions/v1/webhook-terra";
 
 fn settings() -> GatewaySettings {
     GatewaySettings { secrets: Secrets::new([SECRET]), service_key: Some("the-service-key".into()), ..GatewaySettings::default() }
+}
+
+/// A limit of a hundred that is not refilled while a test runs, on however busy a machine.
+fn hourly() -> GatewaySettings {
+    GatewaySettings { unsigned: Policy { window: std::time::Duration::from_secs(100 * 3600), ..Policy::UNSIGNED }, ..settings() }
 }
 
 /// A gateway over a database of its own.

@@ -164,3 +164,17 @@ async fn secrets_rotate_without_a_gap() {
     let s = Secrets::new(["new-secret"]).sign(Utc::now().timestamp(), body.as_bytes()).unwrap();
     b.send(webhook(&[("terra-signature", &s), ("x-terra-trace-id", "new")], body)).await.is(200, "status", "accepted");
 }
+
+#[tokio::test]
+async fn workers_hear_of_a_delivery_after_its_commit() {
+    let b = Bench::new().await;
+    let mut listener = sqlx::postgres::PgListener::connect_with(b.t.db.service()).await.unwrap();
+    listener.listen("assay_jobs").await.unwrap();
+    b.deliver("t1", &daily(1)).await.is(200, "status", "accepted");
+    let heard = tokio::time::timeout(std::time::Duration::from_secs(10), listener.recv()).await.unwrap().unwrap();
+    assert_eq!(heard.payload(), "webhook_processing");
+    b.deliver("t2", "{}").await.is(200, "status", "ignored");
+    b.gateway.shutdown().await;
+    let silent = tokio::time::timeout(std::time::Duration::from_millis(300), listener.recv()).await;
+    assert!(silent.is_err(), "an ignored delivery is no work");
+}

@@ -141,10 +141,9 @@ async fn w10_signed_deliveries_are_not_limited_by_address() {
 /// 11: 401 came before the limiter, so a flood without signatures was never limited.
 #[tokio::test]
 async fn w11_a_flood_without_signatures_is_limited_before_its_body_is_read() {
-    let b = Bench::new().await;
-    for n in 0..100 {
+    let b = Bench::with(hourly()).await;
+    for _ in 0..100 {
         b.send(webhook(&[("content-type", "application/json")], "{}")).await.is(401, "reason", "signature_missing");
-        assert!(n < 100);
     }
     // This body never ends: whoever read it would hang.
     let endless = Body::from_stream(futures::stream::pending::<Result<axum::body::Bytes, std::io::Error>>());

@@ -4,7 +4,7 @@
 use super::text;
 use crate::jobs::{Claimed, Ctx, JobKind, Outcome, job};
 use crate::rescore::rescore_persons;
-use crate::store::{jobs::enqueue, maintenance};
+use crate::store::{jobs::NewJob, jobs::enqueue, maintenance};
 use chrono::NaiveDate;
 use sqlx::PgConnection;
 use std::{collections::BTreeMap, time::Duration};
@@ -57,6 +57,18 @@ impl JobKind for ConfidenceCalculation {
         tx.commit().await.map_err(text)?;
         Ok(jobs.iter().map(|j| if ours.contains(&j.id) { Outcome::Committed } else { Outcome::Lost }).collect())
     }
+}
+
+/// A replay touches a person again and again: so long the wishes are gathered.
+const GATHER: chrono::TimeDelta = chrono::TimeDelta::seconds(20);
+
+/// Asks for scores whose values did not change: after a while and behind everything else.
+pub(super) async fn ask_later(conn: &mut PgConnection, touched: &BTreeMap<String, NaiveDate>) -> Result<(), String> {
+    let at = chrono::Utc::now() + GATHER;
+    let wishes = touched.iter().map(|(user_id, since)| job::<ConfidenceCalculation>(&Person { user_id: user_id.clone(), since: Some(*since) }));
+    let later = wishes.map(|job| job.map(|job| NewJob { scheduled_at: Some(at), priority: 8, ..job })).collect::<Result<Vec<_>, String>>();
+    enqueue(conn, later?).await.map_err(text)?;
+    Ok(())
 }
 
 /// Asks for the scores of everybody whose values changed, in the transaction that changed them.

@@ -1,36 +1,53 @@
 //! The kinds of this program, one file each.
 
+pub mod backfill;
 mod confidence_calculation;
 mod log_rollup;
 mod matview_refresh;
 mod partitions;
 mod rate_limit_cleanup;
 mod recalculation;
+mod reconcile;
 mod redrive;
+mod replay;
 mod retention;
+mod s3_fetch;
 mod vacuum;
 mod webhook_processing;
 
+pub use backfill::Backfill;
 pub use confidence_calculation::ConfidenceCalculation;
 pub use log_rollup::LogRollup;
 pub use matview_refresh::MatviewRefresh;
 pub use partitions::Partitions;
 pub use rate_limit_cleanup::RateLimitCleanup;
 pub use recalculation::Recalculation;
+pub use reconcile::Reconcile;
 pub use redrive::Redrive;
+pub use replay::Replay;
 pub use retention::Retention;
+pub use s3_fetch::S3Fetch;
 pub use vacuum::Vacuum;
 pub use webhook_processing::WebhookProcessing;
 
 use super::{Kinds, Outcome};
 
-/// Every kind.
+/// Every kind, without Terra's REST side.
 pub fn all() -> Kinds {
+    with_terra(None)
+}
+
+/// Every kind. `terra`: the client of Terra's REST side, where it is configured.
+pub fn with_terra(terra: Option<crate::outbound::Client>) -> Kinds {
     Kinds::default()
         .with(WebhookProcessing)
         .with(ConfidenceCalculation)
         .with(Recalculation)
         .with(Redrive)
+        .with(Replay)
+        .with(S3Fetch::default())
+        .with(Backfill::new(terra.clone()))
+        .with(Reconcile::new(terra))
         .with(MatviewRefresh)
         .with(RateLimitCleanup)
         .with(LogRollup)
@@ -38,6 +55,9 @@ pub fn all() -> Kinds {
         .with(Partitions)
         .with(Vacuum)
 }
+
+#[cfg(test)]
+mod rig;
 
 /// The payload of what needs none.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]

@@ -4,7 +4,7 @@
 use super::text;
 use crate::ingest::{self, Status};
 use crate::jobs::{Claimed, Ctx, JobKind, Outcome};
-use crate::store::{maintenance, raw};
+use crate::store::maintenance;
 use chrono::{DateTime, Utc};
 use std::{collections::HashMap, time::Duration};
 use uuid::Uuid;
@@ -33,17 +33,17 @@ impl JobKind for WebhookProcessing {
         let ours = ctx.lock_ours(&mut tx, &ids).await.map_err(text)?;
         let keys: Vec<(Uuid, DateTime<Utc>)> =
             jobs.iter().filter(|j| ours.contains(&j.id)).map(|j| (j.payload.delivery_id, j.payload.created_at)).collect();
-        let deliveries = raw::load(&mut tx, &keys).await.map_err(text)?;
-        let batch = ingest::process(&mut tx, &deliveries).await.map_err(text)?;
+        let batch = ingest::process_stored(&mut tx, &keys).await.map_err(text)?;
         let refused: HashMap<Uuid, &str> =
             batch.outcomes.iter().filter_map(|o| if let Status::Failed(why) = &o.status { Some((o.id, why.as_str())) } else { None }).collect();
         super::confidence_calculation::ask(&mut tx, &batch.changed).await?;
+        super::s3_fetch::ask(&mut tx, &batch.outcomes).await?;
         let done: Vec<Uuid> = jobs.iter().filter(|j| ours.contains(&j.id) && !refused.contains_key(&j.payload.delivery_id)).map(|j| j.id).collect();
         if ctx.complete_in(&mut tx, &done).await.map_err(text)? != done.len() as i64 {
             return Err("Jobs were lost while they were locked.".into()); // rolls back
         }
         let persons: Vec<&str> = batch.outcomes.iter().filter_map(|o| o.user_id.as_deref()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
-        maintenance::announce(&mut tx, "deliveries", &persons, deliveries.len() as i64).await.map_err(text)?;
+        maintenance::announce(&mut tx, "deliveries", &persons, batch.outcomes.len() as i64).await.map_err(text)?;
         tx.commit().await.map_err(text)?;
         Ok(jobs
             .iter()

@@ -1,1 +1,219 @@
+//! How fast, measured in the database. Ignored by default; run with an optimised build and nothing beside it:
+//! `cargo test --release --features ssr -- --ignored bench --nocapture`. Sizes: ASSAY_BENCH_JOBS.
 
+use super::*;
+use crate::jobs::{Enqueuer, Worker};
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Does nothing, a thousand at a time.
+struct Noop;
+impl JobKind for Noop {
+    const NAME: &'static str = "noop";
+    const BATCH: i64 = 1000;
+    type Payload = Padded;
+    async fn run_batch(&self, _: &Ctx, jobs: &[Claimed<Padded>]) -> Result<Vec<Outcome>, String> {
+        Ok(vec![Outcome::Done; jobs.len()])
+    }
+}
+
+/// Some 200 bytes.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Padded {
+    seq: i64,
+    t: f64,
+    pad: String,
+}
+
+fn noop(seq: i64) -> NewJob {
+    job::<Noop>(&Padded { seq, t: 1.5, pad: "x".repeat(160) }).unwrap()
+}
+
+/// Seconds of processor time from /proc: of one process, or of a postmaster with all its children, also those that ended.
+fn cpu(pid: i32, family: bool) -> f64 {
+    let stat = |pid: i32| -> Option<Vec<f64>> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some(stat.rsplit_once(')')?.1.split_whitespace().skip(1).map(|f| f.parse().unwrap_or(0.0)).collect())
+    };
+    // Fields after the name and state: 0 parent, 10 and 11 own time, 12 and 13 that of children that ended.
+    let Some(own) = stat(pid) else { return 0.0 };
+    let mut ticks = own[10] + own[11];
+    if family {
+        ticks += own[12] + own[13];
+        let pids = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
+        ticks += pids.filter_map(stat).filter(|s| s[0] as i32 == pid).map(|s| s[10] + s[11]).sum::<f64>();
+    }
+    ticks / 100.0
+}
+
+/// The postmaster, when the server runs on this machine.
+async fn postmaster(t: &TestDb) -> i32 {
+    let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(t.db.owner()).await.unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{backend}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+}
+
+struct Meter {
+    at: Instant,
+    client: f64,
+    server: f64,
+    lsn: String,
+    commits: i64,
+}
+
+async fn meter(t: &TestDb) -> Meter {
+    let (lsn, commits): (String, i64) =
+        sqlx::query_as("SELECT pg_current_wal_insert_lsn()::text, xact_commit FROM pg_stat_database WHERE datname = current_database()").fetch_one(t.db.owner()).await.unwrap();
+    Meter { at: Instant::now(), client: cpu(std::process::id() as i32, false), server: cpu(postmaster(t).await, true), lsn, commits }
+}
+
+async fn report(t: &TestDb, what: &str, n: i64, from: &Meter, seconds: f64) {
+    tokio::time::sleep(Duration::from_millis(1200)).await; // the server's own statistics lag a second
+    let to = meter(t).await;
+    let wal: f64 = sqlx::query_scalar("SELECT ($1::pg_lsn - $2::pg_lsn)::float8").bind(&to.lsn).bind(&from.lsn).fetch_one(t.db.owner()).await.unwrap();
+    let per = |x: f64| x / n as f64;
+    println!(
+        "{what}: {:.0}/s; CPU {:.1} us a job (client {:.1}, server {:.1}); WAL {:.0} B a job; {:.4} commits a job",
+        n as f64 / seconds,
+        per(to.client - from.client + to.server - from.server) * 1e6,
+        per(to.client - from.client) * 1e6,
+        per(to.server - from.server) * 1e6,
+        per(wal),
+        per((to.commits - from.commits) as f64),
+    );
+}
+
+async fn fill(t: &TestDb, n: i64) {
+    for from in (0..n).step_by(1000) {
+        let jobs = (from..(from + 1000).min(n)).map(noop).collect();
+        enqueue(&mut t.db.service().acquire().await.unwrap(), jobs).await.unwrap();
+    }
+}
+
+async fn drained(t: &TestDb, n: i64, slots: usize) -> f64 {
+    let cancel = CancellationToken::new();
+    let begin = Instant::now();
+    let worker = Worker::spawn(t.url.pools(1, 10), Kinds::default().with(Noop), Settings { slots, ..settings() }, cancel.clone());
+    loop {
+        // The truth is the database's, read without disturbing it much: what is left.
+        let left: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM background_jobs WHERE type = 'noop' AND failed_at IS NULL AND priority = 5 AND scheduled_at <= now())")
+            .fetch_one(t.db.owner())
+            .await
+            .unwrap();
+        if !left {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    let done: i64 = sqlx::query_scalar("SELECT count(*) FROM job_history WHERE type = 'noop'").fetch_one(t.db.owner()).await.unwrap();
+    assert!(done >= n, "{done} of {n}");
+    cancel.cancel();
+    worker.stopped().await;
+    seconds
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn bench() {
+    let n: i64 = std::env::var("ASSAY_BENCH_JOBS").ok().and_then(|s| s.parse().ok()).unwrap_or(100_000);
+    for slots in [1, 2, 3] {
+        let t = database().await;
+        sqlx::query("CHECKPOINT").execute(t.db.owner()).await.ok();
+        let from = meter(&t).await;
+        fill(&t, n).await;
+        let seconds = from.at.elapsed().as_secs_f64();
+        report(&t, "bulk enqueue, 1000 a call", n, &from, seconds).await;
+        sqlx::query("CHECKPOINT").execute(t.db.owner()).await.ok();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let from = meter(&t).await;
+        let seconds = drained(&t, n, slots).await;
+        report(&t, &format!("drain, {slots} slots"), n, &from, seconds).await;
+    }
+    burdened(n).await;
+    singles().await;
+    pickup().await;
+}
+
+/// The same drain with a transaction open for all the time, and with a million jobs that are scheduled or dead.
+async fn burdened(n: i64) {
+    let t = database().await;
+    for round in 0..5 {
+        if round == 1 {
+            let mut pin = t.db.service().acquire().await.unwrap();
+            sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM job_counts").execute(&mut *pin).await.unwrap();
+            std::mem::forget(pin.leak());
+        }
+        fill(&t, n).await;
+        sqlx::query("CHECKPOINT").execute(t.db.service()).await.ok();
+        let from = Instant::now();
+        drained(&t, n * (round + 1), 2).await;
+        let rate = n as f64 / from.elapsed().as_secs_f64();
+        println!("drain, {}: {rate:.0}/s", if round == 0 { "before".to_owned() } else { format!("a transaction open since round 1, round {round}") });
+    }
+    let t = database().await;
+    sqlx::raw_sql(
+        "INSERT INTO background_jobs (type, payload, scheduled_at) SELECT 'noop', '{}', now() + interval '1 day' FROM generate_series(1, 500000);
+         INSERT INTO background_jobs (type, payload, status, failed_at) SELECT 'noop', '{}', 'failed', now() FROM generate_series(1, 500000)",
+    )
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+    fill(&t, n).await;
+    let from = Instant::now();
+    drained(&t, n, 2).await;
+    println!("drain beside 1 million scheduled and dead: {:.0}/s", n as f64 / from.elapsed().as_secs_f64());
+}
+
+async fn singles() {
+    let t = database().await;
+    let entrance = Enqueuer::spawn(t.db.service().clone());
+    let from = meter(&t).await;
+    let callers = (0..16).map(|_| {
+        let entrance = entrance.clone();
+        async move {
+            for seq in 0..2_000 {
+                entrance.enqueue(noop(seq)).await.unwrap();
+            }
+        }
+    });
+    futures::future::join_all(callers).await;
+    let seconds = from.at.elapsed().as_secs_f64();
+    report(&t, "single durable enqueue, 16 callers", 32_000, &from, seconds).await;
+}
+
+/// From the call of enqueue to the first line of the handler.
+async fn pickup() {
+    use std::sync::{Arc, Mutex};
+    struct Stamp(Arc<Mutex<Vec<f64>>>);
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct At {
+        us: i64,
+    }
+    impl JobKind for Stamp {
+        const NAME: &'static str = "stamp";
+        const BATCH: i64 = 10;
+        type Payload = At;
+        async fn run_batch(&self, _: &Ctx, jobs: &[Claimed<At>]) -> Result<Vec<Outcome>, String> {
+            let now = chrono::Utc::now().timestamp_micros();
+            self.0.lock().unwrap().extend(jobs.iter().map(|j| (now - j.payload.us) as f64 / 1000.0));
+            Ok(vec![Outcome::Done; jobs.len()])
+        }
+    }
+    let t = database().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let cancel = CancellationToken::new();
+    let mut worker = Worker::spawn(t.url.pools(1, 10), Kinds::default().with(Stamp(Arc::clone(&seen))), settings(), cancel.clone());
+    worker.arrived().await;
+    let entrance = Enqueuer::spawn(t.db.service().clone());
+    for _ in 0..400 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        entrance.enqueue(job::<Stamp>(&At { us: chrono::Utc::now().timestamp_micros() }).unwrap()).await.unwrap();
+    }
+    until("all picked up", Duration::from_secs(5), async || seen.lock().unwrap().len() == 400).await;
+    let mut ms = seen.lock().unwrap().clone();
+    ms.sort_by(f64::total_cmp);
+    println!("idle pickup at 20/s: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", ms[200], ms[396], ms[399]);
+    cancel.cancel();
+    worker.stopped().await;
+}

@@ -5,6 +5,7 @@
 mod bench;
 mod drills;
 mod model;
+mod pipeline;
 mod queue;
 mod workers;
 

@@ -167,6 +167,9 @@ async fn job_worker_drains_what_is_due_for_whoever_has_the_key() {
     assert!(body["results"][0]["jobId"].is_string());
     let (_, body) = call(Some("secret")).await;
     assert_eq!((&body["processed"], body["results"].as_array().unwrap().len()), (&0.into(), 0));
+    let logged: Vec<(String, String)> = sqlx::query_as("SELECT level, message FROM edge_function_logs WHERE function_name = 'job-worker' ORDER BY level, message").fetch_all(t.db.service()).await.unwrap();
+    let lines: Vec<(&str, &str)> = logged.iter().map(|(l, m)| (l.as_str(), m.as_str())).collect();
+    assert_eq!(lines, [("error", "never"), ("info", "worked off what was due"), ("info", "worked off what was due")]);
     let closed = router(RouterState { db: t.db.clone(), kinds: kinds(), service_key: None });
     let response = closed.oneshot(axum::http::Request::post("/functions/v1/job-worker").body(axum::body::Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status().as_u16(), 503);

@@ -6,7 +6,7 @@ use leptos::prelude::*;
 
 /// Writes down who did what. When this fails the deed stands and the reader is told that something went wrong.
 #[cfg(feature = "ssr")]
-async fn record(request: &crate::server::context::Request, action: &str, subject: Option<&str>, detail: serde_json::Value) -> Result<(), AppError> {
+pub(super) async fn record(request: &crate::server::context::Request, action: &str, subject: Option<&str>, detail: serde_json::Value) -> Result<(), AppError> {
     use crate::store::audit;
     let actor = audit::Actor::of(request.account()?, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
     audit::write(request.services.db.service(), &actor, action, subject, &detail).await.map_err(|e| request.db(&e))

@@ -251,7 +251,7 @@ fn connections(list: Vec<ConnectionView>) -> AnyView {
 
 fn metric_table(groups: Vec<(String, Vec<MetricRow>)>) -> AnyView {
     view! {
-        <ScrollTable caption="Newest values">
+        <ScrollTable caption="Newest value of each metric">
             <thead><tr>
                 <th scope="col">"Metric"</th><th scope="col" class="num">"Value"</th><th scope="col">"Unit"</th><th scope="col">"Confidence"</th>
                 <th scope="col" class="num">"80 % interval"</th><th scope="col">"30 days"</th><th scope="col">"Source"</th><th scope="col">"Day"</th><th scope="col">"Measured (UTC)"</th><th scope="col">"Received (UTC)"</th>

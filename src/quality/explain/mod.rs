@@ -8,7 +8,8 @@ pub use advice::Advice;
 
 use super::arrange::{day_number, Arranged};
 use super::completeness::Assume;
-use super::walk::{walk, Assessed};
+use super::assessed::Assessed;
+use super::walk::walk;
 use super::{math, Citation, Part, Parts, Registry, Reviews, Score, SCORER_VERSION};
 use crate::model::{DayValue, Metric, Source};
 use chrono::NaiveDate;

@@ -4,7 +4,7 @@ use crate::model::Metric;
 use crate::quality::arrange::Arranged;
 use crate::quality::completeness::Completeness;
 use crate::quality::registry::{Needs, Scale, Tolerance};
-use crate::quality::walk::Assessed;
+use crate::quality::assessed::Assessed;
 use crate::quality::{provenance as way, Verdict};
 
 /// A value with its unit, durations as hours and minutes.
@@ -38,6 +38,12 @@ pub fn seen(c: &Completeness) -> String {
     }
     if let Some(h) = c.movement_hours {
         parts.push(format!("{h:.1} h with movement"));
+    }
+    if let Some(h) = c.worn_hours {
+        parts.push(format!("{h:.1} h worn"));
+    }
+    if let Some(share) = c.samples_share {
+        parts.push(format!("{:.0} % of the usual heart-rate samples", 100.0 * share));
     }
     if let Some(h) = c.cut_hours {
         parts.push(format!("delivered {h:.1} h into the day"));

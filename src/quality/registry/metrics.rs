@@ -16,6 +16,7 @@ pub const OTHER_SOURCES: [&str; 8] = ["google", "suunto", "coros", "omron", "ult
 const FREE_LIVING: &str = "±10 % in free living (Evenson & Spade 2020)";
 const TYPICAL_ERROR: &str = "±10 %: about the day-to-day typical error of lnRMSSD (Buchheit 2014)";
 const HALF_HOUR: &str = "±30 min (ours)";
+const HEART_RATE: &str = "±10 % (ANSI/AAMI EC13 allows ±10 % or ±5 bpm; not checked at its source)";
 const OURS: &str = "ours";
 
 /// The rules of all metrics that can be scored.
@@ -72,9 +73,9 @@ fn heart() -> Vec<MetricRule> {
     let l = Limits;
     vec![
         line(M::RestingHeartRate, l(Rel(0.05), "±5 %, about 3 bpm (ours; range of Quer 2020, n = 92,457)", (25.0, 130.0), (65.5, 7.7), Linear, 1.2), NIGHTLY, Rest, 0.25, 0.7, None),
-        line(M::AverageHeartRate, l(Abs(5.0), "±5 bpm (Choe & Kang 2025)", (25.0, 200.0), (75.0, 9.0), Linear, 2.0), DAILY, PartOfDay, 0.10, 0.6, None),
-        line(M::MaxHeartRate, l(Abs(10.0), "±10 bpm (ours)", (40.0, 240.0), (140.0, 22.0), Linear, 6.0), DAILY, PartOfDay, 0.04, 0.6, Some(M::AverageHeartRate)),
-        line(M::MinHeartRate, l(Abs(5.0), "±5 bpm (ours)", (25.0, 130.0), (54.0, 8.0), Linear, 1.5), DAILY, PartOfDay, 0.20, 0.6, Some(M::AverageHeartRate)),
+        line(M::AverageHeartRate, l(Rel(0.10), HEART_RATE, (25.0, 200.0), (75.0, 9.0), Linear, 2.0), DAILY, PartOfDay, 0.10, 0.6, None),
+        line(M::MaxHeartRate, l(Rel(0.10), HEART_RATE, (40.0, 240.0), (140.0, 22.0), Linear, 6.0), DAILY, PartOfDay, 0.04, 0.6, Some(M::AverageHeartRate)),
+        line(M::MinHeartRate, l(Rel(0.10), HEART_RATE, (25.0, 130.0), (54.0, 8.0), Linear, 1.5), DAILY, PartOfDay, 0.20, 0.6, Some(M::AverageHeartRate)),
         line(M::HrvRmssd, l(Rel(0.10), TYPICAL_ERROR, (5.0, 300.0), (42.0, 0.5), Log(0.0), 0.10), NIGHTLY, PartOfNight, 0.04, 0.7, None),
         line(M::HrvSdnn, l(Rel(0.10), TYPICAL_ERROR, (5.0, 400.0), (50.0, 0.5), Log(0.0), 0.12), NIGHTLY, PartOfNight, 0.04, 0.7, None),
     ]
@@ -85,7 +86,7 @@ fn sleep() -> Vec<MetricRule> {
     vec![
         line(M::SleepDuration, l(Abs(1800.0), HALF_HOUR, (0.0, 72_000.0), (25_200.0, 0.22), Log(3600.0), 0.07), NIGHTLY, WholeNight, 0.01, 0.6, None),
         line(M::SleepDeep, l(Abs(1200.0), "±20 min (ours)", (0.0, 36_000.0), (4500.0, 0.45), Log(1200.0), 0.12), NIGHTLY, WholeNight, 0.02, 0.4, None),
-        line(M::SleepLight, l(Abs(1200.0), "±20 min (ours)", (0.0, 54_000.0), (14_400.0, 0.35), Log(1200.0), 0.10), NIGHTLY, WholeNight, 0.01, 0.4, Some(M::SleepDeep)),
+        line(M::SleepLight, l(Abs(1800.0), HALF_HOUR, (0.0, 54_000.0), (14_400.0, 0.35), Log(1200.0), 0.10), NIGHTLY, WholeNight, 0.01, 0.4, Some(M::SleepDeep)),
         line(M::SleepRem, l(Abs(1200.0), "±20 min (ours)", (0.0, 36_000.0), (5400.0, 0.45), Log(1200.0), 0.12), NIGHTLY, WholeNight, 0.02, 0.4, Some(M::SleepDeep)),
         line(M::SleepEfficiency, l(Abs(5.0), "±5 points (ours)", (5.0, 100.0), (90.0, 6.0), Linear, 2.0), NIGHTLY, WholeNight, 0.15, 0.5, Some(M::SleepDuration)),
         line(M::TimeInBed, l(Abs(1800.0), HALF_HOUR, (0.0, 79_200.0), (27_900.0, 0.22), Log(3600.0), 0.07), NIGHTLY, WholeNight, 0.01, 0.7, Some(M::SleepDuration)),

@@ -12,6 +12,7 @@ pub use prior::Prior;
 
 use crate::model::Metric;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Version of the built-in registry. Raise it with every change of a number in this folder.
@@ -153,7 +154,7 @@ pub enum Figure {
 pub struct EvidenceRow {
     /// Which metric.
     pub metric: Metric,
-    /// Which source.
+    /// Which source; `*`: every brand without a study of its own.
     pub source: String,
     /// The model studied, in words.
     pub device: String,
@@ -201,6 +202,15 @@ pub struct Registry {
     class: Vec<f64>,
 }
 
+/// What an administrator changed from the built-in registry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Overrides {
+    /// The version these changes make: 1,000 × [`REGISTRY_VERSION`] and counting, so that it never meets a built-in one.
+    pub version: i32,
+    /// Tolerances by metric.
+    pub tolerances: BTreeMap<Metric, Tolerance>,
+}
+
 static BUILT_IN: LazyLock<Registry> =
     LazyLock::new(|| Registry::new(REGISTRY_VERSION, metrics::rules(), evidence::rows()));
 
@@ -221,7 +231,7 @@ impl Registry {
         self.rules.iter().find(|r| r.metric == metric)
     }
 
-    /// All rules, in the order of [`Metric::ALL`].
+    /// All rules.
     pub fn rules(&self) -> &[MetricRule] {
         &self.rules
     }
@@ -231,22 +241,22 @@ impl Registry {
         &self.evidence
     }
 
-    /// A copy with other tolerances, under a version of its own. Metrics without a rule are ignored.
-    pub fn with_tolerances(&self, version: i32, changes: &[(Metric, Tolerance)]) -> Registry {
+    /// A copy with an administrator's changes, under their version. Metrics without a rule are ignored.
+    pub fn with(&self, overrides: &Overrides) -> Registry {
         let mut rules = self.rules.clone();
-        for (metric, tolerance) in changes {
+        for (metric, tolerance) in &overrides.tolerances {
             if let Some(rule) = rules.iter_mut().find(|r| r.metric == *metric) {
                 rule.tolerance = *tolerance;
                 rule.tolerance_source = "set by an administrator".to_owned();
             }
         }
-        Registry::new(version, rules, self.evidence.clone())
+        Registry::new(overrides.version, rules, self.evidence.clone())
     }
 
     /// Sources of each metric in the order of their evidence, 1 best: by the 10th percentile of the probability, so
     /// that little evidence ranks below much. Sources with the same evidence share a rank.
     pub fn source_ranks(&self) -> Vec<(Metric, String, i32)> {
-        let mut sources: Vec<&str> = self.evidence.iter().map(|r| r.source.as_str()).collect();
+        let mut sources: Vec<&str> = self.evidence.iter().map(|r| r.source.as_str()).filter(|s| *s != evidence::ANY).collect();
         sources.extend(metrics::OTHER_SOURCES);
         sources.sort_unstable();
         sources.dedup();

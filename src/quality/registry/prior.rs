@@ -5,6 +5,7 @@
 //! participants, 30 at most; half of that when it was read only in a page quoting it, a third when not checked. What
 //! was never studied borrows the mean of its class with four observations, which is wide, and says so.
 
+use super::evidence::ANY;
 use super::{Citation, EvidenceRow, Figure, Key, MetricRule, Registry, Tolerance};
 use crate::model::Metric;
 use crate::quality::math;
@@ -104,7 +105,13 @@ impl Registry {
         let (mut sum, mut weight, mut studies) = (class * BORROWED, BORROWED, 0);
         let mut shown: Option<(f64, usize)> = None;
         for (i, row) in self.evidence().iter().enumerate() {
-            if row.metric != metric || row.source != source {
+            let any = row.source == ANY;
+            if row.metric != metric || (row.source != source && !any) {
+                continue;
+            }
+            if any {
+                // Already in the class prior; shown where the brand has nothing of its own.
+                shown = shown.or((row.key == Key::Seen).then_some((0.0, i)));
                 continue;
             }
             let w = row.weight(device);

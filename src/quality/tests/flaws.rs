@@ -4,7 +4,7 @@
 use super::support::*;
 use crate::model::{Coverage, FindingKind, Metric, UploadKind};
 use crate::quality::currency::currency;
-use crate::quality::registry::{Key, Tolerance};
+use crate::quality::registry::{Key, Overrides, Tolerance};
 use crate::quality::{score_person, Registry, Reviews, REGISTRY_VERSION, SCORER_VERSION};
 
 #[test]
@@ -29,7 +29,8 @@ fn flaw_37_a_changed_day_changes_its_score_and_those_it_is_the_baseline_of() {
 #[test]
 fn flaw_38_recalculation_under_another_registry_gives_other_scores_and_says_so() {
     let values = series(Metric::HrvRmssd, "whoop", &around(60.0, 4.0, 30));
-    let strict = Registry::built_in().with_tolerances(77, &[(Metric::HrvRmssd, Tolerance::Relative(0.05))]);
+    let tolerances = [(Metric::HrvRmssd, Tolerance::Relative(0.05))].into();
+    let strict = Registry::built_in().with(&Overrides { version: 77, tolerances });
     let old = score_all(&values);
     let new = score_person(&values, &Reviews::none(), &strict, date(0)..=date(29));
     assert_eq!(new.len(), old.len());
@@ -176,7 +177,7 @@ fn hole_s2_forty_minutes_are_not_a_day() {
     let mut values = series(Metric::Steps, "apple", &around(8000.0, 2000.0, 30));
     let whole = of(&score_all(&values), Metric::Steps, "apple", 29);
     values[29].value = 900.0;
-    values[29].coverage = Coverage { low_s: Some(1200.0), active_s: Some(0.0), accounted_s: Some(86_400.0), ..Coverage::default() };
+    values[29].coverage = Coverage { low_s: Some(1200.0), active_s: Some(0.0), inactive_s: Some(80_000.0), accounted_s: Some(86_400.0), ..Coverage::default() };
     let short = of(&score_all(&values), Metric::Steps, "apple", 29);
     assert!(whole.score >= 60 && short.score <= 10, "{whole:?} {short:?}");
     assert!(short.findings.iter().any(|f| f.kind == FindingKind::Incomplete));
@@ -186,7 +187,7 @@ fn hole_s2_forty_minutes_are_not_a_day() {
 fn hole_s2_zero_steps_that_nobody_walked_are_not_zero() {
     let mut values = series(Metric::Steps, "fitbit", &around(8000.0, 2000.0, 30));
     values[29].value = 0.0;
-    values[29].coverage = Coverage { low_s: Some(0.0), active_s: Some(0.0), accounted_s: Some(86_400.0), ..Coverage::default() };
+    values[29].coverage = Coverage { low_s: Some(0.0), active_s: Some(0.0), inactive_s: Some(80_000.0), accounted_s: Some(86_400.0), ..Coverage::default() };
     let unworn = of(&score_all(&values), Metric::Steps, "fitbit", 29);
     assert!(unworn.score <= 2);
     assert!(unworn.findings.iter().any(|f| f.kind == FindingKind::ZeroForMissing));

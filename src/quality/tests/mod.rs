@@ -6,4 +6,4 @@ mod flaws;
 mod properties;
 mod real_data;
 mod speed;
-mod support;
+pub(super) mod support;

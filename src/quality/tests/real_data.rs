@@ -121,3 +121,64 @@ fn a_half_delivered_day_scores_low_until_it_is_whole() {
     println!("half days {}: AUROC half against whole {area:.3}", half.len());
     assert!(half.len() >= 20 && area >= 0.95);
 }
+
+/// One fault at a time, planted in days that were worn whole: a faulty value scores below sound ones.
+#[test]
+fn planted_faults_on_clean_real_days_score_below_sound_values() {
+    use crate::model::{DayValue, Model};
+    let Some(persons) = events("lifesnaps.events.jsonl.gz") else { return };
+    let wear = wear();
+    type Fault = fn(&mut DayValue);
+    let faults: [(&str, Fault, &[Metric]); 5] = [
+        ("three times the value", |v| v.value *= 3.0, &[Metric::RestingHeartRate, Metric::HrvRmssd, Metric::Steps, Metric::RespiratoryRate]),
+        ("minutes for seconds", |v| v.value /= 60.0, &[Metric::SleepDuration, Metric::TimeInBed]),
+        ("a thousandth", |v| v.value /= 1000.0, &[Metric::Distance, Metric::TotalCalories]),
+        ("a fraction for a percentage", |v| v.value /= 100.0, &[Metric::Spo2, Metric::SleepEfficiency]),
+        ("zero for missing", |v| v.value = 0.0, &[Metric::HrvRmssd, Metric::RestingHeartRate, Metric::SleepDuration]),
+    ];
+    for (name, plant, metrics) in faults {
+        for metric in metrics {
+            let mut forecasts: Vec<(f64, bool)> = Vec::new();
+            for (person, values) in &persons {
+                let clean = |v: &DayValue| v.metric == *metric && wear.get(&(person.clone(), v.date)).is_some_and(|w| *w >= 1200);
+                let mut changed = values.clone();
+                let mut faulty: Vec<NaiveDate> = Vec::new();
+                // Every twentieth clean day, once there is some history.
+                for v in changed.iter_mut().filter(|v| clean(v)).skip(7).step_by(20) {
+                    plant(v);
+                    faulty.push(v.date);
+                }
+                let scores = score_person(&changed, &Reviews::none(), Registry::built_in(), NaiveDate::MIN..=NaiveDate::MAX);
+                let seen = values.iter().filter(|v| clean(v)).map(|v| v.date).collect::<Vec<_>>();
+                let scored = scores.iter().filter(|s| s.metric == *metric && seen.contains(&s.date));
+                forecasts.extend(scored.map(|s| (s.probability, !faulty.contains(&s.date))));
+            }
+            let area = auroc(&forecasts).unwrap();
+            println!("{name}, {}: AUROC {area:.3}, {} faulty", metric.key(), forecasts.iter().filter(|f| !f.1).count());
+            assert!(area >= 0.95, "{name}, {}: {area}", metric.key());
+        }
+    }
+    // A day cut at 14:00, as its durations show it.
+    let mut forecasts: Vec<(f64, bool)> = Vec::new();
+    for (person, values) in &persons {
+        let clean: Vec<NaiveDate> =
+            values.iter().filter(|v| v.metric == Metric::Steps && wear.get(&(person.clone(), v.date)).is_some_and(|w| *w >= 1200)).map(|v| v.date).collect();
+        let cut: Vec<NaiveDate> = clean.iter().skip(7).step_by(20).copied().collect();
+        let mut changed = values.clone();
+        for v in changed.iter_mut().filter(|v| v.model == Model::Daily && cut.contains(&v.date)) {
+            let c = &mut v.coverage;
+            for part in [&mut c.low_s, &mut c.active_s, &mut c.inactive_s] {
+                *part = part.map(|s| s * 0.5);
+            }
+            c.accounted_s = c.accounted_s.map(|s| s * 0.5);
+            if v.metric == Metric::Steps {
+                v.value *= 0.55;
+            }
+        }
+        let scores = score_person(&changed, &Reviews::none(), Registry::built_in(), NaiveDate::MIN..=NaiveDate::MAX);
+        forecasts.extend(scores.iter().filter(|s| s.metric == Metric::Steps && clean.contains(&s.date)).map(|s| (s.probability, !cut.contains(&s.date))));
+    }
+    let area = auroc(&forecasts).unwrap();
+    println!("cut at 14:00, steps: AUROC {area:.3}");
+    assert!(area >= 0.95);
+}

@@ -177,8 +177,8 @@ macro_rules! into_history {
                SELECT id, type, '", $status, "', priority, payload, result, ", $error, ", attempts, created_at, scheduled_at, started_at, now(),
                       user_id, errors FROM ", $gone, "),
              counted AS (INSERT INTO job_count_deltas (type, status, delta, day, seconds, max_seconds)
-               SELECT type, '", $status, "', count(*), (created_at AT TIME ZONE 'UTC')::date, coalesce(sum(extract(epoch FROM now() - started_at)), 0),
-                      coalesce(max(extract(epoch FROM now() - started_at)), 0) FROM ", $gone, " GROUP BY 1, 4
+               SELECT type, '", $status, "', count(*), (created_at AT TIME ZONE 'UTC')::date, coalesce(sum(date_part('epoch', now() - started_at)), 0),
+                      coalesce(max(date_part('epoch', now() - started_at)), 0) FROM ", $gone, " GROUP BY 1, 4
                UNION ALL SELECT type, status, -count(*), NULL, NULL, NULL FROM ", $gone, " GROUP BY 1, 2)"
         )
     };

@@ -97,29 +97,34 @@ const BACK: &str = "
         FROM f JOIN background_jobs o ON o.id = f.id
         CROSS JOIN LATERAL (SELECT f.dead OR (NOT f.refund AND o.attempts >= o.max_attempts) AS dead) d
        WHERE j.id = o.id AND j.epoch = $2 AND j.status = 'processing'
-      RETURNING j.id, j.type, j.status, j.payload, j.error),
+      RETURNING j.id, j.type, j.status, j.payload, j.error, j.attempts, j.user_id, f.error AS said),
     counted AS (
       INSERT INTO job_count_deltas (type, status, delta)
       SELECT type, status, count(*) FROM moved GROUP BY 1, 2 UNION ALL SELECT type, 'processing', -count(*) FROM moved GROUP BY 1),
     chunks AS (
       SELECT app.as_uuid(payload ->> 'operation') AS operation, count(*) AS chunks,
-             sum(CASE WHEN jsonb_typeof(payload -> 'users') = 'array' THEN jsonb_array_length(payload -> 'users') ELSE 0 END) AS persons
-        FROM moved WHERE type = 'recalculation' AND status = 'failed' AND payload ? 'operation' GROUP BY 1),
+             sum(CASE WHEN jsonb_typeof(payload -> 'users') = 'array' THEN jsonb_array_length(payload -> 'users')
+                      WHEN jsonb_typeof(payload -> 'deliveries') = 'number' THEN (payload ->> 'deliveries')::numeric::bigint ELSE 0 END) AS units
+        FROM moved WHERE type IN ('recalculation', 'replay') AND status = 'failed' AND payload ? 'operation' GROUP BY 1),
     operation AS (
-      UPDATE operations o SET failed = o.failed + c.persons, chunks_done = o.chunks_done + c.chunks,
+      UPDATE operations o SET failed = o.failed + c.units, chunks_done = o.chunks_done + c.chunks,
              state = CASE WHEN o.state = 'running' AND o.chunks_done + c.chunks >= o.chunks_total THEN 'completed' ELSE o.state END,
              finished_at = CASE WHEN o.chunks_done + c.chunks >= o.chunks_total THEN now() ELSE o.finished_at END
         FROM chunks c WHERE o.id = c.operation),
+    logged AS (
+      INSERT INTO edge_function_logs (level, function_name, message, metadata, user_id)
+      SELECT CASE status WHEN 'failed' THEN 'error' ELSE 'warn' END, 'job-worker', said, jsonb_build_object('job_id', id, 'type', type, 'attempt', attempts), user_id
+        FROM moved WHERE said IS NOT NULL),
     deliveries AS (
       UPDATE terra_webhooks_raw r SET status = 'failed', error = m.error
         FROM (SELECT app.as_uuid(payload ->> 'delivery_id') AS id, app.as_timestamptz(payload ->> 'created_at') AS at, error
-                FROM moved WHERE type = 'webhook_processing' AND status = 'failed') m
+                FROM moved WHERE type IN ('webhook_processing', 's3_fetch') AND status = 'failed') m
        WHERE r.id = m.id AND r.created_at = m.at AND r.status IN ('pending', 'processing'))
     SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed') FROM moved";
 
 /// Gives jobs of one batch back, if they are still ours: pending again, or dead when out of attempts or
 /// permanent. Dead ones reach the dead letters by the table's trigger, in the same commit; a dead delivery is marked
-/// failed, a dead chunk is counted in its operation.
+/// failed, a dead chunk is counted in its operation, and each failure is a line in `edge_function_logs`.
 ///
 /// # Errors
 /// The database's; then nothing has changed.
@@ -194,7 +199,7 @@ pub async fn cancel(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Cancelled
 }
 
 const CANCEL_CHUNKS: &str = concat!(
-    "WITH gone AS (DELETE FROM background_jobs WHERE type = 'recalculation' AND failed_at IS NULL AND status = 'pending' AND payload ->> 'operation' = $1::text
+    "WITH gone AS (DELETE FROM background_jobs WHERE type IN ('recalculation', 'replay') AND failed_at IS NULL AND status = 'pending' AND payload ->> 'operation' = $1::text
        RETURNING *), ",
     into_history!("gone", "cancelled", "'its operation was cancelled'"),
     " SELECT count(*) FROM gone"

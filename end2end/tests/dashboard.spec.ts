@@ -1,0 +1,86 @@
+// The administrator's way: log in, see data, recalculate everything, watch it to the end.
+import { accessible, alive, expect, open, test } from "../fixtures";
+
+test("logging in leads to a dashboard with data, and out again", async ({ browser, baseURL }) => {
+  const context = await browser.newContext({ baseURL, storageState: { cookies: [], origins: [] } });
+  const page = await context.newPage();
+  await page.goto("/admin");
+  await expect(page).toHaveURL(/\/login\?next=/);
+  await alive(page);
+  await page.getByLabel("E-mail address").fill("nobody@example.test");
+  await page.getByLabel("Password").fill("not the password");
+  await page.getByRole("button", { name: "Log in" }).click();
+  await expect(page.getByText("do not belong together")).toBeVisible();
+  await page.getByLabel("E-mail address").fill(process.env.ASSAY_ADMIN_EMAIL!);
+  await page.getByLabel("Password").fill(process.env.ASSAY_ADMIN_PASSWORD!);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await expect(page).toHaveURL(/\/admin$/);
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText("Data quality");
+  await page.locator(".menu summary").click();
+  await page.getByRole("button", { name: "Log out" }).click();
+  await expect(page).toHaveURL(/\/login/);
+  await context.close();
+});
+
+test("the dashboard shows badges of people whose data arrived", async ({ page }) => {
+  await open(page, "/admin");
+  const people = page.getByRole("region", { name: "Least trusted people" });
+  await expect(people.locator("tbody tr").first()).toBeVisible();
+  await expect(people.locator("tbody .badge").first()).toContainText(/Excellent|Good|Fair|Poor|Unknown/);
+  const shares = page.locator(".share-count");
+  const counts = (await shares.allTextContents()).map((t) => Number(t.replaceAll(",", "")));
+  expect(counts).toHaveLength(5);
+  expect(counts.reduce((a, b) => a + b)).toBeGreaterThan(0);
+});
+
+test("Recalculate All runs to its end with live progress", async ({ page }) => {
+  await open(page, "/admin");
+  await page.getByRole("button", { name: "Recalculate All" }).click();
+  await expect(page).toHaveURL(/notice=recalculation-started/);
+  const operation = page.locator("section.operation");
+  await expect(operation).toBeVisible();
+  await expect(operation.locator(".badge")).toContainText("completed", { timeout: 50_000 });
+  await expect(operation.getByRole("progressbar")).toHaveAttribute("value", "100");
+  await expect(page.getByRole("button", { name: "Recalculate All" })).toBeEnabled();
+});
+
+test("range and metric live in the address", async ({ page }) => {
+  await open(page, "/admin");
+  await page.getByRole("link", { name: "7 days" }).click();
+  await expect(page).toHaveURL(/range=7/);
+  await expect(page.getByRole("link", { name: "7 days" })).toHaveAttribute("aria-current", "true");
+  await page.reload();
+  await expect(page.getByRole("link", { name: "7 days" })).toHaveAttribute("aria-current", "true");
+  await page.goBack();
+  await expect(page.getByRole("link", { name: "30 days" })).toHaveAttribute("aria-current", "true");
+});
+
+test("a tier leads to the people behind it, a person to the values", async ({ page }) => {
+  await open(page, "/admin");
+  await page.locator(".shares").getByRole("link", { name: "Good" }).click();
+  await expect(page).toHaveURL(/\/clients\?tier=good/);
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText("People");
+  await page.locator("tbody th a").first().click();
+  await expect(page).toHaveURL(/\/clients\/.+/);
+  await expect(page.locator("td.value").first()).toBeVisible();
+  await accessible(page);
+});
+
+test("the page says live, can be paused, and remembers it", async ({ page }) => {
+  await open(page, "/admin");
+  await expect(page.locator(".live-state")).toHaveText("Live");
+  await page.getByRole("button", { name: "Pause" }).click();
+  await expect(page.locator(".live-state")).toHaveText("Paused");
+  await page.reload();
+  await alive(page);
+  await expect(page.locator(".live-state")).toHaveText("Paused");
+  await page.getByRole("button", { name: "Pause" }).click();
+  await expect(page.locator(".live-state")).toHaveText("Live");
+});
+
+test("changing the page by a link moves the focus to its heading", async ({ page }) => {
+  await open(page, "/admin");
+  await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "People" }).click();
+  await expect(page.getByRole("heading", { level: 1, name: "People" })).toBeFocused();
+  await expect(page).toHaveTitle("People · Assay");
+});

@@ -1,0 +1,136 @@
+//! Pages that hand out or take in secrets: `/invite/{token}`, `/account`, `/admin/users`. Plain forms and plain HTML,
+//! rendered here and not by the pages' framework, so that a password, a key or a link is in one answer to one request
+//! and in nothing that is cached, hydrated or put into an address.
+//!
+//! Every handler asks for its caller in its first line; the same-origin check and the guard stand in front.
+
+mod account;
+mod html;
+mod invite;
+mod users;
+
+use super::{Access, AccessError, Enrolling, Identity, Visit};
+use crate::store::{Caller, audit::Actor};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRequestParts},
+    http::{StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use html::Html;
+use std::{sync::Arc, time::Duration};
+
+/// Asks a limit: policy and key; how long to wait, if refused.
+pub type Limit = Arc<dyn Fn(&'static str, String) -> Result<(), Duration> + Send + Sync>;
+/// Puts a document around a page's title and body: head, style sheet, navigation.
+pub type Frame = Arc<dyn Fn(&str, &str) -> String + Send + Sync>;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Forms {
+    /// Database, address, vault.
+    pub access: Access,
+    /// The limiter, as for logins.
+    pub limit: Limit,
+    /// The document around each page.
+    pub frame: Frame,
+}
+
+/// All routes. Mount inside the guard.
+pub fn router(forms: Forms) -> Router {
+    Router::new()
+        .route("/invite/{token}", get(invite::show).post(invite::accept))
+        .route("/account", get(account::show))
+        .route("/account/password", post(account::change_password))
+        .route("/account/sessions/{id}/end", post(account::end_session))
+        .route("/account/second-factor", post(account::second_factor))
+        .route("/account/second-factor/off", post(account::second_factor_off))
+        .route("/account/keys", post(account::make_key))
+        .route("/account/keys/{id}/revoke", post(account::revoke_key))
+        .route("/admin/users", get(users::show))
+        .route("/admin/users/invite", post(users::invite))
+        .route("/admin/users/{id}/{deed}", post(users::change))
+        .layer(DefaultBodyLimit::max(16 * 1024))
+        .with_state(forms)
+}
+
+/// A document with no style, for tests and as a fallback.
+pub fn plain_frame(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{title} · Assay</title></head><body><main>{body}</main></body></html>"
+    )
+}
+
+/// Who stands before the form, for the audit log too.
+struct Visitor {
+    identity: Identity,
+    enrolling: Option<Caller>,
+    visit: Visit,
+    user_agent: Option<String>,
+    host: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Visitor {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let extensions = &parts.extensions;
+        Ok(Self {
+            identity: extensions.get::<Identity>().cloned().unwrap_or_default(),
+            enrolling: extensions.get::<Enrolling>().map(|e| e.0.clone()),
+            visit: extensions.get::<Visit>().cloned().unwrap_or_default(),
+            host: parts.headers.get(header::HOST).and_then(|v| v.to_str().ok()).map(str::to_owned),
+            user_agent: parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).map(str::to_owned),
+        })
+    }
+}
+
+impl Visitor {
+    fn actor(&self, caller: &Caller) -> Actor {
+        Actor::of(caller, self.visit.address.clone(), self.visit.request_id.clone())
+    }
+
+    fn address(&self) -> String {
+        self.visit.address.clone().unwrap_or_else(|| "unknown".into())
+    }
+}
+
+impl Forms {
+    /// A page with a status.
+    fn page(&self, status: StatusCode, title: &str, body: Html) -> Response {
+        let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+        (status, headers, (self.frame)(title, &body.into_string())).into_response()
+    }
+
+    /// A refusal in place of the page.
+    fn refusal(&self, status: StatusCode, title: &str, sentence: &str, back: &'static str) -> Response {
+        self.page(status, title, Html::new().heading(title).notice(sentence).link(back, "Back"))
+    }
+
+    /// A failed action, as a page with the way back.
+    fn failed(&self, error: &AccessError, back: &'static str) -> Response {
+        self.refusal(status_of(error), "Not done", &error.to_string(), back)
+    }
+
+    /// Passwords asked again are limited as logins are; the refusal, if it is one.
+    fn limited(&self, visitor: &Visitor, caller: Option<&Caller>) -> Option<Response> {
+        let by_account = caller.map_or(Ok(()), |c| (self.limit)(super::login::LIMIT_ACCOUNT, super::fingerprint(&c.email)));
+        let wait = by_account.and_then(|()| (self.limit)(super::login::LIMIT_ADDRESS, visitor.address())).err()?;
+        let sentence = format!("Too many attempts. Try again in {} seconds.", wait.as_secs().max(1));
+        Some(self.refusal(StatusCode::TOO_MANY_REQUESTS, "Too many attempts", &sentence, "/"))
+    }
+}
+
+fn status_of(error: &AccessError) -> StatusCode {
+    match error {
+        AccessError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        AccessError::NotFound(_) => StatusCode::NOT_FOUND,
+        AccessError::Conflict(_) => StatusCode::CONFLICT,
+        AccessError::Database(cause) => {
+            tracing::error!(%cause, "an account's form failed");
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        AccessError::Hash(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}

@@ -1,0 +1,107 @@
+//! `/admin/users`: accounts, invitations, roles. Administrators only.
+
+use super::{Forms, Html, Visitor, html};
+use crate::{
+    access::{AccessError, account, guard, invite, totp},
+    model::Role,
+    store::accounts,
+};
+use axum::{
+    Form,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use uuid::Uuid;
+
+const BACK: &str = "/admin/users";
+
+pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Response {
+    let caller = match visitor.identity.admin() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    let all = match accounts::list(&forms.access.db, caller).await {
+        Ok(all) => all,
+        Err(error) => return forms.failed(&error.into(), "/admin"),
+    };
+    let rows: Vec<Vec<String>> = all.iter().map(row).collect();
+    let fields = [
+        html::input("E-mail", "email", "email", "off", ""),
+        html::input("Name", "name", "text", "off", ""),
+        html::choice("Role", "role", &[("trainer", "trainer"), ("admin", "administrator")]),
+    ];
+    let page = Html::new()
+        .heading("Users")
+        .table(&["E-mail", "Name", "Role", "Clients", "State", ""], &rows)
+        .section("Invite somebody")
+        .text("No mail is sent: you get a link to hand over. It works once, for three days.")
+        .form("/admin/users/invite", &fields, "Make the link");
+    forms.page(StatusCode::OK, "Users", page)
+}
+
+fn row(a: &accounts::Listed) -> Vec<String> {
+    let deed = |word: &str, text: &str| html::form(&format!("/admin/users/{}/{word}", a.id), &[], text);
+    let (state, switch) =
+        if a.disabled_at.is_some() { ("shut out", deed("enable", "Let in")) } else { ("active", deed("disable", "Shut out")) };
+    let role = if a.role == "admin" { deed("trainer", "Make trainer") } else { deed("admin", "Make administrator") };
+    let deeds = [switch, role, deed("link", "New password link"), deed("second-factor-off", "Turn second factor off")].concat();
+    vec![html::escape(&a.email), html::escape(&a.display_name), a.role.clone(), a.clients.to_string(), state.to_owned(), deeds]
+}
+
+#[derive(Deserialize)]
+pub(super) struct Guest {
+    email: String,
+    name: String,
+    role: String,
+}
+
+pub(super) async fn invite(State(forms): State<Forms>, visitor: Visitor, Form(form): Form<Guest>) -> Response {
+    let caller = match visitor.identity.admin() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    let Some(role) = Role::from_word(&form.role) else { return forms.failed(&AccessError::Invalid("Choose a role."), BACK) };
+    let made = invite::invite(&forms.access.db, &visitor.actor(caller), &form.email, &form.name, role).await;
+    link(&forms, &visitor, made)
+}
+
+/// One deed on one account: `disable`, `enable`, `admin`, `trainer`, `link`, `second-factor-off`.
+pub(super) async fn change(State(forms): State<Forms>, visitor: Visitor, Path((id, deed)): Path<(Uuid, String)>) -> Response {
+    let caller = match visitor.identity.admin() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    let (db, actor) = (&forms.access.db, visitor.actor(caller));
+    let done = match deed.as_str() {
+        "disable" => account::set_disabled(db, &actor, id, true).await,
+        "enable" => account::set_disabled(db, &actor, id, false).await,
+        "admin" => account::set_role(db, &actor, id, Role::Admin).await,
+        "trainer" => account::set_role(db, &actor, id, Role::Trainer).await,
+        "second-factor-off" => totp::remove(db, &actor, id).await,
+        "link" => return link(&forms, &visitor, invite::reset_link(db, &actor, id).await),
+        _ => Err(AccessError::NotFound("There is no such action.")),
+    };
+    match done {
+        Ok(()) => guard::redirect(BACK),
+        Err(error) => forms.failed(&error, BACK),
+    }
+}
+
+/// The link with the public address, or else the one this administrator used.
+fn link(forms: &Forms, visitor: &Visitor, made: Result<invite::Invitation, AccessError>) -> Response {
+    match made {
+        Ok(invitation) => {
+            let seen = visitor.host.as_deref().map(|h| format!("http://{h}")).unwrap_or_default();
+            let address = format!("{}{}", forms.access.site.origin().unwrap_or(&seen), invitation.path);
+            let page = Html::new()
+                .heading("A link to hand over")
+                .text("Shown only here. It sets the password once, within three days.")
+                .code(&address)
+                .link(BACK, "Done");
+            forms.page(StatusCode::OK, "A link to hand over", page)
+        }
+        Err(error) => forms.failed(&error, BACK),
+    }
+}

@@ -1,0 +1,184 @@
+//! Replays on a real PostgreSQL, through the worker.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where its expectation fails")]
+
+use super::super::rig::{Rig, daily, user};
+use crate::jobs::{kinds, operations};
+use crate::store::audit::Actor;
+use crate::store::replay::{self, Filter};
+use chrono::{Days, NaiveDate, Utc};
+use serde_json::json;
+use uuid::Uuid;
+
+/// Two persons with 120 days each, and what is no value: 243 deliveries.
+async fn filled() -> Rig {
+    let rig = Rig::new(kinds::all()).await;
+    let first: NaiveDate = "2026-03-01".parse().unwrap();
+    for n in 0..120_u32 {
+        let day = first + Days::new(n.into());
+        for (person, base) in [("anna", 4000), ("ben", 9000)] {
+            rig.deliver(&format!("{person}-{n}"), 1_000 + i64::from(n), &daily(&format!("t-{person}"), Some(person), day, base + i64::from(n * 37 % 500))).await;
+        }
+    }
+    rig.deliver("health", 1, &json!({ "type": "healthcheck" })).await;
+    rig.deliver("bad", 2, &json!({ "type": "sleep", "user": user("t-anna", Some("anna")), "data": [{ "metadata": 7 }] })).await;
+    rig.deliver("odd", 3, &json!({ "type": "hormone", "user": user("t-anna", Some("anna")) })).await;
+    rig.quiet(true).await;
+    rig
+}
+
+/// Values, records and scores with the very versions of their rows: equal means not even written.
+async fn derived(rig: &Rig) -> Vec<String> {
+    let mut all = Vec::new();
+    for sql in [
+        "SELECT concat_ws(' ', xmin, ctid, to_jsonb(t)) FROM unified_metrics t ORDER BY user_id, metric_name, source, measurement_date",
+        "SELECT concat_ws(' ', xmin, ctid, to_jsonb(t)) FROM records t ORDER BY user_id, source, model, key",
+        "SELECT concat_ws(' ', xmin, ctid, to_jsonb(t)) FROM metric_confidence_cache t ORDER BY user_id, metric_name, source, measurement_date",
+        "SELECT concat_ws(' ', xmin, to_jsonb(t)) FROM connections t ORDER BY id",
+        "SELECT concat_ws(' ', id, status, error, processed_count, user_id) FROM terra_webhooks_raw ORDER BY id",
+    ] {
+        all.extend(rig.texts(sql).await);
+    }
+    all
+}
+
+async fn count(rig: &Rig, filter: &Filter) -> i64 {
+    replay::count(&mut *rig.t.db.service().acquire().await.unwrap(), filter).await.unwrap()
+}
+
+async fn operation(rig: &Rig, id: Uuid) -> (String, i64, i64, i64) {
+    let o = crate::store::operations::find(&mut *rig.t.db.service().acquire().await.unwrap(), id).await.unwrap().unwrap();
+    assert_eq!(o.finished_at.is_some(), o.state != "running");
+    (o.state, o.total, o.done, o.failed)
+}
+
+fn of(user_id: &str) -> Filter {
+    Filter { user_id: Some(user_id.into()), ..Filter::default() }
+}
+
+#[tokio::test]
+async fn a_replay_goes_all_the_way_and_changes_nothing_when_nothing_changed() {
+    let mut rig = filled().await;
+    let before = derived(&rig).await;
+    assert_eq!(rig.number("SELECT count(*) FROM metric_confidence_cache").await, 480);
+    let scored = "SELECT count(*) FROM job_history WHERE type = 'confidence_calculation'";
+    let scorings = rig.number(scored).await;
+
+    assert_eq!(count(&rig, &Filter::default()).await, 243);
+    let started = replay::start(&rig.t.db, &Actor::system(), &Filter::default()).await.unwrap();
+    assert_eq!((started.kind.as_str(), started.state.as_str(), started.total), ("replay", "running", 243));
+    rig.quiet(true).await;
+    assert_eq!(operation(&rig, started.id).await, ("completed".into(), 243, 242, 1));
+    assert!(rig.number(scored).await > scorings, "the scores were made again");
+    assert_eq!(derived(&rig).await, before);
+    assert_eq!(rig.number("SELECT count(*) FROM job_history WHERE type = 'replay'").await, 3);
+
+    // What is lost comes back, with the values and scores it had.
+    let value = "SELECT (to_jsonb(m) - 'updated_at' - 'created_at')::text || c.confidence_score FROM unified_metrics m
+                   JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date) ORDER BY 1";
+    let values = rig.texts(value).await;
+    for sql in ["DELETE FROM unified_metrics WHERE user_id = 'ben'", "DELETE FROM records WHERE user_id = 'ben'", "DELETE FROM metric_confidence_cache WHERE user_id = 'ben'"] {
+        assert!(rig.run(sql).await > 0);
+    }
+    let again = replay::start(&rig.t.db, &Actor::system(), &of("ben")).await.unwrap();
+    assert_eq!(again.total, 120);
+    rig.quiet(true).await;
+    assert_eq!(operation(&rig, again.id).await, ("completed".into(), 120, 120, 0));
+    assert_eq!(rig.texts(value).await, values);
+    let entries = rig.texts("SELECT concat_ws(' ', actor, subject, detail ->> 'deliveries') FROM audit_log WHERE action = 'deliveries.replay' ORDER BY at").await;
+    assert_eq!(entries, ["system 243", "system ben 120"]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_filter_takes_what_it_says() {
+    let mut rig = filled().await;
+    rig.stop().await;
+    rig.run("UPDATE terra_webhooks_raw SET status = 'conflict' WHERE trace_id = 'ben-7'").await;
+    rig.run("UPDATE terra_webhooks_raw SET status = 'invalid' WHERE trace_id = 'ben-8'").await;
+    let middle = rig.texts("SELECT created_at::text FROM terra_webhooks_raw WHERE trace_id = 'anna-60'").await[0].parse().unwrap();
+    let ids: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM terra_webhooks_raw WHERE trace_id IN ('anna-1', 'anna-2', 'ben-7')").fetch_all(rig.t.db.service()).await.unwrap();
+    let all = Filter::default;
+    let (until, from) = (Filter { until: Some(middle), ..all() }, Filter { from: Some(middle), ..all() });
+    for (filter, n) in [
+        (all(), 241),
+        (of("ben"), 118),
+        (of("anna"), 122),
+        (of("nobody"), 0),
+        (Filter { ids: Some(ids), ..all() }, 2),
+        (Filter { ids: Some(vec![]), ..all() }, 0),
+        (Filter { kind: Some("sleep".into()), ..all() }, 1),
+        (Filter { provider: Some("garmin".into()), ..all() }, 240),
+        (Filter { provider: Some("GARMIN".into()), ..all() }, 0),
+        (Filter { status: Some("failed".into()), ..all() }, 1),
+        (Filter { status: Some("ignored".into()), ..all() }, 1),
+        (Filter { error: Some("NOTHING in it".into()), ..all() }, 1),
+        (Filter { error: Some("%".into()), ..all() }, 0),
+        (Filter { user_id: Some("anna".into()), kind: Some("daily".into()), ..all() }, 120),
+    ] {
+        assert_eq!(count(&rig, &filter).await, n, "{filter:?}");
+        let text = serde_json::to_string(&filter).unwrap();
+        assert_eq!(serde_json::from_str::<Filter>(&text).unwrap(), filter);
+    }
+    assert!(count(&rig, &until).await > 50 && count(&rig, &from).await > 50);
+    assert_eq!(count(&rig, &until).await + count(&rig, &from).await, 241);
+    // A replay of nothing is complete at once.
+    let nothing = replay::start(&rig.t.db, &Actor::system(), &of("nobody")).await.unwrap();
+    assert_eq!((nothing.state.as_str(), nothing.total, nothing.finished_at.is_some()), ("completed", 0, true));
+}
+
+#[tokio::test]
+async fn a_replay_can_be_cancelled_and_a_dead_chunk_is_counted() {
+    let mut rig = filled().await;
+    rig.stop().await;
+    let chunks = "SELECT count(*) FROM background_jobs WHERE type = 'replay'";
+    let first = replay::start(&rig.t.db, &Actor::system(), &Filter::default()).await.unwrap();
+    assert_eq!(rig.number(chunks).await, 3);
+    assert!(operations::cancel(&rig.t.db, first.id).await.unwrap());
+    assert_eq!((rig.number(chunks).await, operation(&rig, first.id).await), (0, ("cancelled".into(), 243, 0, 0)));
+    assert!(!operations::cancel(&rig.t.db, first.id).await.unwrap());
+    // One chunk that nobody can read: the others are done, and the operation ends.
+    let second = replay::start(&rig.t.db, &Actor::system(), &Filter::default()).await.unwrap();
+    let torn = "UPDATE background_jobs SET payload = payload - 'first' WHERE id = (SELECT id FROM background_jobs WHERE type = 'replay' ORDER BY id LIMIT 1)";
+    assert_eq!(rig.run(torn).await, 1);
+    rig.work(kinds::all());
+    rig.quiet(true).await;
+    let (state, total, done, failed) = operation(&rig, second.id).await;
+    assert_eq!((state.as_str(), total, done + failed), ("completed", 243, 243));
+    assert!(failed == 43 || failed >= 100, "{failed}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn one_delivery_is_replayed_ahead_of_all() {
+    let mut rig = filled().await;
+    let before = derived(&rig).await;
+    let id: Uuid = sqlx::query_scalar("SELECT id FROM terra_webhooks_raw WHERE trace_id = 'anna-3'").fetch_one(rig.t.db.service()).await.unwrap();
+    rig.stop().await;
+    let job = replay::one(&rig.t.db, &Actor::system(), id).await.unwrap();
+    assert_eq!(replay::one(&rig.t.db, &Actor::system(), id).await.unwrap(), job, "a second press joins the first");
+    assert_eq!(replay::one(&rig.t.db, &Actor::system(), Uuid::now_v7()).await.unwrap(), None);
+    rig.work(kinds::all());
+    rig.quiet(true).await;
+    assert_eq!(derived(&rig).await, before);
+    let did = rig.texts("SELECT concat_ws(' ', type, status, priority) FROM job_history WHERE payload ->> 'deliveries' = '1'").await;
+    assert_eq!(did, ["replay completed 1"]);
+    rig.run("UPDATE terra_webhooks_raw SET status = 'conflict' WHERE trace_id = 'anna-3'").await;
+    assert_eq!(replay::one(&rig.t.db, &Actor::system(), id).await.unwrap(), None);
+    assert_eq!(rig.number("SELECT count(*) FROM audit_log WHERE action = 'deliveries.replay' AND subject = 'anna'").await, 2);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn erasing_a_person_ends_the_replay_that_names_them() {
+    let mut rig = filled().await;
+    rig.stop().await;
+    let theirs = replay::start(&rig.t.db, &Actor::system(), &of("anna")).await.unwrap();
+    let all = replay::start(&rig.t.db, &Actor::system(), &Filter { until: Some(Utc::now()), ..Filter::default() }).await.unwrap();
+    crate::store::erase::erase_person(&rig.t.db, &Actor::system(), "anna").await.unwrap();
+    assert_eq!(operation(&rig, theirs.id).await.0, "cancelled");
+    rig.work(kinds::all());
+    rig.quiet(true).await;
+    assert_eq!(operation(&rig, all.id).await.0, "completed");
+    assert_eq!(rig.number("SELECT count(*) FROM unified_metrics WHERE user_id = 'anna'").await, 0);
+    rig.stop().await;
+}

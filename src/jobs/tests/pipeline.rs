@@ -1,0 +1,151 @@
+//! The program's own kinds, from a stored delivery to its scores.
+
+use super::*;
+use crate::jobs::{Worker, kinds, operations};
+use crate::store::{dead_letters, jobs::settle::DeadFilter, schedules};
+use serde_json::json;
+use std::collections::BTreeSet;
+use tokio_util::sync::CancellationToken;
+
+/// Stores deliveries and their jobs as the gateway does: one day of steps and pulse of each person.
+async fn deliver(t: &TestDb, persons: i64, days: i64) {
+    let bodies: Vec<String> = (0..persons * days)
+        .map(|n| {
+            let (person, day) = (n % persons, chrono::NaiveDate::from_ymd_opt(2026, 7, 1).unwrap() + chrono::Days::new((n / persons) as u64));
+            json!({ "type": "daily", "user": { "user_id": format!("t{person}"), "provider": "GARMIN", "reference_id": format!("p{person}"), "scopes": "" },
+                "data": [{ "metadata": { "start_time": format!("{day}T00:00:00+00:00"), "end_time": format!("{}T00:00:00+00:00", day + chrono::Days::new(1)), "upload_type": 1 },
+                           "distance_data": { "steps": 5000 + n } }] })
+            .to_string()
+        })
+        .collect();
+    sqlx::query(
+        "WITH d AS (SELECT app.uuid_v7() AS id, now() AS at, n, body FROM unnest($1::text[]) WITH ORDINALITY AS u(body, n)),
+              raw AS (INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, ordering_ms, body, terra_user_id)
+                      SELECT id, at, 'trace-' || n, 'daily', n, convert_to(body, 'UTF8'), body::jsonb #>> '{user,user_id}' FROM d)
+         INSERT INTO background_jobs (id, type, payload) SELECT id, 'webhook_processing', jsonb_build_object('delivery_id', id, 'created_at', at) FROM d",
+    )
+    .bind(bodies)
+    .execute(t.db.service())
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_reaches_its_score_and_recalculate_all_goes_through_everybody() {
+    let t = database().await;
+    let count = async |sql: &'static str| -> i64 { sqlx::query_scalar(sql).fetch_one(t.db.service()).await.unwrap() };
+    let mut listener = sqlx::postgres::PgListener::connect_with(t.db.service()).await.unwrap();
+    listener.listen("assay_live").await.unwrap();
+    let cancel = CancellationToken::new();
+    let worker = Worker::spawn(t.url.pools(1, 10), kinds::all(), settings(), cancel.clone());
+    deliver(&t, 60, 5).await;
+    let open = "SELECT count(*) FROM background_jobs";
+    until("scored", Duration::from_secs(60), async || count(open).await == 0).await;
+    assert_eq!(count("SELECT count(*) FROM unified_metrics").await, 300);
+    assert_eq!(count("SELECT count(*) FROM metric_confidence_cache").await, 300);
+    assert_eq!(count("SELECT count(*) FROM terra_webhooks_raw WHERE status = 'completed'").await, 300);
+    let asked = count("SELECT count(*) FROM job_history WHERE type = 'confidence_calculation'").await;
+    assert!((60..300).contains(&asked), "coalesced: {asked} jobs for 300 values of 60 persons");
+
+    let started = operations::start_recalculate_all(&t.db, "anna@example.org").await.unwrap();
+    assert_eq!((started.total, started.state.as_str()), (60, "running"));
+    let state = "SELECT count(*) FROM operations WHERE state = 'completed' AND done = 60 AND failed = 0";
+    until("recalculated", Duration::from_secs(60), async || count(state).await == 1).await;
+    let mut topics = BTreeSet::new();
+    while let Ok(Ok(news)) = tokio::time::timeout(Duration::from_millis(300), listener.recv()).await {
+        let news: serde_json::Value = serde_json::from_str(news.payload()).unwrap();
+        topics.insert(news["topic"].as_str().unwrap().to_owned());
+    }
+    for topic in ["deliveries", "scores", "operation"] {
+        assert!(topics.contains(topic), "{topics:?}");
+    }
+    cancel.cancel();
+    worker.stopped().await;
+    let (kept, counted) = both_counts(&t).await;
+    assert_eq!(kept, counted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_whose_job_dies_is_marked_and_can_be_redriven_as_an_operation() {
+    let t = database().await;
+    deliver(&t, 1, 1).await;
+    sqlx::query("INSERT INTO background_jobs (type, payload) VALUES ('webhook_processing', '{\"delivery_id\": \"nonsense\"}')").execute(t.db.service()).await.unwrap();
+    let mut conn = t.db.service().acquire().await.unwrap();
+    let rows = take(&mut conn, "webhook_processing", 10, 1, Uuid::now_v7()).await;
+    assert_eq!(rows.len(), 2);
+    let dead = |r: &claim::ClaimedRow| crate::store::jobs::settle::Setback {
+        id: r.id,
+        error: Some("the handler was broken".into()),
+        class: crate::store::jobs::settle::Class::Permanent,
+        again_at: None,
+        refund: false,
+    };
+    crate::store::jobs::settle::set_back(&mut conn, 1, &rows.iter().map(dead).collect::<Vec<_>>()).await.unwrap();
+    let raw: (String, Option<String>) = sqlx::query_as("SELECT status, error FROM terra_webhooks_raw").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!((raw.0.as_str(), raw.1.as_deref()), ("failed", Some("the handler was broken")));
+    drop(conn);
+    let cancel = CancellationToken::new();
+    let worker = Worker::spawn(t.url.pools(1, 10), kinds::all(), settings(), cancel.clone());
+    let operation = operations::start_redrive(&t.db, &DeadFilter { kind: Some("webhook_processing".into()), ..Default::default() }, "anna").await.unwrap();
+    assert_eq!(operation.total, 2);
+    let done = async || -> (String, i64, i64, String) {
+        sqlx::query_as("SELECT o.state, o.done, (SELECT count(*) FROM background_jobs WHERE status = 'failed'), r.status FROM operations o, terra_webhooks_raw r")
+            .fetch_one(t.db.service())
+            .await
+            .unwrap()
+    };
+    until("redriven; the hopeless one is dead again", Duration::from_secs(20), async || done().await == ("completed".into(), 2, 1, "completed".into())).await;
+    let open = dead_letters::list(&mut t.db.service().acquire().await.unwrap(), &DeadFilter::default(), true, 10).await.unwrap();
+    assert_eq!(open.len(), 1);
+    assert!(open[0].error.as_deref().unwrap().contains("cannot be read"));
+    cancel.cancel();
+    worker.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_schedule_of_the_program_runs_also_without_the_objects_of_the_rollback() {
+    let t = database().await;
+    let cancel = CancellationToken::new();
+    let worker = Worker::spawn(t.url.pools(1, 10), kinds::all(), Settings { schedules: true, ..settings() }, cancel.clone());
+    let names = async || schedules::list(&mut t.db.service().acquire().await.unwrap()).await.unwrap().into_iter().map(|s| s.name).collect::<Vec<_>>();
+    until("seeded", Duration::from_secs(5), async || names().await.len() == crate::jobs::schedule::seeds().len()).await;
+    for round in 1..=2_i64 {
+        for name in names().await {
+            assert!(schedules::run_now(&mut t.db.service().acquire().await.unwrap(), &name).await.unwrap());
+        }
+        let ran = async || -> i64 { sqlx::query_scalar("SELECT count(DISTINCT (type, id)) FROM job_history WHERE status = 'completed'").fetch_one(t.db.service()).await.unwrap() };
+        until("all ran", Duration::from_secs(30), async || ran().await >= names().await.len() as i64 * round).await;
+        sqlx::raw_sql("DROP TABLE IF EXISTS background_jobs_dlq CASCADE; DROP TABLE IF EXISTS rate_limits CASCADE; DROP MATERIALIZED VIEW IF EXISTS latest_unified_metrics CASCADE")
+            .execute(t.db.owner())
+            .await
+            .unwrap();
+    }
+    let failed: i64 = sqlx::query_scalar("SELECT count(*) FROM background_jobs WHERE status = 'failed' OR error IS NOT NULL").fetch_one(t.db.service()).await.unwrap();
+    assert_eq!(failed, 0);
+    cancel.cancel();
+    worker.stopped().await;
+}
+
+#[tokio::test]
+async fn retention_drops_days_and_takes_them_out_of_the_counts() {
+    let t = database().await;
+    put(&t, (0..10).map(|n| ask("", n)).collect()).await;
+    let mut conn = t.db.service().acquire().await.unwrap();
+    let rows = take(&mut conn, "act", 10, 1, Uuid::now_v7()).await;
+    claim::finish(&mut conn, &done(1, &rows)).await.unwrap();
+    // Four of them were finished long ago: two in a day with a partition, two in one without.
+    sqlx::raw_sql(
+        "SELECT app.make_job_history_partition(current_date - 20);
+         UPDATE job_history SET completed_at = now() - interval '20 days' WHERE id IN (SELECT id FROM job_history ORDER BY id LIMIT 2);
+         UPDATE job_history SET completed_at = now() - interval '50 days' WHERE id IN (SELECT id FROM job_history WHERE completed_at > now() - interval '1 day' ORDER BY id LIMIT 2)",
+    )
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+    let removed = crate::store::maintenance::retention(t.db.owner()).await.unwrap();
+    assert_eq!(removed[0], ("job_history", 4));
+    assert_eq!(crate::store::maintenance::retention(t.db.owner()).await.unwrap()[0], ("job_history", 0));
+    let (kept, counted) = both_counts(&t).await;
+    assert_eq!(kept, counted);
+    assert_eq!(kept[&("act".into(), "completed".into())], 6);
+}

@@ -1,0 +1,176 @@
+//! The client against a stand-in of Terra, and the stand-in's parameters against Terra's published description.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where its expectation fails")]
+
+use super::stand_in::{DEV_ID, KEY, Seen, Terra};
+use super::*;
+use crate::model::Model;
+use axum::http::StatusCode;
+use chrono::NaiveDate;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn day(text: &str) -> NaiveDate {
+    text.parse().unwrap()
+}
+
+fn session(reference_id: &str) -> WidgetSession {
+    WidgetSession { reference_id: reference_id.into(), auth_success_redirect_url: Some("https://assay.example/clients".into()), ..WidgetSession::default() }
+}
+
+#[tokio::test]
+async fn a_connect_link_is_made_for_a_person() {
+    let terra = Terra::start().await;
+    let link = terra.client().generate_widget_session(&session("me")).await.unwrap();
+    assert_eq!(link, ConnectLink { url: "https://widget.tryterra.co/session/s".into(), expires_in: Some(900.0) });
+    let refused = terra.client().generate_widget_session(&session("")).await.unwrap_err();
+    assert_eq!(refused.to_string(), "Terra answered 400: reference_id is missing.");
+    terra.answer_next(axum::Json(serde_json::json!({ "url": "javascript:alert(1)" })));
+    assert!(matches!(terra.client().generate_widget_session(&session("me")).await, Err(TerraError::Unreadable(_))));
+}
+
+#[tokio::test]
+async fn data_are_asked_for_in_terras_words_and_sent_to_the_webhook() {
+    let terra = Terra::start().await;
+    terra.user("t1", Some("me"), true);
+    let client = terra.client();
+    client.request_data(Model::Sleep, "t1", day("2026-07-01"), day("2026-07-29")).await.unwrap();
+    let query: BTreeMap<String, String> =
+        [("user_id", "t1"), ("start_date", "2026-07-01"), ("end_date", "2026-07-29"), ("to_webhook", "true"), ("with_samples", "true")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
+    assert_eq!(terra.seen(), [Seen { method: "GET".into(), path: "/sleep".into(), query }]);
+    // Too many days are not even tried; nor is a gap that ends before it begins.
+    for (from, until) in [("2026-07-01", "2026-07-30"), ("2026-07-01", "2026-07-01"), ("2026-07-02", "2026-07-01")] {
+        assert_eq!(client.request_data(Model::Daily, "t1", day(from), day(until)).await, Err(TerraError::TooWide));
+    }
+    assert_eq!(terra.seen(), []);
+    assert_eq!(client.request_data(Model::Daily, "t9", day("2026-07-01"), day("2026-07-02")).await, Err(TerraError::Unknown));
+}
+
+#[tokio::test]
+async fn limits_are_kept_and_heard() {
+    let terra = Terra::start().await;
+    terra.user("t1", None, true);
+    terra.user("t2", None, true);
+    let client = terra.client();
+    let ask = async |id: &str| client.request_data(Model::Daily, id, day("2026-07-01"), day("2026-07-29")).await;
+    // 214 requests of 28 days are 5,992 days.
+    for _ in 0..214 {
+        ask("t1").await.unwrap();
+    }
+    assert_eq!(terra.seen().len(), 214);
+    let Err(TerraError::Limited(wait)) = ask("t1").await else { panic!("the 6,001st day was asked for") };
+    assert!(wait > Duration::from_secs(3500) && wait <= Duration::from_secs(3600), "{wait:?}");
+    assert_eq!(terra.seen(), [], "Terra was not bothered");
+    // What Terra says counts as well: other processes may have asked too.
+    terra.answer_next((StatusCode::TOO_MANY_REQUESTS, [("x-terra-ratelimit-rule", "r2"), ("retry-after", "90")]));
+    assert_eq!(ask("t2").await, Err(TerraError::Limited(Duration::from_secs(90))));
+    assert!(matches!(ask("t2").await, Err(TerraError::Limited(_))));
+    assert_eq!(terra.seen().len(), 1, "the second was not sent");
+    terra.user("t3", None, true);
+    terra.answer_next((StatusCode::TOO_MANY_REQUESTS, [("x-terra-ratelimit-rule", "r1")]));
+    assert_eq!(ask("t3").await, Err(TerraError::TooWide));
+    terra.answer_next(([("x-terra-ratelimit-remaining", "0"), ("x-terra-ratelimit-reset-after", "30")], "{}"));
+    ask("t3").await.unwrap();
+    let Err(TerraError::Limited(wait)) = ask("t3").await else { panic!("nothing remained") };
+    assert!(wait <= Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn failures_are_sentences_without_the_key() {
+    let terra = Terra::start().await;
+    for (key, dev_id) in [("wrong-key", DEV_ID), (KEY, "wrong-dev")] {
+        let refused = Client::new(&terra.address, key, dev_id).unwrap().user_info("t1").await.unwrap_err();
+        assert_eq!((refused.may_pass(), refused.to_string().as_str()), (false, "Terra refuses our key (answer 401). Check TERRA_API_KEY and TERRA_DEV_ID."));
+    }
+    let client = terra.client();
+    terra.answer_next(StatusCode::BAD_GATEWAY);
+    assert_eq!(client.user_info("t1").await, Err(TerraError::Faulty(502)));
+    terra.answer_next("no JSON");
+    assert!(matches!(client.user_info("t1").await, Err(TerraError::Unreadable(_))));
+    terra.answer_next((StatusCode::FOUND, [("location", "http://elsewhere.example/")]));
+    assert!(matches!(client.user_info("t1").await, Err(TerraError::Answered { status: 302, .. })), "the key follows no redirect");
+    let nobody = Client::new("http://127.0.0.1:1/v2", "secret-key", "dev").unwrap();
+    let away = nobody.user_info("t1").await.unwrap_err();
+    assert!(away.may_pass() && away.to_string().starts_with("Terra cannot be reached"), "{away}");
+    assert!(!format!("{nobody:?} {away}").contains("secret-key"));
+    for (base, key) in [("terra", "k"), ("ftp://x/", "k"), ("https://x", "k\n")] {
+        assert!(matches!(Client::new(base, key, "d"), Err(TerraError::Settings(_))), "{base}");
+    }
+}
+
+#[tokio::test]
+async fn users_are_listed_page_by_page_and_found_by_either_id() {
+    let terra = Terra::start().await;
+    for (id, reference) in [("t1", Some("me")), ("t2", Some("me")), ("t3", None)] {
+        terra.user(id, reference, true);
+    }
+    let client = terra.client();
+    let first = client.subscriptions(0).await.unwrap();
+    assert_eq!((first.users.len(), first.next), (2, Some(1)));
+    let second = client.subscriptions(1).await.unwrap();
+    assert_eq!((second.users.len(), second.next), (1, None));
+    let ids: Vec<String> = client.users_of("me").await.unwrap().into_iter().map(|u| u.user_id).collect();
+    assert_eq!(ids, ["t1", "t2"]);
+    assert_eq!(client.users_of("nobody").await.unwrap(), []);
+    terra.shut_out("t2");
+    assert!(client.user_info("t1").await.unwrap().unwrap().is_alive());
+    assert!(!client.user_info("t2").await.unwrap().unwrap().is_alive());
+    assert_eq!(client.user_info("t9").await.unwrap(), None);
+    // The older forms.
+    terra.answer_next(r#"{"users":[{"user_id":"a","provider":"OURA"}]}"#);
+    assert_eq!(client.subscriptions(0).await.unwrap().next, None);
+    assert!(client.deauthenticate("t1").await.unwrap());
+    assert!(!client.deauthenticate("t1").await.unwrap());
+    assert_eq!(terra.users(), ["t2", "t3"]);
+}
+
+/// The `in: query` parameters of a path's method in Terra's description, which is written with fixed indents.
+fn described(yaml: &str, path: &str, method: &str) -> Option<Vec<String>> {
+    let block = |text: &str, head: &str, indent: usize| -> Option<String> {
+        let inside = |line: &&str| line.trim().is_empty() || line.len() - line.trim_start().len() > indent;
+        let start = text.lines().position(|line| line == format!("{}{head}:", " ".repeat(indent)))?;
+        Some(text.lines().skip(start + 1).take_while(inside).collect::<Vec<_>>().join("\n"))
+    };
+    let method = block(&block(yaml, path, 2)?, method, 4)?;
+    let lines: Vec<&str> = method.lines().map(str::trim).collect();
+    let named = lines.iter().enumerate().filter_map(|(i, line)| Some((line.strip_prefix("- name: ")?, lines.get(i + 1..i + 3)?)));
+    Some(named.filter(|(_, next)| next.contains(&"in: query")).map(|(name, _)| name.to_owned()).collect())
+}
+
+#[tokio::test]
+async fn every_request_is_one_that_terra_describes() {
+    let data = std::env::var_os("ASSAY_TEST_DATA").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
+    let file = data.join("terra_official/terra_v2-bundled.openapi.yaml.gz");
+    let Ok(packed) = std::fs::File::open(&file) else {
+        println!("skipped: Terra's description is not there ({})", file.display());
+        return;
+    };
+    let mut yaml = String::new();
+    flate2::read::GzDecoder::new(packed).read_to_string(&mut yaml).unwrap();
+    let terra = Terra::start().await;
+    terra.user("t1", Some("me"), true);
+    let client = terra.client();
+    client.generate_widget_session(&session("me")).await.unwrap();
+    for model in [Model::Activity, Model::Body, Model::Daily, Model::Sleep, Model::Nutrition, Model::Menstruation, Model::Athlete] {
+        client.request_data(model, "t1", day("2026-07-01"), day("2026-07-02")).await.unwrap();
+    }
+    client.user_info("t1").await.unwrap();
+    client.users_of("me").await.unwrap();
+    client.subscriptions(0).await.unwrap();
+    client.deauthenticate("t1").await.unwrap();
+    let seen = terra.seen();
+    assert_eq!(seen.len(), 12);
+    for Seen { method, path, query } in seen {
+        let known = described(&yaml, &path, &method.to_lowercase()).unwrap_or_else(|| panic!("Terra describes no {method} {path}"));
+        for name in query.keys() {
+            assert!(known.contains(name), "{method} {path} has no parameter {name}: {known:?}");
+        }
+    }
+    let widget = yaml.split("    WidgetSessionParams:").nth(1).unwrap().split("\n    ").take_while(|line| line.starts_with(' ') || line.is_empty()).collect::<String>();
+    for name in ["reference_id", "auth_success_redirect_url", "auth_failure_redirect_url", "providers", "language"] {
+        assert!(widget.contains(&format!("{name}:")), "{name}");
+    }
+}

@@ -1,0 +1,170 @@
+//! From stored values to stored scores: loads what the scorer needs of some persons, scores, and writes what changed.
+//!
+//! The scorer itself is pure ([`crate::quality`]); this is its only way to the database. A span goes from the earliest
+//! changed day to the last and has the days before it as context, so the result is that of scoring everything.
+
+use crate::model::Badge;
+use crate::quality::{score_person, Registry, Score, DAILY_LOOKBACK_DAYS, LOOKBACK_DAYS};
+use crate::store::confidence::{self, Context, Lookback, Span};
+use chrono::NaiveDate;
+use sqlx::PgConnection;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// Values loaded at once, roughly: keeps memory flat when all of a large history is scored.
+const PERSONS_AT_ONCE: usize = 25;
+
+/// What a rescoring did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rescored {
+    /// Values scored.
+    pub scored: u64,
+    /// Scores written or deleted because they differed.
+    pub changed: u64,
+}
+
+/// Scores persons anew with the registry in force: each from the earliest day that changed, or, with `None`, from the
+/// first. Returns how many scores were written or deleted.
+///
+/// # Errors
+/// The database's.
+pub async fn rescore_persons(conn: &mut PgConnection, persons: &[(String, Option<NaiveDate>)]) -> sqlx::Result<u64> {
+    let registry = registry(conn).await?;
+    rescore_with(conn, &registry, persons).await.map(|r| r.changed)
+}
+
+/// The registry in force: the built-in one, with an administrator's tolerances where there are any.
+///
+/// # Errors
+/// The database's.
+pub async fn registry(conn: &mut PgConnection) -> sqlx::Result<Cow<'static, Registry>> {
+    Ok(match confidence::overrides(conn).await? {
+        Some(overrides) => Cow::Owned(Registry::built_in().with(&overrides)),
+        None => Cow::Borrowed(Registry::built_in()),
+    })
+}
+
+/// Scores one person anew from a day on.
+///
+/// # Errors
+/// The database's.
+pub async fn rescore_person(conn: &mut PgConnection, registry: &Registry, user_id: &str, since: NaiveDate) -> sqlx::Result<Rescored> {
+    rescore_with(conn, registry, &[(user_id.to_owned(), Some(since))]).await
+}
+
+/// Scores persons anew under a registry.
+///
+/// # Errors
+/// The database's.
+pub async fn rescore_with(conn: &mut PgConnection, registry: &Registry, persons: &[(String, Option<NaiveDate>)]) -> sqlx::Result<Rescored> {
+    let mut done = Rescored::default();
+    for some in persons.chunks(PERSONS_AT_ONCE) {
+        let scores = score_some(conn, registry, some).await?;
+        let flat: Vec<(&str, Score)> =
+            scores.iter().flat_map(|(user, scores)| scores.iter().map(move |s| (user.as_str(), s.clone()))).collect();
+        done.scored += flat.len() as u64;
+        done.changed += confidence::upsert_scores(conn, &flat).await?;
+        // Whoever deletes a value deletes its score; all of history is the moment to make sure.
+        let whole: Vec<&str> = some.iter().filter(|(_, since)| since.is_none()).map(|(user, _)| user.as_str()).collect();
+        if !whole.is_empty() {
+            done.changed += confidence::delete_orphans(conn, &whole).await?;
+        }
+    }
+    Ok(done)
+}
+
+/// The scores some persons would have under a registry, without writing any.
+async fn score_some(conn: &mut PgConnection, registry: &Registry, persons: &[(String, Option<NaiveDate>)]) -> sqlx::Result<BTreeMap<String, Vec<Score>>> {
+    let users: Vec<&str> = persons.iter().map(|(user, _)| user.as_str()).collect();
+    let extents = confidence::extents(conn, &users).await?;
+    let mut spans: BTreeMap<&str, Span> = BTreeMap::new();
+    for (user, since) in persons {
+        let Some((first, last)) = extents.get(user) else { continue };
+        let since = since.unwrap_or(*first).max(*first);
+        // Only the earliest changed day is known; there may be later ones, so the span goes on to the last.
+        let known = spans.entry(user).or_insert_with(|| Span { user_id: user.clone(), since, until: *last });
+        known.since = known.since.min(since);
+    }
+    let spans: Vec<Span> = spans.into_values().collect();
+    if spans.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let slow: Vec<&str> =
+        registry.rules().iter().filter(|r| i64::from(r.baseline_days) > DAILY_LOOKBACK_DAYS).map(|r| r.metric.key()).collect();
+    let lookback = Lookback { daily: DAILY_LOOKBACK_DAYS as i32, slow: LOOKBACK_DAYS as i32, slow_metrics: &slow };
+    let mut contexts = confidence::contexts(conn, &spans, &lookback).await?;
+    let mut all = BTreeMap::new();
+    for span in spans {
+        let Context { values, reviews } = contexts.remove(&span.user_id).unwrap_or_default();
+        let scores = score_person(&values, &reviews, registry, span.since..=span.until);
+        all.insert(span.user_id, scores);
+    }
+    Ok(all)
+}
+
+/// What another registry or scorer would change, before it is put to use.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Preview {
+    /// Scores compared.
+    pub compared: u64,
+    /// How many scores would move by so many points: index 0 for −100 … index 200 for +100.
+    pub moved: Vec<u64>,
+    /// Persons with at least one badge that would change.
+    pub persons: u64,
+    /// From which badge to which, and how often.
+    pub badges: BTreeMap<(Badge, Badge), u64>,
+    /// The largest movements: score as stored, score as it would be.
+    pub top: Vec<(String, Score, i32)>,
+}
+
+/// How many of the largest movements a preview names.
+const TOP: usize = 20;
+
+/// Scores persons under a registry without writing, and compares with what is stored. The same scorer under the same
+/// registry gives an empty difference.
+///
+/// # Errors
+/// The database's.
+pub async fn preview(conn: &mut PgConnection, registry: &Registry, users: &[String]) -> sqlx::Result<Preview> {
+    let mut preview = Preview { moved: vec![0; 201], ..Preview::default() };
+    for some in users.chunks(PERSONS_AT_ONCE) {
+        let persons: Vec<(String, Option<NaiveDate>)> = some.iter().map(|u| (u.clone(), None)).collect();
+        for (user, scores) in score_some(conn, registry, &persons).await? {
+            let dates = || scores.iter().map(|s| s.date);
+            let (Some(first), Some(last)) = (dates().min(), dates().max()) else { continue };
+            let stored = confidence::person_scores(conn, &user, first, last).await?;
+            preview.compare(&user, stored.into_iter().map(|s| s.score).collect(), &scores);
+        }
+    }
+    preview.top.sort_by_key(|(_, old, new)| std::cmp::Reverse((new - old.score).abs()));
+    preview.top.truncate(TOP);
+    Ok(preview)
+}
+
+impl Preview {
+    fn compare(&mut self, user: &str, stored: Vec<Score>, new: &[Score]) {
+        let mut stored: BTreeMap<_, Score> = stored.into_iter().map(|s| ((s.metric, s.source.clone(), s.date), s)).collect();
+        let before = self.badges.values().sum::<u64>();
+        for score in new {
+            let Some(old) = stored.remove(&(score.metric, score.source.clone(), score.date)) else { continue };
+            self.compared += 1;
+            let by = score.score - old.score;
+            if let Some(count) = usize::try_from(by + 100).ok().and_then(|i| self.moved.get_mut(i)) {
+                *count += 1;
+            }
+            let badges = (Badge::of(Some(old.score)), Badge::of(Some(score.score)));
+            if badges.0 != badges.1 {
+                *self.badges.entry(badges).or_default() += 1;
+            }
+            if by != 0 {
+                self.top.push((user.to_owned(), old, score.score));
+            }
+        }
+        self.persons += u64::from(self.badges.values().sum::<u64>() > before);
+        self.top.sort_by_key(|(_, old, new)| std::cmp::Reverse((new - old.score).abs()));
+        self.top.truncate(TOP);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! Scoring through the database.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use super::*;
+use crate::model::{Metric, Source};
+use crate::quality::{Reviews, REGISTRY_VERSION};
+use crate::store::metrics::person_values;
+use crate::store::testing::database;
+use chrono::{Days, NaiveDate};
+
+fn date(day: u64) -> NaiveDate {
+    NaiveDate::from_ymd_opt(2026, 1, 1).unwrap().checked_add_days(Days::new(day)).unwrap()
+}
+
+/// Sixty days of a person with two sources and a weekly scale.
+async fn plant(conn: &mut PgConnection, user: &str) {
+    sqlx::query(
+        "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, measured_at, ordering_ms, trace_id,
+                                      received_at, delivery_id, provenance, coverage)
+         SELECT $1, m.name, m.source, date '2026-01-01' + d, m.usual * (1 + 0.05 * sin(d * 7.3 + length(m.name))), m.unit,
+                (date '2026-01-01' + d)::timestamptz + interval '6 hours', d, 't' || d, now(), gen_random_uuid(),
+                jsonb_build_object('model', m.model, 'upload', 'automatic'),
+                CASE WHEN m.model = 'daily' THEN '{\"low_s\": 12000, \"active_s\": 2000, \"accounted_s\": 57000}'::jsonb ELSE '{}' END
+           FROM generate_series(0, 59) AS d
+           CROSS JOIN (VALUES ('steps', 'garmin', 8000.0, 'count', 'daily', 1), ('resting_heart_rate', 'garmin', 52, 'bpm', 'daily', 1),
+                              ('resting_heart_rate', 'whoop', 50, 'bpm', 'sleep', 1), ('hrv_rmssd', 'whoop', 65, 'ms', 'sleep', 1),
+                              ('weight', 'withings', 80, 'kg', 'body', 7), ('recovery_score', 'whoop', 66, '', 'daily', 1))
+                AS m (name, source, usual, unit, model, every)
+          WHERE d % m.every = 0",
+    )
+    .bind(user)
+    .execute(conn)
+    .await
+    .unwrap();
+}
+
+async fn stored(conn: &mut PgConnection, user: &str) -> Vec<Score> {
+    let scores = confidence::person_scores(conn, user, date(0), date(400)).await.unwrap();
+    scores.into_iter().map(|s| s.score).collect()
+}
+
+/// What the pure scorer says of everything stored, in the store's order.
+async fn expected(conn: &mut PgConnection, user: &str, reviews: &Reviews) -> Vec<Score> {
+    let values = person_values(conn, user, date(0), date(400)).await.unwrap();
+    let mut scores = score_person(&values, reviews, Registry::built_in(), date(0)..=date(400));
+    scores.sort_by(|a, b| (a.date, a.metric.key(), a.source.as_str()).cmp(&(b.date, b.metric.key(), b.source.as_str())));
+    scores
+}
+
+#[tokio::test]
+async fn what_is_stored_is_what_the_pure_scorer_says_and_a_second_time_changes_nothing() {
+    let t = database().await;
+    let mut conn = t.db.begin_service().await.unwrap();
+    plant(&mut conn, "p").await;
+    let first = rescore_persons(&mut conn, &[("p".into(), None), ("nobody".into(), None)]).await.unwrap();
+    assert_eq!(first, 60 * 4 + 9, "vendor scores are not scored");
+    assert!(stored(&mut conn, "p").await == expected(&mut conn, "p", &Reviews::none()).await);
+    assert_eq!(rescore_persons(&mut conn, &[("p".into(), None)]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_changed_day_scored_incrementally_equals_scoring_everything() {
+    let t = database().await;
+    let mut conn = t.db.begin_service().await.unwrap();
+    plant(&mut conn, "p").await;
+    rescore_persons(&mut conn, &[("p".into(), None)]).await.unwrap();
+    sqlx::query("UPDATE unified_metrics SET value = 90 WHERE metric_name = 'hrv_rmssd' AND measurement_date = $1")
+        .bind(date(45))
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    let done = rescore_person(&mut conn, Registry::built_in(), "p", date(45)).await.unwrap();
+    assert!(done.changed >= 1 && done.scored < 60 * 2, "{done:?}");
+    assert!(stored(&mut conn, "p").await == expected(&mut conn, "p", &Reviews::none()).await);
+}
+
+#[tokio::test]
+async fn reviews_count_and_scores_of_vanished_values_go() {
+    let t = database().await;
+    let mut conn = t.db.begin_service().await.unwrap();
+    plant(&mut conn, "p").await;
+    rescore_persons(&mut conn, &[("p".into(), None)]).await.unwrap();
+    sqlx::query("INSERT INTO finding_reviews (user_id, metric_name, source, measurement_date, verdict) VALUES ('p', 'steps', 'garmin', $1, 'confirmed')")
+        .bind(date(30))
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    sqlx::query("DELETE FROM unified_metrics WHERE metric_name = 'steps' AND measurement_date = $1").bind(date(10)).execute(&mut *conn).await.unwrap();
+    rescore_persons(&mut conn, &[("p".into(), None)]).await.unwrap();
+    let garmin = Source::from_provider("garmin");
+    let confirmed = confidence::score_of(&mut conn, "p", Metric::Steps, &garmin, date(30)).await.unwrap().unwrap();
+    assert!(confirmed.score.score <= 1);
+    assert_eq!(confidence::score_of(&mut conn, "p", Metric::Steps, &garmin, date(10)).await.unwrap(), None);
+    let mut reviews = Reviews::none();
+    reviews.add(Metric::Steps, garmin, date(30), crate::quality::Verdict::Confirmed);
+    assert!(stored(&mut conn, "p").await == expected(&mut conn, "p", &reviews).await);
+}
+
+#[tokio::test]
+async fn a_preview_writes_nothing_and_is_empty_for_the_same_registry() {
+    let t = database().await;
+    let mut conn = t.db.begin_service().await.unwrap();
+    plant(&mut conn, "p").await;
+    rescore_persons(&mut conn, &[("p".into(), None)]).await.unwrap();
+    let same = preview(&mut conn, Registry::built_in(), &["p".into()]).await.unwrap();
+    assert_eq!((same.compared, same.moved[100], same.persons, same.top.len()), (249, 249, 0, 0));
+    let overrides = crate::quality::registry::Overrides {
+        version: 1000 * REGISTRY_VERSION + 1,
+        tolerances: [(Metric::HrvRmssd, crate::quality::Tolerance::Relative(0.03))].into(),
+    };
+    let other = preview(&mut conn, &Registry::built_in().with(&overrides), &["p".into()]).await.unwrap();
+    assert!(other.persons == 1 && !other.badges.is_empty() && other.top.len() == 20);
+    assert_eq!(preview(&mut conn, Registry::built_in(), &["p".into()]).await.unwrap(), same);
+    sqlx::query("INSERT INTO settings (key, value) VALUES ('registry', $1)")
+        .bind(sqlx::types::Json(&overrides))
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+    assert_eq!(registry(&mut conn).await.unwrap().version, overrides.version);
+}

@@ -1,0 +1,318 @@
+//! Jobs as the administrator looks through them: by page, counted, and acted on by the filter that is shown.
+//!
+//! Waiting and dead jobs are read in the order of their ids, finished ones in the order they ended; both orders lie in
+//! an index. What no index narrows (an error's text, a kind in history) is looked for among the newest [`WINDOW`]
+//! only, so that no page reads a history of millions. Statements are planned for their values, not kept.
+
+use super::jobs::into_history;
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// How many of the newest jobs are looked through for what no index narrows.
+pub const WINDOW: i64 = 100_000;
+/// Counts are exact up to here.
+pub const COUNTED: i64 = 10_000;
+
+/// Which jobs. Empty fields do not narrow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// A state's word.
+    pub status: Option<String>,
+    /// A kind.
+    pub kind: Option<String>,
+    /// A person.
+    pub user_id: Option<String>,
+    /// Occurs in the newest error, letters' case aside.
+    pub error: Option<String>,
+    /// These jobs only.
+    pub ids: Option<Vec<Uuid>>,
+    /// Only jobs that are not due yet.
+    pub not_due: bool,
+}
+
+impl Filter {
+    /// Whether a job in this state may match at all.
+    fn wants(&self, words: &[&str]) -> bool {
+        self.status.as_deref().is_none_or(|s| words.contains(&s))
+    }
+
+    /// Whether the counts by kind and state answer it, however many there are.
+    pub fn is_counted(&self) -> bool {
+        self.user_id.is_none() && self.error.is_none() && self.ids.is_none() && !self.not_due
+    }
+}
+
+/// Where the page before ended, in each of the two tables.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The last job shown that waits, runs or is dead.
+    pub hot: Option<Uuid>,
+    /// The last finished job shown, and when it ended.
+    pub done: Option<(DateTime<Utc>, Uuid)>,
+}
+
+/// One job in a list.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Row {
+    /// The job.
+    pub id: Uuid,
+    /// Its kind.
+    pub kind: String,
+    /// Its state's word.
+    pub status: String,
+    /// The beginning of its newest error.
+    pub error: Option<String>,
+    /// Attempts begun.
+    pub attempts: i32,
+    /// Attempts allowed; `None` for finished jobs.
+    pub max_attempts: Option<i32>,
+    /// When it was enqueued.
+    pub created_at: DateTime<Utc>,
+    /// When it is or was due.
+    pub scheduled_at: DateTime<Utc>,
+    /// When its latest attempt began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// Whose data it works on.
+    pub user_id: Option<String>,
+}
+
+impl Row {
+    fn is_done(&self) -> bool {
+        matches!(self.status.as_str(), "completed" | "cancelled")
+    }
+
+    /// What lists are ordered by.
+    fn at(&self) -> DateTime<Utc> {
+        if self.is_done() { self.completed_at.unwrap_or(self.created_at) } else { self.created_at }
+    }
+}
+
+// $1 state, $2 kind, $3 person, $4 part of the error, $5 ids, $6 not due yet, $7 after this id, $8 window
+macro_rules! hot {
+    () => {
+        "(SELECT * FROM background_jobs
+           WHERE ($1::text IS NULL OR status = $1)
+             AND ($1::text IS DISTINCT FROM 'failed' OR failed_at IS NOT NULL)
+             AND ($1::text IS NULL OR $1 = 'failed' OR failed_at IS NULL)
+             AND ($2::text IS NULL OR type = $2) AND ($3::text IS NULL OR user_id = $3)
+             AND ($5::uuid[] IS NULL OR id = ANY ($5)) AND (NOT $6 OR scheduled_at > now())
+             AND ($7::uuid IS NULL OR id < $7)
+           ORDER BY id DESC LIMIT $8) j
+         WHERE ($4::text IS NULL OR position(lower($4) IN lower(error)) > 0)"
+    };
+}
+
+// $1 state, $2 kind, $3 person, $4 part of the error, $5 ids, $6 and $7 after this one, $8 window
+macro_rules! done {
+    () => {
+        "(SELECT * FROM job_history
+           WHERE ($3::text IS NULL OR user_id = $3) AND ($5::uuid[] IS NULL OR id = ANY ($5))
+             AND ($6::timestamptz IS NULL OR (completed_at <= $6 AND (completed_at, id) < ($6, $7)))
+           ORDER BY completed_at DESC, id DESC LIMIT $8) j
+         WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2)
+           AND ($4::text IS NULL OR position(lower($4) IN lower(error)) > 0)"
+    };
+}
+
+macro_rules! columns {
+    ($max_attempts:literal) => {
+        concat!(
+            "SELECT id, type AS kind, status, left(error, 400) AS error, attempts, ", $max_attempts,
+            " AS max_attempts, created_at, scheduled_at, started_at, completed_at, user_id FROM "
+        )
+    };
+}
+
+macro_rules! bind_hot {
+    ($query:expr, $f:expr, $after:expr, $window:expr) => {
+        $query.persistent(false).bind(&$f.status).bind(&$f.kind).bind(&$f.user_id).bind(&$f.error).bind(&$f.ids).bind($f.not_due).bind($after).bind($window)
+    };
+}
+
+macro_rules! bind_done {
+    ($query:expr, $f:expr, $after:expr, $window:expr) => {
+        $query
+            .persistent(false)
+            .bind(&$f.status)
+            .bind(&$f.kind)
+            .bind(&$f.user_id)
+            .bind(&$f.error)
+            .bind(&$f.ids)
+            .bind($after.map(|(at, _): (DateTime<Utc>, Uuid)| at))
+            .bind($after.map(|(_, id)| id))
+            .bind($window)
+    };
+}
+
+/// What runs is named by the leases: a handful of rows, where the queue may hold millions.
+async fn narrowed(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<Filter> {
+    let mut filter = filter.clone();
+    if filter.status.as_deref() == Some("processing") && filter.ids.is_none() {
+        filter.ids = Some(sqlx::query_scalar("SELECT unnest(ids) FROM job_leases LIMIT $1").bind(WINDOW).fetch_all(conn).await?);
+    }
+    Ok(filter)
+}
+
+fn window(narrowed_outside: bool, limit: i64) -> i64 {
+    if narrowed_outside { WINDOW } else { limit }
+}
+
+/// The next page: at most `limit` jobs, newest first, and where it ended if more follow.
+///
+/// # Errors
+/// The database's.
+pub async fn page(conn: &mut PgConnection, filter: &Filter, after: Cursor, limit: i64) -> sqlx::Result<(Vec<Row>, Option<Cursor>)> {
+    let filter = narrowed(conn, filter).await?;
+    let ask = limit + 1;
+    let mut rows: Vec<Row> = Vec::new();
+    if filter.wants(&["pending", "processing", "failed"]) {
+        const SQL: &str = concat!(columns!("max_attempts"), hot!(), " ORDER BY id DESC LIMIT $9");
+        let query = bind_hot!(sqlx::query_as(SQL), filter, after.hot, window(filter.error.is_some(), ask));
+        rows.extend(query.bind(ask).fetch_all(&mut *conn).await?);
+    }
+    if filter.wants(&["completed", "cancelled"]) && !filter.not_due {
+        const SQL: &str = concat!(columns!("NULL::int4"), done!(), " ORDER BY completed_at DESC, id DESC LIMIT $9");
+        let outside = filter.status.is_some() || filter.kind.is_some() || filter.error.is_some();
+        let query = bind_done!(sqlx::query_as(SQL), filter, after.done, window(outside, ask));
+        rows.extend(query.bind(ask).fetch_all(&mut *conn).await?);
+    }
+    Ok(merged(rows, after, limit))
+}
+
+/// Both tables' rows by time. Within a table the order they came in stays, so that each cursor skips nothing.
+fn merged(rows: Vec<Row>, after: Cursor, limit: i64) -> (Vec<Row>, Option<Cursor>) {
+    let (done, hot): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(Row::is_done);
+    let (mut done, mut hot) = (done.into_iter().peekable(), hot.into_iter().peekable());
+    let mut page = Vec::new();
+    let mut cursor = after;
+    while (page.len() as i64) < limit {
+        let from_hot = match (hot.peek(), done.peek()) {
+            (Some(h), Some(d)) => h.at() >= d.at(),
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (None, None) => break,
+        };
+        let Some(row) = (if from_hot { hot.next() } else { done.next() }) else { break };
+        if from_hot {
+            cursor.hot = Some(row.id);
+        } else {
+            cursor.done = Some((row.at(), row.id));
+        }
+        page.push(row);
+    }
+    let more = hot.peek().is_some() || done.peek().is_some();
+    (page, more.then_some(cursor))
+}
+
+/// How many jobs match, counted up to [`COUNTED`] + 1.
+///
+/// # Errors
+/// The database's.
+pub async fn count(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<i64> {
+    let filter = narrowed(conn, filter).await?;
+    let most = COUNTED + 1;
+    let mut n = 0;
+    if filter.wants(&["pending", "processing", "failed"]) {
+        const SQL: &str = concat!("SELECT count(*) FROM (SELECT 1 FROM ", hot!(), " LIMIT $9) c");
+        let query = bind_hot!(sqlx::query_scalar::<_, i64>(SQL), filter, None::<Uuid>, window(filter.error.is_some(), most));
+        n += query.bind(most).fetch_one(&mut *conn).await?;
+    }
+    if filter.wants(&["completed", "cancelled"]) && !filter.not_due {
+        const SQL: &str = concat!("SELECT count(*) FROM (SELECT 1 FROM ", done!(), " LIMIT $9) c");
+        let outside = filter.status.is_some() || filter.kind.is_some() || filter.error.is_some();
+        let query = bind_done!(sqlx::query_scalar::<_, i64>(SQL), filter, None::<(DateTime<Utc>, Uuid)>, window(outside, most));
+        n += query.bind(most).fetch_one(&mut *conn).await?;
+    }
+    Ok(n.min(most))
+}
+
+/// The next jobs of the queue (not of history) that match, for acting on them: at most `limit` ids after `after`.
+///
+/// # Errors
+/// The database's.
+pub async fn matching(conn: &mut PgConnection, filter: &Filter, after: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    const SQL: &str = concat!("SELECT id FROM ", hot!(), " ORDER BY id DESC LIMIT $9");
+    let filter = narrowed(conn, filter).await?;
+    bind_hot!(sqlx::query_scalar(SQL), filter, after, window(filter.error.is_some(), limit)).bind(limit).fetch_all(conn).await
+}
+
+const CANCEL: &str = concat!(
+    "WITH gone AS (DELETE FROM background_jobs WHERE id = ANY ($1) AND status IN ('pending', 'failed') RETURNING *), ",
+    into_history!("gone", "cancelled", "coalesce(error, 'cancelled')"),
+    ", asked AS (UPDATE background_jobs SET cancel_requested = true WHERE id = ANY ($1) AND status = 'processing' RETURNING id)
+     SELECT (SELECT count(*) FROM gone), (SELECT count(pg_notify('assay_jobs', 'cancel:' || id)) FROM asked)"
+);
+
+/// Cancels these jobs: waiting and dead ones at once, running ones by asking their workers. Returns how many of each.
+///
+/// # Errors
+/// The database's; then nothing has changed.
+pub async fn cancel_many(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<(i64, i64)> {
+    sqlx::query_as(CANCEL).bind(ids).fetch_one(conn).await
+}
+
+/// Makes these jobs due now, where they wait for a later time, and wakes the workers; returns how many.
+///
+/// # Errors
+/// The database's; then nothing has changed.
+pub async fn run_now_many(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "WITH due AS (UPDATE background_jobs SET scheduled_at = now() WHERE id = ANY ($1) AND status = 'pending' AND scheduled_at > now() RETURNING type),
+              woken AS (SELECT count(pg_notify('assay_jobs', type)) FROM (SELECT DISTINCT type FROM due) t)
+         SELECT (SELECT count(*) FROM due) FROM woken",
+    )
+    .bind(ids)
+    .fetch_one(conn)
+    .await
+}
+
+/// A job beside the delivery it works on.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct DeliveryJob {
+    /// The job.
+    pub id: Uuid,
+    /// Its kind.
+    pub kind: String,
+    /// Its state's word.
+    pub status: String,
+    /// Attempts begun.
+    pub attempts: i32,
+    /// When it was enqueued.
+    pub created_at: DateTime<Utc>,
+    /// When it ended.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// The beginning of its newest error.
+    pub error: Option<String>,
+}
+
+/// The jobs made for a delivery: the first carries its id, replays name it in their payload and belong to its person.
+///
+/// # Errors
+/// The database's.
+pub async fn of_delivery(conn: &mut PgConnection, delivery: Uuid, received: DateTime<Utc>, user_id: Option<&str>) -> sqlx::Result<Vec<DeliveryJob>> {
+    sqlx::query_as(
+        "SELECT * FROM (
+           (SELECT id, type AS kind, status, attempts, created_at, completed_at, left(error, 400) AS error FROM background_jobs
+             WHERE id = $1 OR (user_id = $3 AND type = 'webhook_processing' AND payload ->> 'delivery_id' = $1::text) LIMIT 20)
+           UNION ALL
+           (SELECT id, type, status, attempts, created_at, completed_at, left(error, 400) FROM job_history
+             WHERE id = $1 AND completed_at >= $2 LIMIT 20)
+           UNION ALL
+           (SELECT id, type, status, attempts, created_at, completed_at, left(error, 400) FROM job_history
+             WHERE user_id = $3 AND completed_at >= $2 AND id <> $1 AND type = 'webhook_processing' AND payload ->> 'delivery_id' = $1::text LIMIT 20)) j
+          ORDER BY created_at, id LIMIT 20",
+    )
+    .persistent(false)
+    .bind(delivery)
+    .bind(received)
+    .bind(user_id)
+    .fetch_all(conn)
+    .await
+}
+
+#[cfg(test)]
+#[path = "job_lists_tests.rs"]
+mod tests;

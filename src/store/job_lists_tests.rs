@@ -1,0 +1,92 @@
+//! Pages of jobs: complete, in order, exact in their counts, and quick plans where it matters.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
+
+use super::*;
+use crate::store::testing;
+
+const FILL: &str = "
+  INSERT INTO background_jobs (type, status, payload, user_id, error, failed_at, completed_at, attempts)
+  SELECT CASE WHEN n % 3 = 0 THEN 'a' ELSE 'b' END, 'failed', '{}', 'u' || n % 7, 'Broken at ' || n, now(), now(), 5 FROM generate_series(1, 40) n;
+  INSERT INTO background_jobs (type, payload, user_id, scheduled_at)
+  SELECT 'a', '{}', 'u' || n % 7, now() + make_interval(mins => n % 2) FROM generate_series(1, 60) n;
+  INSERT INTO job_history (id, type, status, priority, payload, attempts, created_at, scheduled_at, completed_at, user_id)
+  SELECT app.uuid_v7(), 'a', CASE WHEN n % 10 = 0 THEN 'cancelled' ELSE 'completed' END, 5, '{}', 1, now(), now(), now() - make_interval(mins => n % 5), 'u' || n % 7
+    FROM generate_series(1, 100) n;
+  ANALYZE background_jobs, job_history;";
+
+async fn walk(conn: &mut PgConnection, filter: &Filter) -> Vec<Row> {
+    let (mut all, mut cursor) = (Vec::new(), Cursor::default());
+    loop {
+        let (rows, next) = page(conn, filter, cursor, 7).await.unwrap();
+        assert!(rows.len() <= 7);
+        all.extend(rows);
+        match next {
+            Some(next) => cursor = next,
+            None => return all,
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_show_every_match_once_and_counts_agree() {
+    let t = testing::database().await;
+    sqlx::raw_sql(FILL).execute(t.db.owner()).await.unwrap();
+    let mut conn = t.db.service().acquire().await.unwrap();
+    let text = |s: &str| Some(s.to_owned());
+    for (filter, expected) in [
+        (Filter::default(), 200),
+        (Filter { status: text("failed"), ..Filter::default() }, 40),
+        (Filter { status: text("pending"), ..Filter::default() }, 60),
+        (Filter { status: text("pending"), not_due: true, ..Filter::default() }, 30),
+        (Filter { status: text("processing"), ..Filter::default() }, 0),
+        (Filter { status: text("completed"), ..Filter::default() }, 90),
+        (Filter { status: text("cancelled"), ..Filter::default() }, 10),
+        (Filter { kind: text("b"), ..Filter::default() }, 27),
+        (Filter { error: text("BROKEN AT 4"), ..Filter::default() }, 2),
+        (Filter { user_id: text("u3"), ..Filter::default() }, 6 + 9 + 15),
+        (Filter { user_id: text("'; DROP TABLE"), ..Filter::default() }, 0),
+    ] {
+        let rows = walk(&mut conn, &filter).await;
+        let ids: std::collections::BTreeSet<Uuid> = rows.iter().map(|r| r.id).collect();
+        assert_eq!((rows.len(), ids.len()), (expected, expected), "{filter:?}");
+        assert_eq!(count(&mut conn, &filter).await.unwrap(), expected as i64, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn acting_on_a_filter_moves_each_job_once_and_keeps_the_counts() {
+    let t = testing::database().await;
+    sqlx::raw_sql(FILL).execute(t.db.owner()).await.unwrap();
+    let mut conn = t.db.service().acquire().await.unwrap();
+    let waiting = Filter { status: Some("pending".into()), not_due: true, ..Filter::default() };
+    let ids = matching(&mut conn, &waiting, None, 1000).await.unwrap();
+    assert_eq!(run_now_many(&mut conn, &ids).await.unwrap(), 30);
+    assert_eq!(run_now_many(&mut conn, &ids).await.unwrap(), 0, "they are due already");
+    let dead = matching(&mut conn, &Filter { status: Some("failed".into()), kind: Some("b".into()), ..Filter::default() }, None, 1000).await.unwrap();
+    assert_eq!(cancel_many(&mut conn, &dead).await.unwrap(), (27, 0));
+    assert_eq!(cancel_many(&mut conn, &dead).await.unwrap(), (0, 0));
+    let counts = crate::store::jobs::counts::counts(&mut conn).await.unwrap();
+    let of = |kind: &str, status: &str| counts.iter().filter(|c| c.kind == kind && c.status == status).map(|c| c.count).sum::<i64>();
+    assert_eq!((of("b", "failed"), of("b", "cancelled"), of("a", "failed")), (0, 27, 13));
+}
+
+#[tokio::test]
+async fn a_page_of_a_big_queue_is_read_by_index() {
+    let t = testing::database().await;
+    sqlx::raw_sql(
+        "INSERT INTO background_jobs (type, status, payload, failed_at) SELECT 'a', 'failed', '{}', now() FROM generate_series(1, 30);
+         INSERT INTO background_jobs (type, payload) SELECT 'a', '{}' FROM generate_series(1, 20000);
+         ANALYZE background_jobs",
+    )
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+    let mut conn = t.db.service().acquire().await.unwrap();
+    for (status, index) in [(Some("failed"), "background_jobs_failed"), (Some("pending"), "background_jobs_pkey"), (None, "background_jobs_pkey")] {
+        const SQL: &str = concat!("EXPLAIN ", columns!("max_attempts"), hot!(), " ORDER BY id DESC LIMIT $9");
+        let filter = Filter { status: status.map(str::to_owned), ..Filter::default() };
+        let plan: Vec<String> = bind_hot!(sqlx::query_scalar(SQL), filter, None::<Uuid>, 51_i64).bind(51_i64).fetch_all(&mut *conn).await.unwrap();
+        let plan = plan.join("\n");
+        assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{status:?}\n{plan}");
+    }
+}

@@ -1,0 +1,334 @@
+//! Deliveries as the administrator looks through them, what came of one, and having one processed again.
+//!
+//! Newest first, by the index on the time of receipt. What no index narrows is looked for among the newest [`WINDOW`]
+//! only. Statements are planned for their values, not kept.
+
+use crate::model::Instant;
+use chrono::NaiveDate;
+use sqlx::{PgConnection, PgPool, types::Json};
+use uuid::Uuid;
+
+/// How many of the newest deliveries are looked through for what no index narrows.
+pub const WINDOW: i64 = 100_000;
+/// Counts are exact up to here.
+pub const COUNTED: i64 = 10_000;
+
+/// Which deliveries. Empty fields do not narrow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// A state's word.
+    pub status: Option<String>,
+    /// Terra's word for the event.
+    pub kind: Option<String>,
+    /// In lower case.
+    pub provider: Option<String>,
+    /// A person.
+    pub user_id: Option<String>,
+    /// Received at or after.
+    pub since: Option<Instant>,
+    /// This trace id, with the ids that [`by_trace`] gave for it.
+    pub trace: Option<(String, Vec<Uuid>)>,
+}
+
+/// A delivery in a list.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Row {
+    /// Its id.
+    pub id: Uuid,
+    /// When it came.
+    pub created_at: Instant,
+    /// Terra's word.
+    pub kind: String,
+    /// In lower case.
+    pub provider: Option<String>,
+    /// Whose.
+    pub user_id: Option<String>,
+    /// Its state's word.
+    pub status: String,
+    /// The beginning of why it is not completed.
+    pub error: Option<String>,
+    /// Readings it gave.
+    pub processed_count: i32,
+    /// When it was processed.
+    pub processed_at: Option<Instant>,
+}
+
+// $1 state, $2 type, $3 provider, $4 person, $5 since, $6 trace id, $7 its ids, $8 and $9 after this one, $10 window
+macro_rules! found {
+    () => {
+        "(SELECT id, created_at, type, provider, user_id, status, error, processed_count, processed_at FROM terra_webhooks_raw
+           WHERE ($1::text IS NULL OR $1 IN ('completed', 'ignored') OR status = $1)
+             AND ($4::text IS NULL OR user_id = $4) AND ($5::timestamptz IS NULL OR created_at >= $5)
+             AND ($6::text IS NULL OR id = ANY ($7::uuid[]) OR (status = 'conflict' AND trace_id = $6))
+             AND ($8::timestamptz IS NULL OR (created_at <= $8 AND (created_at, id) < ($8, $9)))
+           ORDER BY created_at DESC, id DESC LIMIT $10) d
+         WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2) AND ($3::text IS NULL OR provider = $3)"
+    };
+}
+
+macro_rules! bind {
+    ($query:expr, $f:expr, $after:expr, $limit:expr) => {
+        $query
+            .persistent(false)
+            .bind(&$f.status)
+            .bind(&$f.kind)
+            .bind(&$f.provider)
+            .bind(&$f.user_id)
+            .bind($f.since)
+            .bind($f.trace.as_ref().map(|t| t.0.as_str()))
+            .bind($f.trace.as_ref().map(|t| t.1.as_slice()))
+            .bind($after.map(|(at, _): (Instant, Uuid)| at))
+            .bind($after.map(|(_, id)| id))
+            .bind(window($f, $limit))
+            .bind($limit)
+    };
+}
+
+fn window(f: &Filter, limit: i64) -> i64 {
+    if f.kind.is_some() || f.provider.is_some() || f.status.is_some() { WINDOW } else { limit }
+}
+
+/// Deliveries after the given one, newest first.
+///
+/// # Errors
+/// The database's.
+pub async fn page(conn: &mut PgConnection, filter: &Filter, after: Option<(Instant, Uuid)>, limit: i64) -> sqlx::Result<Vec<Row>> {
+    const SQL: &str = concat!(
+        "SELECT id, created_at, type AS kind, provider, user_id, status, left(error, 400) AS error, processed_count, processed_at FROM ",
+        found!(),
+        " ORDER BY created_at DESC, id DESC LIMIT $11"
+    );
+    bind!(sqlx::query_as(SQL), filter, after, limit).fetch_all(conn).await
+}
+
+/// How many match, counted up to [`COUNTED`] + 1.
+///
+/// # Errors
+/// The database's.
+pub async fn count(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<i64> {
+    const SQL: &str = concat!("SELECT count(*) FROM (SELECT 1 FROM ", found!(), " LIMIT $11) c");
+    bind!(sqlx::query_scalar(SQL), filter, None::<(Instant, Uuid)>, COUNTED + 1).fetch_one(conn).await
+}
+
+/// The delivery stored under a trace id. The keys are the program's own table: ask for administrators only.
+///
+/// # Errors
+/// The database's.
+pub async fn by_trace(pool: &PgPool, trace: &str) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar("SELECT raw_id FROM delivery_keys WHERE trace_id = $1 LIMIT 1").bind(trace).fetch_all(pool).await
+}
+
+/// A delivery as it came.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Detail {
+    /// What the list shows.
+    #[sqlx(flatten)]
+    pub row: Row,
+    /// What makes it the same delivery.
+    pub trace_id: String,
+    /// Terra's id of the connection.
+    pub terra_user_id: Option<String>,
+    /// Terra's ordering time, Unix ms.
+    pub ordering_ms: i64,
+    /// Headers that were kept.
+    pub headers: Json<serde_json::Value>,
+    /// The first 64 KiB of the exact bytes.
+    pub body: Vec<u8>,
+    /// How many there are.
+    pub size: i32,
+}
+
+/// One delivery with its body.
+///
+/// # Errors
+/// The database's.
+pub async fn one(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Detail>> {
+    sqlx::query_as(
+        "SELECT id, created_at, type AS kind, provider, user_id, status, error, processed_count, processed_at, trace_id, terra_user_id, ordering_ms,
+                headers, substr(body, 1, 65536) AS body, length(body) AS size
+           FROM terra_webhooks_raw WHERE id = $1 LIMIT 1",
+    )
+    .bind(id)
+    .fetch_optional(conn)
+    .await
+}
+
+/// A record that a delivery was the last to write.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Record {
+    /// activity, sleep, daily …
+    pub model: String,
+    /// Names it within its person and source.
+    pub key: String,
+    /// The day it counts for.
+    pub measurement_date: NaiveDate,
+    /// Whether the delivery took it away.
+    pub deleted: bool,
+    /// Values in it.
+    pub values: i32,
+    /// Findings about it.
+    pub findings: i32,
+}
+
+/// A day's value that rests on a delivery.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Value {
+    /// Which metric.
+    pub metric_name: String,
+    /// In the metric's unit.
+    pub value: f64,
+    /// Which day.
+    pub measurement_date: NaiveDate,
+    /// How far it can be trusted, once scored.
+    pub confidence_score: Option<i32>,
+}
+
+/// What still stands as a delivery left it: records and day values of its person, at most 200 of each.
+///
+/// # Errors
+/// The database's.
+pub async fn outcome(conn: &mut PgConnection, id: Uuid, user_id: &str) -> sqlx::Result<(Vec<Record>, Vec<Value>)> {
+    let records = sqlx::query_as(
+        "SELECT model, key, measurement_date, deleted, (SELECT count(*)::int4 FROM jsonb_object_keys(\"values\")) AS values, jsonb_array_length(findings) AS findings
+           FROM records WHERE user_id = $1 AND delivery_id = $2 ORDER BY measurement_date DESC, model, key LIMIT 200",
+    )
+    .bind(user_id)
+    .bind(id)
+    .fetch_all(&mut *conn)
+    .await?;
+    let values = sqlx::query_as(
+        "SELECT m.metric_name, m.value, m.measurement_date, c.confidence_score
+           FROM unified_metrics m LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
+          WHERE m.user_id = $1 AND m.delivery_id = $2 ORDER BY m.measurement_date DESC, m.metric_name LIMIT 200",
+    )
+    .bind(user_id)
+    .bind(id)
+    .fetch_all(conn)
+    .await?;
+    Ok((records, values))
+}
+
+/// Has a delivery processed again: a new job, and what was given up is on its way again. `None`: there is no such
+/// delivery, or it is one that is never processed (a conflict, or not JSON).
+///
+/// # Errors
+/// The database's; then nothing has changed.
+pub async fn replay(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar(
+        "WITH d AS (SELECT id, created_at, user_id FROM terra_webhooks_raw WHERE id = $1 AND status NOT IN ('conflict', 'invalid') LIMIT 1),
+         again AS (UPDATE terra_webhooks_raw r SET status = 'pending', error = NULL FROM d
+                    WHERE r.id = d.id AND r.created_at = d.created_at AND r.status IN ('failed', 'parked', 'ignored'))
+         INSERT INTO background_jobs (type, payload, user_id)
+         SELECT 'webhook_processing', jsonb_build_object('delivery_id', id, 'created_at', created_at), user_id FROM d RETURNING id",
+    )
+    .bind(id)
+    .fetch_optional(conn)
+    .await
+}
+
+/// Deliveries turned away, added up.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Refused {
+    /// The reason code.
+    pub reason: String,
+    /// Where they came from.
+    pub address: String,
+    /// How many.
+    pub count: i64,
+    /// The first minute of it.
+    pub first_at: Instant,
+    /// The newest.
+    pub last_at: Instant,
+}
+
+/// Refusals since a time by reason and address, most first; of many minutes the newest 100,000 are added up.
+///
+/// # Errors
+/// The database's.
+pub async fn refused(conn: &mut PgConnection, since: Instant, limit: i64) -> sqlx::Result<Vec<Refused>> {
+    sqlx::query_as(
+        "SELECT reason, address, sum(count)::int8 AS count, min(minute) AS first_at, max(minute) AS last_at
+           FROM (SELECT * FROM refused_deliveries WHERE minute >= $1 ORDER BY minute DESC LIMIT $2) r
+          GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT $3",
+    )
+    .bind(since)
+    .bind(WINDOW)
+    .bind(limit)
+    .fetch_all(conn)
+    .await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::store::{jobs::counts, testing};
+
+    const FILL: &str = "
+      INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, provider, user_id, status, ordering_ms, body)
+      SELECT app.uuid_v7(), now() - make_interval(mins => n / 3), 't' || n, CASE WHEN n % 2 = 0 THEN 'daily' ELSE 'sleep' END, CASE WHEN n % 5 = 0 THEN 'oura' ELSE 'whoop' END,
+             'u' || n % 4, CASE WHEN n % 10 = 0 THEN 'failed' WHEN n = 33 THEN 'conflict' ELSE 'completed' END, n, '{}' FROM generate_series(1, 120) n;
+      INSERT INTO delivery_keys (trace_id, body_hash, raw_id) SELECT trace_id, '', id FROM terra_webhooks_raw;
+      ANALYZE terra_webhooks_raw";
+
+    #[tokio::test]
+    async fn pages_show_every_match_once_and_counts_agree() {
+        let t = testing::database().await;
+        sqlx::raw_sql(FILL).execute(t.db.owner()).await.unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let text = |s: &str| Some(s.to_owned());
+        let trace = by_trace(t.db.service(), "t7").await.unwrap();
+        for (filter, expected) in [
+            (Filter::default(), 120),
+            (Filter { status: text("failed"), ..Filter::default() }, 12),
+            (Filter { status: text("completed"), kind: text("sleep"), ..Filter::default() }, 59),
+            (Filter { provider: text("oura"), ..Filter::default() }, 24),
+            (Filter { user_id: text("u1"), ..Filter::default() }, 30),
+            (Filter { since: Some(chrono::Utc::now() - chrono::TimeDelta::seconds(630)), ..Filter::default() }, 32),
+            (Filter { trace: Some(("t7".into(), trace)), ..Filter::default() }, 1),
+            (Filter { trace: Some(("t33".into(), Vec::new())), ..Filter::default() }, 1),
+            (Filter { trace: Some(("nobody".into(), Vec::new())), ..Filter::default() }, 0),
+        ] {
+            let (mut ids, mut after) = (std::collections::BTreeSet::new(), None);
+            loop {
+                let rows = page(&mut conn, &filter, after, 7).await.unwrap();
+                let Some(last) = rows.last() else { break };
+                after = Some((last.created_at, last.id));
+                for row in &rows {
+                    assert!(ids.insert(row.id), "twice: {filter:?}");
+                }
+            }
+            assert_eq!((ids.len(), count(&mut conn, &filter).await.unwrap()), (expected, expected as i64), "{filter:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replay_is_one_job_counted_once_and_a_conflict_never_comes_back() {
+        let t = testing::database().await;
+        sqlx::raw_sql(FILL).execute(t.db.owner()).await.unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let failed = page(&mut conn, &Filter { status: Some("failed".into()), ..Filter::default() }, None, 1).await.unwrap().remove(0);
+        let job = replay(&mut conn, failed.id).await.unwrap().unwrap();
+        let after = one(&mut conn, failed.id).await.unwrap().unwrap();
+        assert_eq!(after.row.status, "pending");
+        let jobs = crate::store::job_lists::of_delivery(&mut conn, failed.id, failed.created_at, failed.user_id.as_deref()).await.unwrap();
+        assert_eq!(jobs.iter().map(|j| j.id).collect::<Vec<_>>(), [job]);
+        let counts = counts::counts(&mut conn).await.unwrap();
+        assert_eq!(counts.iter().map(|c| (c.status.as_str(), c.count)).collect::<Vec<_>>(), [("pending", 1)]);
+        let conflict = page(&mut conn, &Filter { status: Some("conflict".into()), ..Filter::default() }, None, 1).await.unwrap().remove(0);
+        assert_eq!(replay(&mut conn, conflict.id).await.unwrap(), None);
+        assert_eq!(replay(&mut conn, Uuid::nil()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn refusals_are_added_up_by_reason_and_address() {
+        let t = testing::database().await;
+        sqlx::raw_sql("INSERT INTO refused_deliveries SELECT now() - make_interval(mins => n), 'signature_missing', '10.0.0.' || n % 2, 2 FROM generate_series(1, 6) n")
+            .execute(t.db.owner())
+            .await
+            .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let rows = refused(&mut conn, chrono::Utc::now() - chrono::TimeDelta::hours(1), 10).await.unwrap();
+        assert_eq!(rows.iter().map(|r| (r.address.as_str(), r.count)).collect::<Vec<_>>(), [("10.0.0.0", 6), ("10.0.0.1", 6)]);
+    }
+}
