@@ -13,7 +13,6 @@ if [ -x target/release/assay ] && [ -f $stamp ] && [ -z "$(find "${sources[@]}" 
   note "release build" "already here (target/release/assay)"
   exit 0
 fi
-scripts/style.sh
 began=$(mktemp)
 if ! step "release build: cargo leptos (about 6 minutes from nothing, 2 after a change)" cargo leptos build --release --precompress; then
   rm -f "$began"

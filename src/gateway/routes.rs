@@ -194,6 +194,7 @@ impl Gateway {
         Err(refusal)
     }
 
+    #[allow(clippy::result_large_err, reason = "the error is the answer itself, made once")]
     fn limit_unsigned(&self, caller: IpAddr) -> Result<Decision, Refusal> {
         let decision = self.limiter.check(&self.settings.unsigned, &address::limited_as(caller), Instant::now());
         if decision.is_allowed() { Ok(decision) } else { Err(Refusal::limited(&decision)) }

@@ -119,6 +119,7 @@ impl Gateway {
 }
 
 /// Builds the delivery: yesterday's, because that day is complete, unless a date is given.
+#[allow(clippy::result_large_err, reason = "the error is the answer itself, made once")]
 fn make(order: &Order, user_id: &str, now: DateTime<Utc>) -> Result<Delivery, Response> {
     let bad = |reason: &str, message: String| answer::refusal(StatusCode::UNPROCESSABLE_ENTITY, reason, &message);
     if user_id.is_empty() || user_id.chars().count() > terra::MAX_USER_ID || user_id.contains('\0') {

@@ -114,7 +114,11 @@ pub fn AccountMenu(
         <details class="menu">
             <summary><span class="menu-name">{name}</span></summary>
             <div class="menu-body">
-                {session.account.as_ref().map(|a| view! { <p class="soft">"Logged in as "{a.role.word()}</p> })}
+                {session.account.as_ref().map(|a| view! { <p class="soft">"Logged in as "{a.role.word()}</p>
+                    // Plain pages of the server, not of this router.
+                    <a class="button wide" rel="external" href="/account">"Account"</a>
+                    {(a.role == Role::Admin).then(|| view! { <a class="button wide" rel="external" href="/admin/users">"Accounts and invitations"</a> })}
+                })}
                 <form method="post" action=SetTheme::url() class="segments">
                     <input type="hidden" name="back" value=back/>
                     <fieldset>

@@ -32,6 +32,21 @@ enum Command {
     Replay(crate::feed::ReplayArgs),
     /// Accounts, from the command line.
     User(crate::access::user_command::UserArgs),
+    /// Judge the scorer on a simulated world whose true values are known, and print the report.
+    Calibrate {
+        /// Which world.
+        #[arg(long, value_name = "N", default_value_t = 77)]
+        seed: u64,
+        /// How many persons.
+        #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+        clients: u32,
+        /// How many days each.
+        #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(35..=730))]
+        days: u32,
+        /// Bootstrap draws behind each interval.
+        #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=10_000))]
+        draws: u32,
+    },
     /// Verify a deployment: what is there, what works, what is missing.
     Verify(super::verify::VerifyArgs),
 }
@@ -92,6 +107,10 @@ async fn run(config: Config, command: Command) -> Result<ExitCode, String> {
             opened.close().await;
             result.map(|()| ExitCode::SUCCESS)
         }
+        Command::Calibrate { seed, clients, days, draws } => {
+            println!("{}", calibrate(seed, clients, days, draws));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Verify(args) => super::verify::run(&config, args).await,
     }
 }
@@ -109,4 +128,14 @@ async fn replay(config: &Config, args: crate::feed::ReplayArgs) -> Result<ExitCo
     let summary = crate::feed::replay(options, cancel).await.map_err(|e| format!("{e}."))?;
     println!("{summary}");
     Ok(if summary.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The calibration report as Markdown. Needs no database: the world is made, normalised and scored in memory.
+fn calibrate(seed: u64, clients: u32, days: u32, draws: u32) -> String {
+    use crate::calibration::{judge, report, simulator::World};
+    let registry = crate::quality::Registry::built_in();
+    // A fixed end, so that the same seed gives the same report on any day.
+    let world = World::with(seed, clients, days, chrono::NaiveDate::from_ymd_opt(2026, 6, 30).unwrap_or_default(), 0.05, 4);
+    let judged = judge::world(&world, registry);
+    report::report(&judged, registry.version, draws, seed).markdown()
 }

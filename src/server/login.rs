@@ -5,7 +5,7 @@
 
 use super::Services;
 use crate::access::{
-    Access, Identity, guard,
+    self, Access, Identity, guard,
     login::{self, Attempt, LoginError},
     next, session,
 };
@@ -46,6 +46,12 @@ struct Credentials {
     next: String,
 }
 
+/// The limiter as logins and account forms use it: `Err` is the time to wait.
+pub fn limit(services: &Arc<Services>) -> access::forms::Limit {
+    let gateway = Arc::clone(&services.gateway);
+    Arc::new(move |policy, key| gateway.limiter().check(&Policy { name: policy, ..Policy::LOGIN }, &key, Instant::now()).retry_after.map_or(Ok(()), Err))
+}
+
 async fn enter(
     State(doors): State<Doors>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -64,11 +70,8 @@ async fn enter(
         old_session: session::token_of(&headers, &doors.access.site),
         now: chrono::Utc::now().timestamp(),
     };
-    let limiter = doors.services.gateway.limiter();
-    let check = async |policy: &'static str, key: String| {
-        let decision = limiter.check(&Policy { name: policy, ..Policy::LOGIN }, &key, Instant::now());
-        decision.retry_after.map_or(Ok(()), Err)
-    };
+    let limit = limit(&doors.services);
+    let check = async |policy: &'static str, key: String| limit(policy, key);
     match login::login(&doors.access, check, attempt).await {
         Ok(outcome) => {
             let to = next::validated(&form.next).unwrap_or_else(|| guard::home(outcome.role));
@@ -94,10 +97,9 @@ fn code_of(error: &LoginError) -> &'static str {
 }
 
 fn back(code: &str, wanted: &str) -> String {
-    match next::validated(wanted) {
-        Some(path) => format!("{}&error={code}", next::login_address(path)),
-        None => format!("/login?error={code}"),
-    }
+    let address = next::login_address(wanted);
+    let joint = if address.contains('?') { '&' } else { '?' };
+    format!("{address}{joint}error={code}")
 }
 
 async fn leave(State(doors): State<Doors>, axum::Extension(identity): axum::Extension<Identity>, headers: HeaderMap) -> Response {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod context;
 pub mod database;
 pub mod embedded;
+mod frame;
 mod leptos_options;
 mod listen;
 pub mod live;
@@ -37,6 +38,8 @@ pub struct Services {
     pub gateway: Arc<Gateway>,
     /// Which origins are ours, and whether cookies travel over https.
     pub site: Site,
+    /// What jobs there are, for the endpoint that drains by hand.
+    pub kinds: crate::jobs::Kinds,
     /// Ends with the process.
     pub cancel: CancellationToken,
 }

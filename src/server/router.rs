@@ -32,25 +32,38 @@ struct RequestId(String);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The whole application.
-pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Router {
+///
+/// # Errors
+/// A sentence when the pages' files are incomplete.
+pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Result<Router, String> {
     let access = Access {
         db: services.db.clone(),
         site: Arc::new(services.site.clone()),
         vault: services.config.secret_key.as_ref().and_then(|k| Vault::new(k.expose())).map(Arc::new),
     };
+    let stylesheet = super::frame::stylesheet(std::path::Path::new(leptos.hash_file.as_ref()))?;
+    let forms = access::forms::Forms {
+        access: access.clone(),
+        limit: login::limit(&services),
+        frame: Arc::new(move |title, body| super::frame::document(&stylesheet, title, body)),
+    };
     let guarded = pages(Arc::clone(&services), leptos)
         .merge(login::router(access.clone(), Arc::clone(&services)))
+        .merge(access::forms::router(forms))
+        .merge(access::downloads::router(access.clone()))
         .route("/live", get(live).with_state(Arc::clone(&services)))
-        .layer(middleware::from_fn_with_state(access.clone(), access::guard::guard))
+        .layer(middleware::from_fn(access::guard::guard))
         .layer(middleware::from_fn_with_state(access.clone(), access::identify::identify))
         .layer(middleware::from_fn_with_state(access.clone(), access::origin::same_origin))
+        .layer(middleware::from_fn_with_state(services.config.trusted_proxies.clone(), visit))
         .layer(CompressionLayer::new().br(true).gzip(true).quality(tower_http::CompressionLevel::Fastest));
-    machines(&services)
+    let app = machines(&services)
         .merge(guarded)
         .layer(middleware::from_fn_with_state(access, access::headers::security_headers))
         .layer(middleware::from_fn(nonce))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(request_id))
+        .layer(middleware::from_fn(request_id));
+    Ok(app)
 }
 
 /// Endpoints that no cookie authenticates.
@@ -61,7 +74,7 @@ fn machines(services: &Arc<Services>) -> Router {
         .merge(gateway::routes().with_state(Arc::clone(&services.gateway)))
         .merge(jobs::router(jobs::RouterState {
             db: services.db.clone(),
-            kinds: jobs::kinds::all(),
+            kinds: services.kinds.clone(),
             service_key: services.config.service_key.as_ref().map(|k| k.expose().into()),
         }))
         .merge(health::router(services.monitor.clone(), Arc::clone(&authorised)))
@@ -108,6 +121,15 @@ async fn live(State(services): State<Arc<Services>>, axum::Extension(identity): 
         Ok(caller) => services.live.stream(caller.clone(), services.db.clone()).into_response(),
         Err(denied) => (StatusCode::UNAUTHORIZED, denied.to_string()).into_response(),
     }
+}
+
+/// Who came, for the audit log and the limits of forms.
+async fn visit(State(trusted): State<Networks>, mut request: Request, next: Next) -> Response {
+    let extensions = request.extensions();
+    let address = extensions.get::<ConnectInfo<SocketAddr>>().map(|c| client_address(c.0.ip(), request.headers(), &trusted).to_string());
+    let request_id = extensions.get::<RequestId>().map(|r| r.0.clone());
+    request.extensions_mut().insert(access::Visit { address, request_id });
+    next.run(request).await
 }
 
 /// Mints the nonce that both the policy in the header and the scripts in the page carry.

@@ -6,6 +6,7 @@ use crate::access::{first_admin, site::Site};
 use crate::gateway::{Gateway, GatewaySettings, Secrets};
 use crate::health::Monitor;
 use crate::jobs;
+use crate::outbound;
 use crate::quality::registry::Registry;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -30,10 +31,11 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     prepare_tables(&opened.db).await;
 
     let (cancel, node) = (CancellationToken::new(), Uuid::now_v7());
+    let kinds = jobs::kinds::with_terra(terra_client(&config)?);
     let gateway = Gateway::new(opened.db.clone(), gateway_settings(&config, node));
     let worker = config.role.works().then(|| {
         let settings = jobs::Settings { node: node_name(), role: config.role.word().into(), ..jobs::Settings::default() };
-        jobs::Worker::spawn(opened.db.clone(), jobs::kinds::all(), settings, cancel.child_token())
+        jobs::Worker::spawn(opened.db.clone(), kinds.clone(), settings, cancel.child_token())
     });
     let services = Arc::new(Services {
         db: opened.db.clone(),
@@ -41,10 +43,11 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
         live: Live::spawn(opened.db.clone(), cancel.child_token()),
         gateway: Arc::clone(&gateway),
         site,
+        kinds,
         cancel: cancel.clone(),
         config,
     });
-    let app = router::build(Arc::clone(&services), leptos);
+    let app = router::build(Arc::clone(&services), leptos)?;
     let stop = cancel.clone();
     let server = tokio::spawn(async move {
         axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(async move { stop.cancelled().await }).await
@@ -81,6 +84,12 @@ fn gateway_settings(config: &Config, node: Uuid) -> GatewaySettings {
         node: node.to_string(),
         ..GatewaySettings::default()
     }
+}
+
+/// The client of Terra's REST side, where it is configured.
+fn terra_client(config: &Config) -> Result<Option<outbound::Client>, String> {
+    let Some((key, dev_id)) = &config.terra_api else { return Ok(None) };
+    outbound::Client::new(&config.terra_api_url, key.expose(), dev_id).map(Some).map_err(|e| format!("TERRA_API_URL cannot be used: {e}."))
 }
 
 /// What people call this process: the machine's name and the process id.

@@ -193,8 +193,6 @@ mod tests {
 
     const WORLD: &str = "
         INSERT INTO accounts (email, role) VALUES ('t@example.test', 'trainer');
-        INSERT INTO login_sessions (token_hash, account_id, idle_until, expires_at)
-          SELECT sha256(convert_to(repeat('c', 64), 'UTF8')), id, now() + interval '1 hour', now() + interval '1 hour' FROM accounts;
         INSERT INTO persons (user_id, label) VALUES ('mine', 'Mara'), ('also-mine', NULL), ('not-mine', 'Mara too');
         INSERT INTO trainer_clients (trainer_id, user_id) SELECT id, u FROM accounts, (VALUES ('mine'), ('also-mine')) AS v (u);
         INSERT INTO source_ranks VALUES ('steps', 'garmin', 1), ('steps', 'apple', 2);
@@ -208,7 +206,13 @@ mod tests {
     async fn a_trainer_sees_own_clients_only_in_rows_and_in_one_persons_page() {
         let t = crate::store::testing::database().await;
         sqlx::raw_sql(WORLD).execute(t.db.owner()).await.unwrap();
-        let caller = Caller::new(uuid::Uuid::nil(), Role::Trainer, String::new(), String::new(), Token::parse(&"c".repeat(64)).unwrap());
+        let token = Token::parse(&"c".repeat(64)).unwrap();
+        sqlx::query("INSERT INTO login_sessions (token_hash, account_id, idle_until, expires_at) SELECT $1, id, now() + interval '1 hour', now() + interval '1 hour' FROM accounts")
+            .bind(token.hash().to_vec())
+            .execute(t.db.owner())
+            .await
+            .unwrap();
+        let caller = Caller::new(uuid::Uuid::nil(), Role::Trainer, String::new(), String::new(), token);
         let mut tx = t.db.begin_as(&caller).await.unwrap();
         let names = |rows: Vec<PersonRow>| rows.into_iter().map(|r| r.user_id).collect::<Vec<_>>();
         assert_eq!(names(list(&mut tx, "", None, 10, 0).await.unwrap()), ["mine", "also-mine"], "scored first, then those without a score");

@@ -278,10 +278,11 @@ mod tests {
             .execute(t.db.owner())
             .await
             .unwrap();
-        assert_eq!(crate::store::browse::discard_group(t.db.service(), "x", "other").await.unwrap(), 0);
         let mut conn = t.db.service().acquire().await.unwrap();
+        let soon = chrono::Utc::now() + chrono::TimeDelta::minutes(1);
+        assert_eq!(crate::store::letter_lists::discard_group(&mut conn, "other", "x", soon, None, 10, "").await.unwrap(), 0);
         assert_eq!(open_dead_letters(&mut conn).await.unwrap(), Some(3));
-        assert_eq!(crate::store::browse::discard_group(t.db.service(), "x", "f").await.unwrap(), 3);
+        assert_eq!(crate::store::letter_lists::discard_group(&mut conn, "f", "x", soon, None, 10, "").await.unwrap(), 3);
         assert_eq!(open_dead_letters(&mut conn).await.unwrap(), Some(0));
         sqlx::raw_sql("DROP TABLE background_jobs_dlq").execute(t.db.owner()).await.unwrap();
         assert_eq!(open_dead_letters(&mut conn).await.unwrap(), None);

@@ -29,7 +29,7 @@ pub struct Figures {
     pub view_exists: bool,
     /// Seconds since its last refresh.
     pub view_age_s: Option<f64>,
-    /// Whether values came after that refresh.
+    /// Whether its refresh is overdue.
     pub view_behind: bool,
     /// Whether rate_limits is there.
     pub rate_limits_exists: bool,
@@ -54,21 +54,20 @@ pub async fn figures(pool: &PgPool) -> sqlx::Result<Figures> {
          SELECT coalesce((SELECT n FROM c WHERE status = 'pending'), 0) AS pending,
                 coalesce((SELECT n FROM c WHERE status = 'processing'), 0) AS processing,
                 coalesce((SELECT n FROM c WHERE status = 'failed'), 0) AS failed,
-                (SELECT extract(epoch FROM now() - min(scheduled_at))::float8 FROM (
-                   SELECT scheduled_at FROM background_jobs WHERE status = 'pending' AND scheduled_at <= now()
-                    ORDER BY priority, scheduled_at LIMIT 100) r) AS oldest_ready_s,
+                NULL::float8 AS oldest_ready_s,
                 (SELECT count(*) FROM workers WHERE seen_at > now() - interval '15 seconds') AS workers_alive,
                 NULL::bigint AS dead_letters,
                 (SELECT coalesce(sum(count), 0)::bigint FROM gateway_counts WHERE outcome = 'completed' AND minute > now() - interval '24 hours') AS webhooks_completed,
                 (SELECT coalesce(sum(count), 0)::bigint FROM gateway_counts WHERE outcome = 'failed' AND minute > now() - interval '24 hours') AS webhooks_failed,
                 to_regclass('public.latest_unified_metrics') IS NOT NULL AS view_exists,
                 (SELECT extract(epoch FROM now() - last_run_at)::float8 FROM schedules WHERE name = 'matview_refresh') AS view_age_s,
-                coalesce((SELECT (SELECT max(at) FROM job_count_deltas WHERE type = 'webhook_processing') > last_run_at FROM schedules WHERE name = 'matview_refresh'), false) AS view_behind,
+                coalesce((SELECT next_run_at < now() - interval '15 minutes' FROM schedules WHERE name = 'matview_refresh' AND NOT paused), false) AS view_behind,
                 to_regclass('public.rate_limits') IS NOT NULL AS rate_limits_exists,
                 EXISTS (SELECT 1 FROM pg_trigger WHERE tgname = 'on_max_retries_exceeded') AS trigger_exists",
     )
     .fetch_one(&mut *conn)
     .await?;
+    figures.oldest_ready_s = super::jobs::counts::waiting(&mut conn).await?.into_iter().map(|(_, seconds)| seconds).reduce(f64::max);
     figures.dead_letters = sqlx::query_scalar("SELECT count(*) FROM background_jobs_dlq WHERE retried = false AND discarded_at IS NULL")
         .fetch_optional(&mut *conn)
         .await

@@ -150,18 +150,12 @@ pub async fn give_to(conn: &mut PgConnection, owners: &[(String, String)]) -> sq
            SELECT 'webhook_processing', jsonb_build_object('delivery_id', id, 'created_at', created_at), user_id
              FROM given WHERE status = 'parked'
            RETURNING 1
-         ), counted AS (
-           INSERT INTO job_count_deltas (type, status, delta)
-           SELECT 'webhook_processing', 'pending', count(*) FROM job HAVING count(*) > 0
          )
          SELECT count(*) FROM job",
     )
     .bind(owners.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>())
     .bind(owners.iter().map(|(_, user)| user.as_str()).collect::<Vec<_>>())
-    .fetch_one(&mut *conn)
+    .fetch_one(conn)
     .await?;
-    if woken > 0 {
-        sqlx::query("SELECT pg_notify('assay_jobs', 'webhook_processing')").execute(conn).await?;
-    }
     Ok(woken)
 }

@@ -1,5 +1,6 @@
 //! Replays: stored deliveries through normalising and scoring once more. An operation's chunks are stretches of the
-//! deliveries in the order of their receipt; each carries the filter, so that it needs nothing but itself.
+//! time of receipt, so that they name no delivery (an erased person's would be among them), and each carries the filter,
+//! so that it needs nothing but itself.
 
 use super::{Db, audit, audit::Actor, jobs, jobs::NewJob, maintenance, operations, operations::Operation};
 use crate::model::Instant;
@@ -45,9 +46,6 @@ pub struct Filter {
     pub error: Option<String>,
 }
 
-/// A delivery's place in the order of receipt.
-pub type Place = (Instant, Uuid);
-
 // $1 ids, $2 from, $3 until, $4 kind, $5 provider, $6 user, $7 status, $8 error
 macro_rules! matching {
     () => {
@@ -90,15 +88,13 @@ pub async fn start(db: &Db, actor: &Actor, filter: &Filter) -> sqlx::Result<Oper
     bind!(
         sqlx::query(concat!(
             "WITH numbered AS (
-               SELECT r.created_at, r.id, (row_number() OVER (ORDER BY r.created_at, r.id) - 1) / $11 AS chunk FROM terra_webhooks_raw r WHERE ", matching!(), "),
-             chunks AS (
-               SELECT count(*) AS n, min(created_at) AS first_at, max(created_at) AS last_at,
-                      (array_agg(id ORDER BY created_at, id))[1] AS first_id, (array_agg(id ORDER BY created_at DESC, id DESC))[1] AS last_id
-                 FROM numbered GROUP BY chunk),
+               -- A rank, not a number: what was received in one moment is never divided.
+               SELECT r.created_at, (rank() OVER (ORDER BY r.created_at) - 1) / $11 AS chunk FROM terra_webhooks_raw r WHERE ", matching!(), "),
+             chunks AS (SELECT count(*) AS n, min(created_at) AS first, max(created_at) AS last FROM numbered GROUP BY chunk),
              jobs AS (
                INSERT INTO background_jobs (type, priority, payload, max_attempts, user_id)
-               SELECT 'replay', $12, jsonb_build_object('v', 1, 'operation', $9::uuid, 'filter', $10::jsonb, 'first', jsonb_build_array(first_at, first_id),
-                        'last', jsonb_build_array(last_at, last_id), 'deliveries', n), 3, $6 FROM chunks ORDER BY first_at, first_id)
+               SELECT 'replay', $12, jsonb_build_object('v', 1, 'operation', $9::uuid, 'filter', $10::jsonb, 'first', first,
+                        'last', last, 'deliveries', n), 3, $6 FROM chunks ORDER BY first)
              UPDATE operations SET total = t.deliveries, chunks_total = t.chunks,
                     state = CASE WHEN t.chunks = 0 THEN 'completed' ELSE 'running' END, finished_at = CASE WHEN t.chunks = 0 THEN now() END
                FROM (SELECT coalesce(sum(n), 0)::bigint AS deliveries, count(*)::int AS chunks FROM chunks) t WHERE id = $9"
@@ -132,13 +128,12 @@ pub async fn one(db: &Db, actor: &Actor, delivery_id: Uuid) -> sqlx::Result<Opti
             .fetch_optional(&mut *tx)
             .await?;
     let Some((at, user_id)) = found else { return Ok(None) };
-    let place: Place = (at, delivery_id);
     let filter = Filter { ids: Some(vec![delivery_id]), ..Filter::default() };
     let job = NewJob {
         id: Uuid::now_v7(),
         kind: KIND.into(),
         priority: 1,
-        payload: json!({ "v": 1, "filter": filter, "first": place, "last": place, "deliveries": 1 }).to_string(),
+        payload: json!({ "v": 1, "filter": filter, "first": at, "last": at, "deliveries": 1 }).to_string(),
         max_attempts: 3,
         scheduled_at: None,
         unique_key: Some(format!("replay:{delivery_id}")),
@@ -150,24 +145,20 @@ pub async fn one(db: &Db, actor: &Actor, delivery_id: Uuid) -> sqlx::Result<Opti
     Ok(ids.first().copied())
 }
 
-/// The deliveries of a chunk that still match, oldest first, by id and time of receipt.
+/// The deliveries received from `first` to `last`, both included, that still match: oldest first, by id and time of receipt.
 ///
 /// # Errors
 /// The database's.
-pub async fn chunk(conn: &mut PgConnection, filter: &Filter, first: Place, last: Place) -> sqlx::Result<Vec<(Uuid, Instant)>> {
-    // The times alone find partition and index; the pairs are exact.
+pub async fn chunk(conn: &mut PgConnection, filter: &Filter, first: Instant, last: Instant) -> sqlx::Result<Vec<(Uuid, Instant)>> {
     bind!(
         sqlx::query_as(concat!(
             "SELECT r.id, r.created_at FROM terra_webhooks_raw r
-              WHERE r.created_at BETWEEN $9 AND $11 AND (r.created_at, r.id) >= ($9, $10) AND (r.created_at, r.id) <= ($11, $12) AND ", matching!(),
-            " ORDER BY r.created_at, r.id"
+              WHERE r.created_at BETWEEN $9 AND $10 AND ", matching!(), " ORDER BY r.created_at, r.id"
         )),
         filter
     )
-    .bind(first.0)
-    .bind(first.1)
-    .bind(last.0)
-    .bind(last.1)
+    .bind(first)
+    .bind(last)
     .fetch_all(conn)
     .await
 }

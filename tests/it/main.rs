@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on must stop")]
 #![allow(missing_docs, reason = "test names say it")]
 
+mod authorisation;
 mod checklist;
 mod command_line;
 mod docs;

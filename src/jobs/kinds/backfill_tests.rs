@@ -80,7 +80,7 @@ async fn a_gap_is_asked_for_once_and_limits_only_put_off() {
 async fn what_cannot_be_asked_for_dies_with_a_reason() {
     let terra = Terra::start().await;
     let mut rig = Rig::idle().await;
-    let put = async |gap: Gap| enqueue(&mut *rig.t.db.service().acquire().await.unwrap(), vec![job::<Backfill>(&gap).unwrap()]).await.unwrap();
+    let put = async |gap: Gap| enqueue(&mut rig.t.db.service().acquire().await.unwrap(), vec![job::<Backfill>(&gap).unwrap()]).await.unwrap();
     put(gap("2026-07-01", "2026-07-01", &["daily"])).await;
     put(gap("2026-07-02", "2026-07-01", &["daily"])).await;
     rig.work(kinds::with_terra(Some(terra.client())));
@@ -89,7 +89,7 @@ async fn what_cannot_be_asked_for_dies_with_a_reason() {
     assert_eq!(rig.texts(dead).await, ["Terra does not know this connection.", "The gap begins on 2026-07-02 and ends before that, on 2026-07-01."]);
     rig.stop().await;
     rig.run("DELETE FROM background_jobs_dlq").await;
-    let put = async |gap: Gap| enqueue(&mut *rig.t.db.service().acquire().await.unwrap(), vec![job::<Backfill>(&gap).unwrap()]).await.unwrap();
+    let put = async |gap: Gap| enqueue(&mut rig.t.db.service().acquire().await.unwrap(), vec![job::<Backfill>(&gap).unwrap()]).await.unwrap();
     put(gap("2026-07-01", "2026-07-01", &["daily"])).await;
     rig.work(kinds::all());
     rig.quiet(false).await;

@@ -10,7 +10,7 @@ use crate::store::jobs::enqueue;
 use axum::http::StatusCode;
 
 async fn reconcile(rig: &Rig) {
-    enqueue(&mut *rig.t.db.service().acquire().await.unwrap(), vec![job::<Reconcile>(&Nothing {}).unwrap()]).await.unwrap();
+    enqueue(&mut rig.t.db.service().acquire().await.unwrap(), vec![job::<Reconcile>(&Nothing {}).unwrap()]).await.unwrap();
     rig.quiet(true).await;
 }
 

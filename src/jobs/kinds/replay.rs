@@ -4,7 +4,8 @@
 use super::{confidence_calculation, s3_fetch, text};
 use crate::ingest::{self, Status};
 use crate::jobs::{Claimed, Ctx, JobKind, Outcome};
-use crate::store::replay::{self, Filter, Place};
+use crate::model::Instant;
+use crate::store::replay::{self, Filter};
 use crate::store::{maintenance, operations};
 use std::{collections::BTreeSet, time::Duration};
 use uuid::Uuid;
@@ -21,10 +22,10 @@ pub struct Stretch {
     /// Which of the stretch.
     #[serde(default)]
     pub filter: Filter,
-    /// The first delivery.
-    pub first: Place,
-    /// The last delivery.
-    pub last: Place,
+    /// When the first was received.
+    pub first: Instant,
+    /// When the last was received.
+    pub last: Instant,
     /// How many there were when the replay was started.
     pub deliveries: i64,
 }

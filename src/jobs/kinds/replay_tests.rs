@@ -41,12 +41,18 @@ async fn derived(rig: &Rig) -> Vec<String> {
     all
 }
 
+async fn unchanged(rig: &Rig, before: &[String]) {
+    let after = derived(rig).await;
+    let differ: Vec<_> = before.iter().zip(&after).filter(|(b, a)| b != a).collect();
+    assert!(differ.is_empty() && before.len() == after.len(), "{} rows differ, such as {:#?}", differ.len(), differ.first());
+}
+
 async fn count(rig: &Rig, filter: &Filter) -> i64 {
-    replay::count(&mut *rig.t.db.service().acquire().await.unwrap(), filter).await.unwrap()
+    replay::count(&mut rig.t.db.service().acquire().await.unwrap(), filter).await.unwrap()
 }
 
 async fn operation(rig: &Rig, id: Uuid) -> (String, i64, i64, i64) {
-    let o = crate::store::operations::find(&mut *rig.t.db.service().acquire().await.unwrap(), id).await.unwrap().unwrap();
+    let o = crate::store::operations::find(&mut rig.t.db.service().acquire().await.unwrap(), id).await.unwrap().unwrap();
     assert_eq!(o.finished_at.is_some(), o.state != "running");
     (o.state, o.total, o.done, o.failed)
 }
@@ -69,7 +75,7 @@ async fn a_replay_goes_all_the_way_and_changes_nothing_when_nothing_changed() {
     rig.quiet(true).await;
     assert_eq!(operation(&rig, started.id).await, ("completed".into(), 243, 242, 1));
     assert!(rig.number(scored).await > scorings, "the scores were made again");
-    assert_eq!(derived(&rig).await, before);
+    unchanged(&rig, &before).await;
     assert_eq!(rig.number("SELECT count(*) FROM job_history WHERE type = 'replay'").await, 3);
 
     // What is lost comes back, with the values and scores it had.
@@ -95,7 +101,7 @@ async fn a_filter_takes_what_it_says() {
     rig.stop().await;
     rig.run("UPDATE terra_webhooks_raw SET status = 'conflict' WHERE trace_id = 'ben-7'").await;
     rig.run("UPDATE terra_webhooks_raw SET status = 'invalid' WHERE trace_id = 'ben-8'").await;
-    let middle = rig.texts("SELECT created_at::text FROM terra_webhooks_raw WHERE trace_id = 'anna-60'").await[0].parse().unwrap();
+    let middle = sqlx::query_scalar("SELECT created_at FROM terra_webhooks_raw WHERE trace_id = 'anna-60'").fetch_one(rig.t.db.service()).await.unwrap();
     let ids: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM terra_webhooks_raw WHERE trace_id IN ('anna-1', 'anna-2', 'ben-7')").fetch_all(rig.t.db.service()).await.unwrap();
     let all = Filter::default;
     let (until, from) = (Filter { until: Some(middle), ..all() }, Filter { from: Some(middle), ..all() });
@@ -159,7 +165,7 @@ async fn one_delivery_is_replayed_ahead_of_all() {
     assert_eq!(replay::one(&rig.t.db, &Actor::system(), Uuid::now_v7()).await.unwrap(), None);
     rig.work(kinds::all());
     rig.quiet(true).await;
-    assert_eq!(derived(&rig).await, before);
+    unchanged(&rig, &before).await;
     let did = rig.texts("SELECT concat_ws(' ', type, status, priority) FROM job_history WHERE payload ->> 'deliveries' = '1'").await;
     assert_eq!(did, ["replay completed 1"]);
     rig.run("UPDATE terra_webhooks_raw SET status = 'conflict' WHERE trace_id = 'anna-3'").await;

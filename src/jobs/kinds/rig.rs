@@ -50,7 +50,7 @@ impl Rig {
         headers.insert("x-terra-trace-id", HeaderValue::from_str(trace_id).unwrap());
         headers.insert("x-terra-ordering-timestamp", HeaderValue::from(ordering_ms));
         let delivery = admit(Bytes::from(body.to_string()), &headers, Utc::now()).delivery;
-        let new = deliveries::insert(&mut *self.t.db.service().acquire().await.unwrap(), &[&delivery]).await.unwrap();
+        let new = deliveries::insert(&mut self.t.db.service().acquire().await.unwrap(), &[&delivery]).await.unwrap();
         assert_eq!(new, [delivery.id], "{trace_id} was there before");
         delivery.id
     }
@@ -62,8 +62,9 @@ impl Rig {
             if hurry {
                 self.run("UPDATE background_jobs SET scheduled_at = now() WHERE status = 'pending' AND scheduled_at > now()").await;
             }
+            let all = "SELECT count(*) FROM background_jobs WHERE status IN ('pending', 'processing')";
             let due = "SELECT count(*) FROM background_jobs WHERE status = 'processing' OR (status = 'pending' AND scheduled_at <= now())";
-            if self.number(due).await == 0 {
+            if self.number(if hurry { all } else { due }).await == 0 {
                 return;
             }
             assert!(begin.elapsed() < Duration::from_secs(60), "jobs never end: {:?}", self.texts("SELECT j::text FROM background_jobs j LIMIT 5").await);

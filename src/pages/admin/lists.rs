@@ -1,16 +1,20 @@
 //! Fills the administrator's lists. One file a list; all of them read as the caller,
-//! but for the list of processes.
+//! but for the list of processes, the keys of deliveries and the audit log.
 
 mod dead_letters;
 mod deliveries;
 mod jobs;
 mod logs;
 mod settings;
+mod trial;
 
 use super::screen::{Cell, Chip, Field, Shown};
-use crate::{components::text, error::AppError, model::Instant, server::context::Request};
-use chrono::{DateTime, Utc};
+use crate::{components::text, error::AppError, model::Instant, pages::session::safe_next, server::context::Request};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
+
+pub(super) use jobs::filter as job_filter;
+pub(super) use trial::order;
 
 /// Rows a page.
 const PAGE: usize = 50;
@@ -28,15 +32,25 @@ impl Query {
     /// The value of a name, without what PostgreSQL cannot take; empty when absent.
     fn get(&self, name: &str) -> String {
         let value = self.0.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.trim());
-        text::cut(value, 200).replace('\0', "")
+        text::cut(value, 400).replace('\0', "")
     }
 
     fn some(&self, name: &str) -> Option<String> {
         Some(self.get(name)).filter(|v| !v.is_empty())
     }
 
-    fn before(&self) -> Option<Instant> {
-        DateTime::parse_from_rfc3339(&self.get("before")).ok().map(|t| t.to_utc())
+    /// Where the page before ended: a time and an id; what is none is the beginning.
+    fn before(&self) -> Option<(Instant, Uuid)> {
+        placed(&self.get("before"))
+    }
+
+    /// The word of `since`, where it is one, and the time it means.
+    fn since(&self, now: Instant) -> (String, Option<Instant>) {
+        let word = self.get("since");
+        match since(&word, now) {
+            Some(from) => (word, Some(from)),
+            None => (String::new(), None),
+        }
     }
 
     /// The address of a list with the named values, without the empty ones.
@@ -58,8 +72,16 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
         ("jobs", "") => jobs::list(&mut tx, &query, now).await.map_err(db),
         ("jobs", _) => jobs::one(&mut tx, one("This job")?, now).await.map_err(db)?.ok_or_else(|| AppError::not_found("This job")),
         ("dead-letters", "") => dead_letters::list(&mut tx, &query, now).await.map_err(db),
-        ("webhooks", "") => deliveries::list(&mut tx, &query, now).await.map_err(db),
+        ("webhooks", "") => match query.get("tab").as_str() {
+            "test" => trial::page(&request, &query).await,
+            "refused" => deliveries::refused(&mut tx, &query, now).await.map_err(db),
+            _ => deliveries::list(&mut tx, request.services.db.service(), &query, now).await.map_err(db),
+        },
         ("webhooks", _) => deliveries::one(&mut tx, one("This delivery")?, now).await.map_err(db)?.ok_or_else(|| AppError::not_found("This delivery")),
+        ("logs", "") if query.get("tab") == "audit" => {
+            drop(tx); // the log is read in a transaction of its own
+            logs::audit(&request, &query, now).await.map_err(db)
+        }
         ("logs", "") => logs::list(&mut tx, &query, now).await.map_err(db),
         ("settings", "") => settings::list(&mut tx, request.services.db.service(), now).await.map_err(db),
         _ => Err(AppError::not_found("This page")),
@@ -78,18 +100,66 @@ fn person(user_id: Option<&str>) -> Cell {
     user_id.map_or(Cell::None, |u| Cell::Link(format!("/clients/{}", text::segment(u)), text::cut(u, 40)))
 }
 
+/// An input; with words it is a choice, whose empty word means any.
 fn field(name: &str, label: &str, value: &str, options: &[&str]) -> Field {
-    Field { name: name.into(), label: label.into(), value: value.into(), options: options.iter().map(|o| (*o).into()).collect() }
+    let options = options.iter().map(|o| ((*o).to_owned(), if o.is_empty() { "any".into() } else { (*o).to_owned() })).collect();
+    Field { name: name.into(), label: label.into(), value: value.into(), options }
 }
 
-fn chip(label: &str, count: i64, href: String, current: bool) -> Chip {
-    Chip { label: label.into(), count: text::count(count.max(0)), href, current }
+/// The beginning of a time such as `24h`; a word that is none is no limit.
+pub(super) fn since(word: &str, now: Instant) -> Option<Instant> {
+    let back = match word {
+        "1h" => TimeDelta::hours(1),
+        "24h" => TimeDelta::hours(24),
+        "7d" => TimeDelta::days(7),
+        "30d" => TimeDelta::days(30),
+        _ => return None,
+    };
+    Some(now - back)
 }
 
-fn milliseconds(from: Option<Instant>, to: Option<Instant>) -> Cell {
-    match (from, to) {
-        (Some(from), Some(to)) => Cell::Number(text::count((to - from).num_milliseconds().max(0))),
-        _ => Cell::None,
+/// The choice of a time.
+fn since_field(value: &str) -> Field {
+    let options = [("", "any time"), ("1h", "last hour"), ("24h", "last 24 hours"), ("7d", "last 7 days"), ("30d", "last 30 days")];
+    Field { options: options.map(|(v, w)| (v.into(), w.into())).to_vec(), ..field("since", "Received", value, &[]) }
+}
+
+fn chip(label: &str, count: String, href: String, current: bool) -> Chip {
+    Chip { label: label.into(), count, href, current }
+}
+
+/// A count that is exact up to a limit.
+fn counted(n: i64, exact_to: i64) -> String {
+    if n > exact_to { format!("{}+", text::count(exact_to)) } else { text::count(n.max(0)) }
+}
+
+/// A time and an id as one word of a URL.
+fn place((at, id): (Instant, Uuid)) -> String {
+    format!("{}-{}", at.timestamp_micros(), id.simple())
+}
+
+fn placed(word: &str) -> Option<(Instant, Uuid)> {
+    let (at, id) = word.rsplit_once('-')?;
+    Some((DateTime::from_timestamp_micros(at.parse().ok()?)?, Uuid::try_parse(id).ok()?))
+}
+
+/// Where a form leads after its work: the page it came from, with what came of it.
+pub(super) fn with_notice(back: &str, notice: &str, n: Option<u64>) -> String {
+    let mut to = safe_next(back).to_owned();
+    to.push(if to.contains('?') { '&' } else { '?' });
+    to.push_str(&format!("notice={notice}"));
+    if let Some(n) = n {
+        to.push_str(&format!("&n={n}"));
+    }
+    to
+}
+
+/// A duration as short as it is said.
+fn took(delta: TimeDelta) -> String {
+    match delta.num_milliseconds().max(0) {
+        ms @ 0..1000 => format!("{ms} ms"),
+        ms @ 1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => text::span(delta),
     }
 }
 
@@ -103,12 +173,32 @@ mod tests {
 
     #[test]
     fn queries_are_read_whatever_they_hold() {
-        let q = Query::parse("?status=failed&kind=a%20b&before=2026-11-23T18%3A00%3A00Z&z=%00x");
+        let q = Query::parse("?status=failed&kind=a%20b&before=1763900000123456-00000000000000000000000000000007&z=%00x");
         assert_eq!((q.get("status").as_str(), q.get("kind").as_str(), q.get("absent").as_str(), q.get("z").as_str()), ("failed", "a b", "", "x"));
         assert!(q.before().is_some());
         for odd in ["?%ff=%zz", "?<>", "", "?before=yesterday"] {
             assert!(Query::parse(odd).before().is_none(), "{odd}");
         }
         assert_eq!(Query::href("jobs", &[("status", "failed"), ("kind", ""), ("user", "a/b")]), "/admin/jobs?status=failed&user=a%2Fb");
+    }
+
+    #[test]
+    fn places_survive_the_url_and_nonsense_is_the_beginning() {
+        let at = DateTime::from_timestamp_micros(1_763_900_000_123_456).unwrap_or_default();
+        assert_eq!(placed(&place((at, Uuid::from_u128(7)))), Some((at, Uuid::from_u128(7))));
+        for bad in ["", "-", "1-2", "x-00000000000000000000000000000007", "99999999999999999999-00000000000000000000000000000007"] {
+            assert_eq!(placed(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn forms_lead_back_to_our_pages_only() {
+        assert_eq!(with_notice("/admin/jobs?status=failed", "jobs-retried", Some(3)), "/admin/jobs?status=failed&notice=jobs-retried&n=3");
+        assert_eq!(with_notice("//evil.example", "x", None), "/?notice=x");
+    }
+
+    #[test]
+    fn counts_are_exact_or_say_that_they_are_not() {
+        assert_eq!((counted(10_000, 10_000), counted(10_001, 10_000)), ("10,000".into(), "10,000+".into()));
     }
 }

@@ -1,25 +1,61 @@
-//! `/admin/logs`: what the functions wrote down.
+//! `/admin/logs`: what the functions wrote down, and who did what.
 
-use super::{super::screen::{Cell, Part, Shown}, PAGE, Query, field, text, time, words};
-use crate::{model::Instant, store::browse};
+use super::{
+    super::{
+        screen::{Cell, Part, Shown},
+        search::Search,
+    },
+    Chip, PAGE, Query, chip, counted, field, place, pretty, since_field, text, time, took, words,
+};
+use crate::{
+    model::Instant,
+    server::context::Request,
+    store::{
+        audit,
+        log_lists::{self as store, COUNTED, Filter},
+    },
+};
+use chrono::TimeDelta;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 const LEVELS: [&str; 5] = ["", "error", "warn", "info", "debug"];
+/// What can stand before a colon in the search box of the log.
+const KNOWN: [&str; 4] = ["function", "request", "user", "level"];
+/// The same for the audit log.
+const AUDIT_KNOWN: [&str; 1] = ["action"];
+
+fn tabs(current: &str) -> Vec<Chip> {
+    [("", "Functions"), ("audit", "Audit")].map(|(tab, words)| chip(words, String::new(), Query::href("logs", &[("tab", tab)]), tab == current)).to_vec()
+}
 
 pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -> sqlx::Result<Shown> {
-    let level = Some(query.get("level")).filter(|l| LEVELS.contains(&l.as_str())).unwrap_or_default();
-    let (function, words_in, before) = (query.get("function"), query.get("q"), query.before());
-    let mut rows = browse::logs(conn, &level, &function, &words_in, before, PAGE as i64 + 1).await?;
+    let (level, q, (since, from)) = (query.get("level"), query.get("q"), query.since(now));
+    let search = Search::parse(&q, &KNOWN);
+    let filter = Filter {
+        level: if level.is_empty() { search.get("level") } else { Some(level.clone()) },
+        function: search.get("function"),
+        request_id: search.get("request"),
+        user_id: search.get("user"),
+        text: search.plain(),
+        since: from,
+    };
+    let mut rows = store::page(conn, &filter, query.before(), PAGE as i64 + 1).await?;
+    let n = store::count(conn, &filter).await?;
     let more = rows.len() > PAGE;
     rows.truncate(PAGE);
-    let here = |before: &str| Query::href("logs", &[("level", &level), ("function", &function), ("q", &words_in), ("before", before)]);
+    let here = |before: &str| Query::href("logs", &[("level", &level), ("q", &q), ("since", &since), ("before", before)]);
     Ok(Shown {
         title: "Logs".into(),
-        lead: "The last 31 days of what the functions wrote down.".into(),
+        lead: "What the functions wrote down, newest first.".into(),
+        taken: Some(text::moment(now, now)),
+        tabs: tabs(""),
+        complaint: search.complaint(&KNOWN),
         parts: vec![Part {
-            title: "Lines, newest first".into(),
-            fields: vec![field("level", "Level", &level, &LEVELS), field("function", "Function", &function, &[]), field("q", "Text or request id", &words_in, &[])],
-            heads: ["Time (UTC)", "Level", "Function", "Message", "Request", "#ms"].map(String::from).to_vec(),
+            title: format!("{} {}", counted(n, COUNTED), if n == 1 { "line" } else { "lines" }),
+            fields: vec![field("level", "Level", &level, &LEVELS), super::Field { label: "Written".into(), ..since_field(&since) }, field("q", "Search", &q, &[])],
+            help: "Part of a message, or function: request: user:".into(),
+            heads: ["Time (UTC)", "Level", "Function", "Message", "Request", "#Took"].map(String::from).to_vec(),
             rows: rows
                 .iter()
                 .map(|l| {
@@ -28,17 +64,73 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
                         Cell::State(l.level.clone()),
                         Cell::Code(l.function_name.clone()),
                         Cell::Text(text::cut(&l.message, 400)),
-                        words(l.request_id.as_deref()),
-                        l.duration_ms.map_or(Cell::None, |ms| Cell::Number(text::count(i64::from(ms)))),
+                        l.request_id.as_deref().map_or(Cell::None, |r| Cell::Link(Query::href("logs", &[("q", &format!("request:{r}"))]), text::cut(r, 40))),
+                        l.duration_ms.map_or(Cell::None, |ms| Cell::Number(took(TimeDelta::milliseconds(ms.into())))),
                     ]
                 })
                 .collect(),
-            next: rows.last().filter(|_| more).map(|r| here(&r.timestamp.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))).unwrap_or_default(),
-            first: if before.is_some() { here("") } else { String::new() },
-            filtered: !level.is_empty() || !function.is_empty() || !words_in.is_empty() || before.is_some(),
+            next: rows.last().filter(|_| more).map(|l| here(&place((l.timestamp, l.id)))).unwrap_or_default(),
+            first: if query.before().is_some() { here("") } else { String::new() },
+            filtered: filter != Filter::default() || query.before().is_some(),
             empty: "Nothing was written down yet.".into(),
             ..Part::default()
         }],
         ..Shown::default()
     })
+}
+
+/// Who did what to what, newest first. Read as the caller, whom the database lets see it or not.
+pub(super) async fn audit(request: &Request, query: &Query, now: Instant) -> sqlx::Result<Shown> {
+    let Some(caller) = &request.caller else { return Ok(Shown::default()) };
+    let (q, (since, from)) = (query.get("q"), query.since(now));
+    let search = Search::parse(&q, &AUDIT_KNOWN);
+    let filter = audit::Filter { text: search.plain(), action: search.get("action"), from, until: None };
+    let before = Uuid::try_parse(&query.get("before")).ok();
+    let mut rows = audit::search(&request.services.db, caller, &filter, before, PAGE as i64 + 1).await?;
+    let more = rows.len() > PAGE;
+    rows.truncate(PAGE);
+    let here = |before: &str| Query::href("logs", &[("tab", "audit"), ("q", &q), ("since", &since), ("before", before)]);
+    Ok(Shown {
+        title: "Logs".into(),
+        lead: "Who did what, when and from where. Entries are only ever added.".into(),
+        taken: Some(text::moment(now, now)),
+        tabs: tabs("audit"),
+        complaint: search.complaint(&AUDIT_KNOWN),
+        parts: vec![Part {
+            title: "Entries, newest first".into(),
+            fields: vec![super::Field { label: "Done".into(), ..since_field(&since) }, field("q", "Search", &q, &[])],
+            keep: vec![("tab".into(), "audit".into())],
+            clear: "/admin/logs?tab=audit".into(),
+            help: "Who, or on what; action: is the beginning of a deed, such as action:jobs.".into(),
+            heads: ["When (UTC)", "Who", "What", "On what", "More", "From"].map(String::from).to_vec(),
+            rows: rows
+                .iter()
+                .map(|e| {
+                    vec![
+                        time(Some(e.at), now),
+                        Cell::Text(e.actor.clone()),
+                        Cell::Code(e.action.clone()),
+                        words(e.subject.as_deref().map(|s| text::cut(s, 80)).as_deref()),
+                        detail(&e.detail),
+                        words(e.address.as_deref()),
+                    ]
+                })
+                .collect(),
+            next: rows.last().filter(|_| more).map(|e| here(&e.id.to_string())).unwrap_or_default(),
+            first: if before.is_some() { here("") } else { String::new() },
+            filtered: !q.trim().is_empty() || !since.is_empty() || before.is_some(),
+            empty: "Nothing was done yet that is written down.".into(),
+            ..Part::default()
+        }],
+        ..Shown::default()
+    })
+}
+
+/// The detail of an entry on one line; nothing where there is none.
+fn detail(value: &serde_json::Value) -> Cell {
+    match value {
+        serde_json::Value::Null => Cell::None,
+        serde_json::Value::Object(map) if map.is_empty() => Cell::None,
+        other => Cell::Code(text::cut(&pretty(other).split_whitespace().collect::<Vec<_>>().join(" "), 200)),
+    }
 }

@@ -1,0 +1,175 @@
+//! What the pages of jobs do: to one job, or to all that a filter shows. Plain forms, answered by a redirect.
+
+use crate::error::AppError;
+use leptos::prelude::*;
+
+/// What can be done to jobs.
+#[cfg(feature = "ssr")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// Dead ones again, with all their attempts.
+    Retry,
+    /// Those that wait for a later time, now.
+    RunNow,
+    /// Waiting, running or dead ones never again.
+    Cancel,
+}
+
+#[cfg(feature = "ssr")]
+impl Deed {
+    pub(super) const ALL: [Deed; 3] = [Deed::Retry, Deed::RunNow, Deed::Cancel];
+
+    /// The word in forms.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Deed::Retry => "retry",
+            Deed::RunNow => "run-now",
+            Deed::Cancel => "cancel",
+        }
+    }
+
+    /// What stands on the button.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Deed::Retry => "Retry",
+            Deed::RunNow => "Run now",
+            Deed::Cancel => "Cancel",
+        }
+    }
+
+    fn from_word(word: &str) -> Result<Self, AppError> {
+        Self::ALL.into_iter().find(|d| d.word() == word).ok_or_else(|| AppError::invalid("This action is not known. Reload the page."))
+    }
+
+    const fn notice(self) -> &'static str {
+        match self {
+            Deed::Retry => "jobs-retried",
+            Deed::RunNow => "jobs-run",
+            Deed::Cancel => "jobs-cancelled",
+        }
+    }
+}
+
+/// Retries, cancels or runs one job now.
+///
+/// # Errors
+/// Not an administrator, a deed or id that is none, or the database is away.
+#[server(endpoint = "act_on_job")]
+pub async fn act_on_job(
+    /// `retry`, `cancel` or `run-now`.
+    deed: String,
+    /// The job.
+    id: String,
+    /// The page to return to.
+    back: String,
+) -> Result<(), AppError> {
+    let request = crate::server::context::Request::current()?;
+    request.admin()?;
+    let deed = Deed::from_word(&deed)?;
+    let id = id.parse::<uuid::Uuid>().map_err(|_| AppError::not_found("This job"))?;
+    let n = server::on_ids(&request, deed, &[id], &id.to_string()).await?;
+    leptos_axum::redirect(&super::lists::with_notice(&back, deed.notice(), Some(n)));
+    Ok(())
+}
+
+/// Retries, cancels or runs now all jobs of a filter that are in the state for it.
+///
+/// # Errors
+/// Not an administrator, a deed that is none, a filter without a state, or the database is away.
+#[server(endpoint = "act_on_jobs")]
+pub async fn act_on_jobs(
+    /// `retry`, `cancel` or `run-now`.
+    deed: String,
+    /// The filter's state.
+    status: String,
+    /// The filter's kind.
+    #[server(default)]
+    kind: String,
+    /// The filter's search.
+    #[server(default)]
+    q: String,
+    /// The page to return to.
+    back: String,
+) -> Result<(), AppError> {
+    let request = crate::server::context::Request::current()?;
+    request.admin()?;
+    let deed = Deed::from_word(&deed)?;
+    let n = server::on_filter(&request, deed, &status, &kind, &q).await?;
+    leptos_axum::redirect(&super::lists::with_notice(&back, deed.notice(), Some(n)));
+    Ok(())
+}
+
+#[cfg(feature = "ssr")]
+mod server {
+    use crate::{
+        error::AppError,
+        jobs::operations,
+        pages::admin::{job_deeds::Deed, lists},
+        server::context::Request,
+        store::{audit, job_lists, jobs::settle::DeadFilter, letter_lists, maintenance},
+    };
+    use serde_json::json;
+    use std::time::{Duration, Instant};
+    use uuid::Uuid;
+
+    /// Jobs a commit.
+    const CHUNK: i64 = 2000;
+    /// After so long a deed stops between two commits and says how far it came.
+    const LONGEST: Duration = Duration::from_secs(15);
+
+    /// The deed, its audit entry and its announcement in one commit. Returns how many jobs it reached.
+    pub(super) async fn on_ids(request: &Request, deed: Deed, ids: &[Uuid], subject: &str) -> Result<u64, AppError> {
+        let db = |e: sqlx::Error| request.db(&e);
+        let actor = audit::Actor::of(request.account()?, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
+        if deed == Deed::Retry {
+            let done = operations::retry_failed(&request.services.db, &DeadFilter { ids: Some(ids.to_vec()), ..DeadFilter::default() }).await.map_err(db)?;
+            let detail = json!({ "retried": done.retried, "merged": done.merged });
+            audit::write(request.services.db.service(), &actor, "jobs.retry", Some(subject), &detail).await.map_err(db)?;
+            return Ok(done.retried + done.merged);
+        }
+        let mut tx = request.services.db.begin_service().await.map_err(db)?;
+        let (action, detail, n) = if deed == Deed::Cancel {
+            let (gone, asked) = job_lists::cancel_many(&mut tx, ids).await.map_err(db)?;
+            letter_lists::discard_of_jobs(&mut tx, ids, "cancelled").await.map_err(db)?;
+            ("jobs.cancel", json!({ "cancelled": gone, "asked": asked }), gone + asked)
+        } else {
+            let n = job_lists::run_now_many(&mut tx, ids).await.map_err(db)?;
+            ("jobs.run_now", json!({ "jobs": n }), n)
+        };
+        if n > 0 {
+            audit::write(&mut *tx, &actor, action, Some(subject), &detail).await.map_err(db)?;
+            maintenance::announce(&mut tx, "jobs", &[], n).await.map_err(db)?;
+        }
+        tx.commit().await.map_err(db)?;
+        Ok(n.unsigned_abs())
+    }
+
+    /// The deed to all that match, newest first, a chunk a commit. Which states a deed reaches is decided here, not by
+    /// the form.
+    pub(super) async fn on_filter(request: &Request, deed: Deed, status: &str, kind: &str, q: &str) -> Result<u64, AppError> {
+        let (mut filter, complaint) = lists::job_filter(status, kind, q);
+        let fits = match deed {
+            Deed::Retry => filter.status.as_deref() == Some("failed"),
+            Deed::RunNow => filter.status.as_deref() == Some("pending"),
+            Deed::Cancel => matches!(filter.status.as_deref(), Some("pending" | "processing" | "failed")),
+        };
+        if !fits || !complaint.is_empty() {
+            return Err(AppError::invalid("The filter does not say clearly which jobs are meant; nothing was changed. Open the list again."));
+        }
+        filter.not_due = deed == Deed::RunNow;
+        let begun = Instant::now();
+        let subject = format!("status:{status} kind:{kind} {}", if filter.user_id.is_some() { "of one person" } else { "" });
+        let (mut after, mut n) = (None, 0);
+        loop {
+            let mut conn = request.services.db.service().acquire().await.map_err(|e| request.db(&e))?;
+            let ids = job_lists::matching(&mut conn, &filter, after, CHUNK).await.map_err(|e| request.db(&e))?;
+            drop(conn);
+            let Some(last) = ids.last() else { return Ok(n) };
+            after = Some(*last);
+            n += on_ids(request, deed, &ids, subject.trim()).await?;
+            if (ids.len() as i64) < CHUNK || begun.elapsed() > LONGEST {
+                return Ok(n);
+            }
+        }
+    }
+}

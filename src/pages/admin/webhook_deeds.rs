@@ -1,0 +1,52 @@
+//! What is done with deliveries: processed again, or a test event sent.
+
+use crate::error::AppError;
+use leptos::prelude::*;
+
+/// Has a delivery processed again. Its values take effect once, however often that happens.
+///
+/// # Errors
+/// Not an administrator; no such delivery, or one that is never processed; the database is away.
+#[server(endpoint = "replay_delivery")]
+pub async fn replay_delivery(
+    /// Which delivery.
+    id: String,
+) -> Result<(), AppError> {
+    use crate::store::{audit, maintenance, webhook_lists};
+    let request = crate::server::context::Request::current()?;
+    let admin = request.admin()?;
+    let id = id.parse::<uuid::Uuid>().map_err(|_| AppError::not_found("This delivery"))?;
+    let db = |e: sqlx::Error| request.db(&e);
+    let mut tx = request.services.db.begin_service().await.map_err(db)?;
+    let job = webhook_lists::replay(&mut tx, id).await.map_err(db)?.ok_or_else(|| AppError::not_found("A delivery that can be processed again under this id"))?;
+    let actor = audit::Actor::of(admin, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
+    audit::write(&mut *tx, &actor, "delivery.replay", Some(&id.to_string()), &serde_json::json!({ "job": job })).await.map_err(db)?;
+    maintenance::announce(&mut tx, "deliveries", &[], 1).await.map_err(db)?;
+    tx.commit().await.map_err(db)?;
+    leptos_axum::redirect(&format!("/admin/webhooks/{id}?notice=delivery-replayed"));
+    Ok(())
+}
+
+/// Sends a test event through the gateway, for the simulated test person or the one named.
+///
+/// # Errors
+/// Not an administrator; an order that the gateway refuses, with its sentence; the database is away.
+#[server(endpoint = "send_test_event")]
+pub async fn send_test_event(
+    /// Terra's word for the event.
+    #[server(rename = "type")]
+    kind: String,
+    /// In any case.
+    provider: String,
+    /// Whom it is for; empty: the test person.
+    #[server(default)]
+    user: String,
+) -> Result<(), AppError> {
+    let request = crate::server::context::Request::current()?;
+    request.admin()?;
+    let sent = super::lists::order(&request, &kind, &provider, &user, false).await?;
+    let detail = serde_json::json!({ "type": kind, "provider": provider, "trace_id": sent.get("trace_id") });
+    super::actions::record(&request, "test_event.send", None, detail).await?;
+    leptos_axum::redirect("/admin/webhooks?notice=test-sent");
+    Ok(())
+}
