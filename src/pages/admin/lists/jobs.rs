@@ -88,6 +88,8 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
     } else {
         (store::count(conn, &filter).await?, COUNTED)
     };
+    // Rows that somebody changed by hand are counted by the next recount only; what is shown is there.
+    let n = n.max(rows.len() as i64);
     let total = counted(n, exact_to);
     let back = here.href(&status, &[("before", &before)]);
     let deeds = if n > 0 && complaint.is_empty() { deeds(filter.status.as_deref()) } else { &[] };
