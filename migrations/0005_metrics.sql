@@ -65,6 +65,7 @@ CREATE TABLE metric_confidence_cache (
   updated_at       timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (user_id, metric_name, source, measurement_date)
 );
+CREATE INDEX metric_confidence_cache_person_day ON metric_confidence_cache (user_id, measurement_date);
 CREATE INDEX metric_confidence_cache_day ON metric_confidence_cache (measurement_date, metric_name);
 
 -- Whose word decides on a doubted value: only a person's, and it is recorded.

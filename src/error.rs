@@ -86,13 +86,19 @@ impl AppError {
     /// Logs the cause with the request id and gives the sentence that goes out instead.
     pub fn internal(request_id: &str, cause: &dyn std::fmt::Display) -> Self {
         tracing::error!(request_id, cause = %cause, "request failed");
-        Self { request_id: Some(request_id.to_owned()), ..Self::new(ErrorKind::Internal, "Something went wrong on our side. Try again; if it stays, quote the request id.") }
+        Self {
+            request_id: Some(request_id.to_owned()),
+            ..Self::new(ErrorKind::Internal, "Something went wrong on our side. Try again; if it stays, quote the request id.")
+        }
     }
 
     /// From a database error: an unreachable database is told apart from a fault of ours.
     pub fn database(request_id: &str, cause: &sqlx::Error) -> Self {
         let away = matches!(cause, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_))
-            || cause.as_database_error().and_then(|e| e.code()).is_some_and(|c| c.starts_with("57P") || c.starts_with("08") || c.starts_with("53"));
+            || cause
+                .as_database_error()
+                .and_then(|e| e.code())
+                .is_some_and(|c| c.starts_with("57P") || c.starts_with("08") || c.starts_with("53"));
         let mut error = Self::internal(request_id, cause);
         if away {
             error.kind = ErrorKind::Unavailable;
@@ -122,7 +128,9 @@ impl FromServerFnError for AppError {
             ServerFnErrorErr::Args(_) | ServerFnErrorErr::MissingArg(_) | ServerFnErrorErr::Deserialization(_) => {
                 Self::invalid("The request could not be read. A newer version may be out: reload the page.")
             }
-            ServerFnErrorErr::Request(_) => Self::new(ErrorKind::Unavailable, "The server cannot be reached. Check the connection and try again."),
+            ServerFnErrorErr::Request(_) => {
+                Self::new(ErrorKind::Unavailable, "The server cannot be reached. Check the connection and try again.")
+            }
             _ => Self::new(ErrorKind::Internal, "Something went wrong. Reload the page and try again."),
         }
     }

@@ -4,7 +4,7 @@
 //! changed day to the last and has the days before it as context, so the result is that of scoring everything.
 
 use crate::model::Badge;
-use crate::quality::{score_person, Registry, Score, DAILY_LOOKBACK_DAYS, LOOKBACK_DAYS};
+use crate::quality::{DAILY_LOOKBACK_DAYS, LOOKBACK_DAYS, Registry, Score, score_person};
 use crate::store::confidence::{self, Context, Lookback, Span};
 use chrono::NaiveDate;
 use sqlx::PgConnection;
@@ -74,7 +74,11 @@ pub async fn rescore_with(conn: &mut PgConnection, registry: &Registry, persons:
 }
 
 /// The scores some persons would have under a registry, without writing any.
-async fn score_some(conn: &mut PgConnection, registry: &Registry, persons: &[(String, Option<NaiveDate>)]) -> sqlx::Result<BTreeMap<String, Vec<Score>>> {
+async fn score_some(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    persons: &[(String, Option<NaiveDate>)],
+) -> sqlx::Result<BTreeMap<String, Vec<Score>>> {
     let users: Vec<&str> = persons.iter().map(|(user, _)| user.as_str()).collect();
     let extents = confidence::extents(conn, &users).await?;
     let mut spans: BTreeMap<&str, Span> = BTreeMap::new();

@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn calibrated_forecasts_have_no_calibration_error_and_shifted_ones_do() {
-        let honest: Vec<Forecast> = (0..1000).map(|i| (if i % 2 == 0 { 0.2 } else { 0.8 }, (i / 2) % 10 < if i % 2 == 0 { 2 } else { 8 })).collect();
+        let honest: Vec<Forecast> =
+            (0..1000).map(|i| (if i % 2 == 0 { 0.2 } else { 0.8 }, (i / 2) % 10 < if i % 2 == 0 { 2 } else { 8 })).collect();
         assert!(calibration_error(&honest).unwrap() < 0.01);
         let b = brier(&honest).unwrap();
         assert!(b.miscalibration < 1e-9 && (b.score - 0.16).abs() < 1e-9, "{b:?}");

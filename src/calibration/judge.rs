@@ -5,7 +5,7 @@ use super::baselines;
 use super::recorded::Collector;
 use super::simulator::{Fault, World};
 use crate::model::{Metric, Source};
-use crate::quality::{score_person, Registry, Reviews};
+use crate::quality::{Registry, Reviews, score_person};
 use chrono::NaiveDate;
 use std::collections::HashMap;
 

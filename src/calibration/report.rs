@@ -4,7 +4,9 @@
 //! value against sound ones of the same device, so that no device's good name hides a fault.
 
 use super::baselines;
-use super::figures::{auprc_of_bad, auroc, brier, by_person, calibration_error, corp, error_by_decile, spearman, Brier, Estimate, Forecast, Step};
+use super::figures::{
+    Brier, Estimate, Forecast, Step, auprc_of_bad, auroc, brier, by_person, calibration_error, corp, error_by_decile, spearman,
+};
 use super::judge::Judged;
 use super::simulator::Fault;
 use crate::model::Metric;
@@ -137,7 +139,8 @@ fn fault(fault: Fault, persons: &[Vec<&Judged>], draws: u32, seed: u64) -> Optio
     let mut strata = hit.clone();
     strata.sort_unstable();
     strata.dedup();
-    let of_kind = |j: &&&Judged| (j.fault.is_none() || j.fault == Some(fault)) && strata.binary_search(&(j.metric, j.source.as_str())).is_ok();
+    let of_kind =
+        |j: &&&Judged| (j.fault.is_none() || j.fault == Some(fault)) && strata.binary_search(&(j.metric, j.source.as_str())).is_ok();
     let some: Vec<Vec<&Judged>> = persons.iter().map(|p| p.iter().filter(of_kind).copied().collect()).collect();
     Some(line(fault.key(), &some, hit.len() as u64, draws, seed, within_strata))
 }
@@ -188,12 +191,20 @@ impl Report {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "Scorer {}, registry {}; {} persons, {} values.\n", self.scorer_version, self.registry_version, self.persons, self.values)?;
+        writeln!(
+            out,
+            "Scorer {}, registry {}; {} persons, {} values.\n",
+            self.scorer_version, self.registry_version, self.persons, self.values
+        )?;
         if let Some(e) = self.calibration_error {
             writeln!(out, "Expected calibration error {:.3} ({:.3}–{:.3}).", e.value, e.low, e.high)?;
         }
         if let Some(b) = self.brier {
-            writeln!(out, "Brier score {:.3} = miscalibration {:.3} − discrimination {:.3} + uncertainty {:.3}.", b.score, b.miscalibration, b.discrimination, b.uncertainty)?;
+            writeln!(
+                out,
+                "Brier score {:.3} = miscalibration {:.3} − discrimination {:.3} + uncertainty {:.3}.",
+                b.score, b.miscalibration, b.discrimination, b.uncertainty
+            )?;
         }
         if let Some(r) = self.spearman {
             writeln!(out, "Rank correlation of score and error {r:.3}.")?;
@@ -208,7 +219,15 @@ impl Report {
         writeln!(out, "| metric | n | forecast | observed | calibration error | AUROC |\n|---|---|---|---|---|---|")?;
         for m in &self.metrics {
             let area = m.auroc.map_or_else(|| "–".to_owned(), |a| format!("{a:.3}"));
-            writeln!(out, "| {} | {} | {:.3} | {:.3} | {:.3} | {area} |", m.metric.key(), m.n, m.forecast, m.observed, m.calibration_error)?;
+            writeln!(
+                out,
+                "| {} | {} | {:.3} | {:.3} | {:.3} | {area} |",
+                m.metric.key(),
+                m.n,
+                m.forecast,
+                m.observed,
+                m.calibration_error
+            )?;
         }
         Ok(())
     }

@@ -254,7 +254,8 @@ mod browser {
     }
 
     fn remembered() -> bool {
-        storage().and_then(|s| js_sys::Reflect::get(&s, &JsValue::from_str(KEY)).ok()).and_then(|v| v.as_string()).as_deref() == Some("paused")
+        storage().and_then(|s| js_sys::Reflect::get(&s, &JsValue::from_str(KEY)).ok()).and_then(|v| v.as_string()).as_deref()
+            == Some("paused")
     }
 
     fn remember(paused: bool) {

@@ -35,14 +35,15 @@ pub fn Pager(
         (n, true) => format!("{base}&page={n}"),
         (n, false) => format!("{base}?page={n}"),
     };
-    (page > 1 || more).then(|| {
-        view! {
-            <nav class="pager" aria-label="Pages">
-                {(page > 1).then(|| view! { <a class="button" rel="prev" href=to(page - 1)>"← Previous"</a> })}
-                <span class="soft">"Page "{page}</span>
-                {more.then(|| view! { <a class="button" rel="next" href=to(page + 1)>"Next →"</a> })}
-            </nav>
-        }
-    })
-    .into_any()
+    (page > 1 || more)
+        .then(|| {
+            view! {
+                <nav class="pager" aria-label="Pages">
+                    {(page > 1).then(|| view! { <a class="button" rel="prev" href=to(page - 1)>"← Previous"</a> })}
+                    <span class="soft">"Page "{page}</span>
+                    {more.then(|| view! { <a class="button" rel="next" href=to(page + 1)>"Next →"</a> })}
+                </nav>
+            }
+        })
+        .into_any()
 }

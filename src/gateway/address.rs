@@ -93,8 +93,17 @@ mod tests {
     #[test]
     fn networks_hold_what_they_should() {
         let list = Networks::parse("10.0.0.0/8, 192.0.2.1,2001:db8::/32,,0.0.0.0/32").unwrap();
-        for (address, inside) in [("10.255.0.1", true), ("11.0.0.1", false), ("192.0.2.1", true), ("192.0.2.2", false), ("2001:db8:1::1", true),
-            ("2001:db9::1", false), ("::ffff:10.1.1.1", true), ("0.0.0.0", true), ("0.0.0.1", false)] {
+        for (address, inside) in [
+            ("10.255.0.1", true),
+            ("11.0.0.1", false),
+            ("192.0.2.1", true),
+            ("192.0.2.2", false),
+            ("2001:db8:1::1", true),
+            ("2001:db9::1", false),
+            ("::ffff:10.1.1.1", true),
+            ("0.0.0.0", true),
+            ("0.0.0.1", false),
+        ] {
             assert_eq!(list.contains(ip(address)), inside, "{address}");
         }
         assert!(Networks::parse("0.0.0.0/0").unwrap().contains(ip("255.1.2.3")));

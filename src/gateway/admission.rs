@@ -83,7 +83,6 @@ pub fn verify(claims: &[Claim<'_>], secrets: &Secrets, raw: Bytes, packing: Pack
     }
 }
 
-
 /// The envelope, or why the body is none.
 fn judge(body: &[u8]) -> Result<terra::Envelope, (&'static str, String)> {
     if std::str::from_utf8(body).is_err() {
@@ -276,7 +275,8 @@ mod tests {
 
     #[test]
     fn the_key_is_the_trace_id_and_never_the_reference() {
-        let h = headers(&[("x-terra-trace-id", "abc:chunk:1"), ("terra-reference", "ref"), ("x-terra-ordering-timestamp", "1752999999999")]);
+        let h =
+            headers(&[("x-terra-trace-id", "abc:chunk:1"), ("terra-reference", "ref"), ("x-terra-ordering-timestamp", "1752999999999")]);
         let d = admit(Bytes::from_static(b"{}"), &h, now()).delivery;
         assert_eq!((d.key.as_str(), d.reference.as_deref(), d.ordering_ms), ("abc:chunk:1", Some("ref"), 1_752_999_999_999));
         assert_eq!(d.id.get_timestamp().map(|t| t.to_unix()), Some((1_753_000_000, 123_000_000)));
@@ -294,20 +294,40 @@ mod tests {
 
     #[test]
     fn declared_types_and_packings_are_told_apart() {
-        for (kind, json) in [("application/json", true), ("application/json; charset=utf-8", true), ("application/problem+json", true), ("text/plain", false),
-            ("text/html", false), ("application/x-www-form-urlencoded", true), ("multipart/form-data", false)] {
+        for (kind, json) in [
+            ("application/json", true),
+            ("application/json; charset=utf-8", true),
+            ("application/problem+json", true),
+            ("text/plain", false),
+            ("text/html", false),
+            ("application/x-www-form-urlencoded", true),
+            ("multipart/form-data", false),
+        ] {
             assert_eq!(is_json_type(&headers(&[("content-type", kind)])), json, "{kind}");
         }
         assert!(is_json_type(&HeaderMap::new()));
-        for (coding, is) in [("gzip", Packing::Gzip), ("GZIP", Packing::Gzip), ("identity", Packing::Plain), ("br", Packing::Other), ("gzip, gzip", Packing::Other)] {
+        for (coding, is) in [
+            ("gzip", Packing::Gzip),
+            ("GZIP", Packing::Gzip),
+            ("identity", Packing::Plain),
+            ("br", Packing::Other),
+            ("gzip, gzip", Packing::Other),
+        ] {
             assert_eq!(packing(&headers(&[("content-encoding", coding)])), is, "{coding}");
         }
     }
 
     #[test]
     fn only_the_exact_test_body_is_one() {
-        for (body, is) in [(r#"{"test": true}"#, true), ("{\"test\":true}\n", true), (r#"{"test":"true"}"#, false), (r#"{"test":true,"type":"daily"}"#, false),
-            ("{}", false), ("true", false), ("", false)] {
+        for (body, is) in [
+            (r#"{"test": true}"#, true),
+            ("{\"test\":true}\n", true),
+            (r#"{"test":"true"}"#, false),
+            (r#"{"test":true,"type":"daily"}"#, false),
+            ("{}", false),
+            ("true", false),
+            ("", false),
+        ] {
             assert_eq!(is_test(body.as_bytes()), is, "{body}");
         }
     }

@@ -25,7 +25,9 @@ pub fn unavailable(reason: &str, message: &str, retry_after: u16) -> Response {
 pub fn stored(committed: Committed, ignored: Option<&(&'static str, String)>) -> Response {
     let body = match (committed, ignored) {
         (Committed::Duplicate, _) => json!({ "received": true, "status": "duplicate" }),
-        (Committed::Conflict, _) => json!({ "received": true, "status": "conflict", "message": "Another body came under this trace id before. Both are kept; this one is not processed." }),
+        (Committed::Conflict, _) => {
+            json!({ "received": true, "status": "conflict", "message": "Another body came under this trace id before. Both are kept; this one is not processed." })
+        }
         (Committed::New(id), None) => json!({ "received": true, "status": "accepted", "id": id }),
         (Committed::New(id), Some((reason, message))) => {
             json!({ "received": true, "status": "ignored", "id": id, "reason": reason, "message": message })
@@ -43,11 +45,15 @@ pub fn wrong_method(allow: &'static str) -> Response {
 /// Why the body was not read: the reason code and the answer.
 pub fn body_refusal(error: BodyError) -> (&'static str, Response) {
     match error {
-        BodyError::TooLarge => ("too_large", refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is larger than 16 MiB, as sent or unpacked.")),
+        BodyError::TooLarge => {
+            ("too_large", refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is larger than 16 MiB, as sent or unpacked."))
+        }
         BodyError::NoMemory => ("unavailable", unavailable("unavailable", "Too many large bodies at once. Send it again in a moment.", 1)),
         BodyError::TooSlow => ("too_slow", refusal(StatusCode::REQUEST_TIMEOUT, "too_slow", "The body did not arrive in time.")),
         BodyError::Broken => ("broken", refusal(StatusCode::BAD_REQUEST, "broken", "The body broke off.")),
-        BodyError::NotGzip => ("not_gzip", refusal(StatusCode::BAD_REQUEST, "not_gzip", "Content-Encoding says gzip, but the body is not.")),
+        BodyError::NotGzip => {
+            ("not_gzip", refusal(StatusCode::BAD_REQUEST, "not_gzip", "Content-Encoding says gzip, but the body is not."))
+        }
     }
 }
 

@@ -146,7 +146,9 @@ mod tests {
     }
 
     fn chunks(parts: &[&'static str]) -> Body {
-        Body::from_stream(futures::stream::iter(parts.iter().map(|p| Ok::<_, std::io::Error>(Bytes::from_static(p.as_bytes()))).collect::<Vec<_>>()))
+        Body::from_stream(futures::stream::iter(
+            parts.iter().map(|p| Ok::<_, std::io::Error>(Bytes::from_static(p.as_bytes()))).collect::<Vec<_>>(),
+        ))
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -212,7 +212,10 @@ mod tests {
         let sum = "SELECT sum(count)::int8 FROM gateway_counts WHERE outcome = 'accepted' AND node = 'node-1'";
         assert_eq!(sqlx::query_scalar::<_, i64>(sum).fetch_one(t.db.owner()).await.unwrap(), 3);
         let refused: Vec<(String, String, i64)> =
-            sqlx::query_as("SELECT reason, address, sum(count)::int8 FROM refused_deliveries GROUP BY 1, 2").fetch_all(t.db.owner()).await.unwrap();
+            sqlx::query_as("SELECT reason, address, sum(count)::int8 FROM refused_deliveries GROUP BY 1, 2")
+                .fetch_all(t.db.owner())
+                .await
+                .unwrap();
         assert_eq!(refused, [("signature_missing".to_owned(), "192.0.2.1".to_owned(), 3)]);
         assert_eq!(counters.totals().first(), Some(&(Outcome::Accepted, 3)));
     }

@@ -279,7 +279,8 @@ impl Inner {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.retain(|_, e| e.tat > now || e.admitted > 0 || e.refused > 0);
             for (name, e) in shard.iter_mut() {
-                let watched = e.quota.remaining(e.tat, now) <= e.quota.burst / 2 && now.saturating_sub(e.settled) >= WATCH.as_micros() as u64;
+                let watched =
+                    e.quota.remaining(e.tat, now) <= e.quota.burst / 2 && now.saturating_sub(e.settled) >= WATCH.as_micros() as u64;
                 if (e.admitted == 0 && e.refused == 0 && !watched) || spent.len() >= MAX_SETTLED {
                     continue;
                 }

@@ -87,7 +87,8 @@ async fn two_nodes_share_one_allowance() {
     assert_eq!(admitted(&a, "x", 1, Instant::now()), 1, "it knew of 60");
     a.inner.settle_once(pool).await.unwrap();
     assert_eq!(admitted(&a, "x", 10, Instant::now()), 0);
-    let (count, refused): (i64, i64) = sqlx::query_as("SELECT count, refused FROM rate_limits WHERE key = 'unsigned:x'").fetch_one(pool).await.unwrap();
+    let (count, refused): (i64, i64) =
+        sqlx::query_as("SELECT count, refused FROM rate_limits WHERE key = 'unsigned:x'").fetch_one(pool).await.unwrap();
     assert_eq!((count, refused), (101, 61));
 }
 

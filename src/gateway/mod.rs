@@ -87,7 +87,11 @@ impl Default for GatewaySettings {
 
 impl fmt::Debug for GatewaySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GatewaySettings").field("secrets", &self.secrets).field("tolerance", &self.tolerance).field("node", &self.node).finish_non_exhaustive()
+        f.debug_struct("GatewaySettings")
+            .field("secrets", &self.secrets)
+            .field("tolerance", &self.tolerance)
+            .field("node", &self.node)
+            .finish_non_exhaustive()
     }
 }
 

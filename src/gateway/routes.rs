@@ -135,8 +135,15 @@ impl Gateway {
             return Err(Refusal::limited(&decision));
         }
         if !admission::is_json_type(headers) || admission::packing(headers) == Packing::Other {
-            let answer = answer::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Send application/json, plain or with Content-Encoding: gzip.");
-            return Err(Refusal::new("unsupported_media_type", answer::with(answer, header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))));
+            let answer = answer::refusal(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "Send application/json, plain or with Content-Encoding: gzip.",
+            );
+            return Err(Refusal::new(
+                "unsupported_media_type",
+                answer::with(answer, header::ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
+            ));
         }
         self.store(signed, headers, held, arrived).await
     }
@@ -171,7 +178,14 @@ impl Gateway {
 
     /// A caller that did not sign, or not well: limited before anything of the body is read. Only the test body gets
     /// a 200, and it counts as well.
-    async fn unsigned(&self, problem: Problem, headers: &HeaderMap, body: Body, caller: IpAddr, arrived: Instant) -> Result<Response, Refusal> {
+    async fn unsigned(
+        &self,
+        problem: Problem,
+        headers: &HeaderMap,
+        body: Body,
+        caller: IpAddr,
+        arrived: Instant,
+    ) -> Result<Response, Refusal> {
         let decision = self.limit_unsigned(caller)?;
         let length = declared_length(headers);
         if problem == Problem::Missing && length.is_none_or(|n| n <= UNSIGNED_LIMIT as u64) {

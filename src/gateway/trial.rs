@@ -55,7 +55,11 @@ pub(super) async fn handle(State(gateway): State<Arc<Gateway>>, request: Request
         if !decision.is_allowed() {
             return decision.problem();
         }
-        let answer = answer::refusal(StatusCode::UNAUTHORIZED, "unauthorised", "This needs the service key as a bearer token, or an administrator's session.");
+        let answer = answer::refusal(
+            StatusCode::UNAUTHORIZED,
+            "unauthorised",
+            "This needs the service key as a bearer token, or an administrator's session.",
+        );
         return answer::with(answer, header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     let read = super::body::read(body, 16 << 10, &mut gateway.budget.hold(), Instant::now() + Duration::from_secs(5)).await;
@@ -65,7 +69,9 @@ pub(super) async fn handle(State(gateway): State<Arc<Gateway>>, request: Request
     };
     let order: Order = match serde_json::from_slice(&bytes) {
         Ok(order) => order,
-        Err(error) => return answer::refusal(StatusCode::BAD_REQUEST, "not_an_order", &format!("The body does not say what to send: {error}.")),
+        Err(error) => {
+            return answer::refusal(StatusCode::BAD_REQUEST, "not_an_order", &format!("The body does not say what to send: {error}."));
+        }
     };
     gateway.execute(&order, Utc::now()).await.unwrap_or_else(|refusal| refusal)
 }
@@ -95,7 +101,11 @@ impl Gateway {
         let user_id = order.user_id.as_deref().unwrap_or(TEST_USER);
         let delivery = make(order, user_id, now)?;
         let Some(signature) = self.settings.secrets.sign(now.timestamp(), &delivery.body) else {
-            return Err(answer::unavailable("no_signing_secret", "No signing secret is configured, so the delivery cannot be signed. Set TERRA_SIGNING_SECRETS.", 60));
+            return Err(answer::unavailable(
+                "no_signing_secret",
+                "No signing secret is configured, so the delivery cannot be signed. Set TERRA_SIGNING_SECRETS.",
+                60,
+            ));
         };
         let headers = headers(&delivery, &signature);
         if order.dry_run {
@@ -103,7 +113,13 @@ impl Gateway {
         }
         match deliveries::claim_simulated(self.db.service(), user_id, user_id == TEST_USER).await {
             Ok(true) => {}
-            Ok(false) => return Err(answer::refusal(StatusCode::CONFLICT, "real_person", "This user_id belongs to a real person; simulated data would mix with theirs. Name another one.")),
+            Ok(false) => {
+                return Err(answer::refusal(
+                    StatusCode::CONFLICT,
+                    "real_person",
+                    "This user_id belongs to a real person; simulated data would mix with theirs. Name another one.",
+                ));
+            }
             Err(error) => {
                 tracing::error!(%error, "a test delivery could not be prepared");
                 return Err(answer::unavailable("unavailable", "The database does not answer just now. Try again in a moment.", 1));
@@ -125,11 +141,17 @@ fn make(order: &Order, user_id: &str, now: DateTime<Utc>) -> Result<Delivery, Re
     if user_id.is_empty() || user_id.chars().count() > terra::MAX_USER_ID || user_id.contains('\0') {
         return Err(bad("user_id", format!("user_id must have 1 to {} characters.", terra::MAX_USER_ID)));
     }
-    if order.provider.is_empty() || order.provider.len() > 64 || !order.provider.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+    if order.provider.is_empty()
+        || order.provider.len() > 64
+        || !order.provider.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    {
         return Err(bad("provider", "provider must be a name of letters, digits, _ and -, such as WHOOP.".into()));
     }
     let today = now.date_naive();
-    let date = order.date.or_else(|| today.checked_sub_days(Days::new(1))).filter(|d| (1990..=2200).contains(&chrono::Datelike::year(d)) && *d <= today);
+    let date = order
+        .date
+        .or_else(|| today.checked_sub_days(Days::new(1)))
+        .filter(|d| (1990..=2200).contains(&chrono::Datelike::year(d)) && *d <= today);
     let Some(date) = date else { return Err(bad("date", "date must not lie in the future.".into())) };
     let kind = order.kind.trim().to_ascii_lowercase();
     let seed = u64::try_from(now.timestamp_micros()).unwrap_or(0);
@@ -152,7 +174,8 @@ fn headers(delivery: &Delivery, signature: &str) -> HeaderMap {
 
 /// What a dry run shows. The signature is real, and of use only for this body and for a few minutes.
 fn preview(delivery: &Delivery, headers: &HeaderMap) -> Value {
-    let shown: serde_json::Map<String, Value> = headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap_or_default().into())).collect();
+    let shown: serde_json::Map<String, Value> =
+        headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap_or_default().into())).collect();
     let produced = DateTime::from_timestamp_millis(delivery.ordering_ms);
     let yields = match terra::parse(&delivery.body) {
         Ok(event) => {

@@ -35,7 +35,9 @@ pub fn router(monitor: Monitor, authorised: Authorised) -> Router {
 async fn ready(State(probes): State<Probes>) -> Response {
     match probes.monitor.health() {
         Health::Fresh(_) => (StatusCode::OK, "ready\n").into_response(),
-        Health::Stale(_) => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], "the database does not answer\n").into_response(),
+        Health::Stale(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], "the database does not answer\n").into_response()
+        }
     }
 }
 
@@ -75,7 +77,8 @@ fn checks(s: &Snapshot, all: bool) -> Value {
         map.insert("webhooksCompleted24h".into(), json!(f.webhooks_completed));
         map.insert("webhooksFailed24h".into(), json!(f.webhooks_failed));
         map.insert("latestViewAgeSeconds".into(), json!(f.view_age_s));
-        let notes: serde_json::Map<String, Value> = s.checks.iter().filter(|(_, c)| !c.note.is_empty()).map(|(n, c)| ((*n).to_owned(), json!(c.note))).collect();
+        let notes: serde_json::Map<String, Value> =
+            s.checks.iter().filter(|(_, c)| !c.note.is_empty()).map(|(n, c)| ((*n).to_owned(), json!(c.note))).collect();
         map.insert("notes".into(), notes.into());
     }
     map.into()

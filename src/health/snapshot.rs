@@ -74,35 +74,66 @@ fn worst<'a>(words: impl Iterator<Item = &'a str>) -> HealthStatus {
 /// What the numbers mean. Pure.
 pub fn judge(f: &store::Figures) -> Vec<(&'static str, Check)> {
     let mut checks = vec![("database", Check::ok())];
-    checks.push(("jobWorker", match f.workers_alive {
-        0 => Check::error("no worker is alive: start one with ASSAY_ROLE=all or worker"),
-        _ => Check::ok(),
-    }));
-    checks.push(("queue", match f.oldest_ready_s {
-        Some(lag) if lag > LAG_UNHEALTHY_S => Check::error(format!("the oldest ready job waits for {lag:.0} s")),
-        Some(lag) if lag > LAG_DEGRADED_S => Check::degraded(format!("the oldest ready job waits for {lag:.0} s")),
-        _ => Check::ok(),
-    }));
-    checks.push(("deadLetters", match f.dead_letters {
-        None => Check::degraded("the table of dead letters is missing: run assay migrate --repair"),
-        Some(0) => Check::ok(),
-        Some(n) => Check::degraded(format!("{n} dead letters wait for a decision")),
-    }));
+    checks.push((
+        "jobWorker",
+        match f.workers_alive {
+            0 => Check::error("no worker is alive: start one with ASSAY_ROLE=all or worker"),
+            _ => Check::ok(),
+        },
+    ));
+    checks.push((
+        "queue",
+        match f.oldest_ready_s {
+            Some(lag) if lag > LAG_UNHEALTHY_S => Check::error(format!("the oldest ready job waits for {lag:.0} s")),
+            Some(lag) if lag > LAG_DEGRADED_S => Check::degraded(format!("the oldest ready job waits for {lag:.0} s")),
+            _ => Check::ok(),
+        },
+    ));
+    checks.push((
+        "deadLetters",
+        match f.dead_letters {
+            None => Check::degraded("the table of dead letters is missing: run assay migrate --repair"),
+            Some(0) => Check::ok(),
+            Some(n) => Check::degraded(format!("{n} dead letters wait for a decision")),
+        },
+    ));
     let settled = f.webhooks_completed + f.webhooks_failed;
     #[expect(clippy::cast_precision_loss, reason = "a share of two counts")]
     let failed_share = if settled == 0 { 0.0 } else { f.webhooks_failed as f64 / settled as f64 };
-    checks.push(("webhooks", if failed_share > 0.02 {
-        Check::degraded(format!("{:.1} % of the deliveries of 24 h failed", failed_share * 100.0))
-    } else {
-        Check::ok()
-    }));
-    checks.push(("latestView", match (f.view_exists, f.view_age_s) {
-        (false, _) => Check::degraded("latest_unified_metrics is missing: run assay migrate --repair"),
-        (true, Some(age)) if age > VIEW_STALE_S && f.view_behind => Check::degraded(format!("latest_unified_metrics is {age:.0} s behind")),
-        _ => Check::ok(),
-    }));
-    checks.push(("rateLimits", if f.rate_limits_exists { Check::ok() } else { Check::degraded("rate_limits is missing; limits hold per process until assay migrate --repair") }));
-    checks.push(("deadLetterTrigger", if f.trigger_exists { Check::ok() } else { Check::degraded("the trigger on_max_retries_exceeded is missing: run assay migrate --repair") }));
+    checks.push((
+        "webhooks",
+        if failed_share > 0.02 {
+            Check::degraded(format!("{:.1} % of the deliveries of 24 h failed", failed_share * 100.0))
+        } else {
+            Check::ok()
+        },
+    ));
+    checks.push((
+        "latestView",
+        match (f.view_exists, f.view_age_s) {
+            (false, _) => Check::degraded("latest_unified_metrics is missing: run assay migrate --repair"),
+            (true, Some(age)) if age > VIEW_STALE_S && f.view_behind => {
+                Check::degraded(format!("latest_unified_metrics is {age:.0} s behind"))
+            }
+            _ => Check::ok(),
+        },
+    ));
+    checks.push((
+        "rateLimits",
+        if f.rate_limits_exists {
+            Check::ok()
+        } else {
+            Check::degraded("rate_limits is missing; limits hold per process until assay migrate --repair")
+        },
+    ));
+    checks.push((
+        "deadLetterTrigger",
+        if f.trigger_exists {
+            Check::ok()
+        } else {
+            Check::degraded("the trigger on_max_retries_exceeded is missing: run assay migrate --repair")
+        },
+    ));
     let rank = |c: &Check| match c.status {
         "error" => 0,
         "degraded" => 1,
@@ -165,8 +196,12 @@ impl Monitor {
                 if let Ok(mut last) = self.last.write() {
                     *last = Some((begin, Arc::clone(&snapshot)));
                 }
-                let body: serde_json::Value =
-                    snapshot.checks.iter().map(|(name, c)| ((*name).to_owned(), serde_json::json!({"status": c.status, "note": c.note}))).collect::<serde_json::Map<_, _>>().into();
+                let body: serde_json::Value = snapshot
+                    .checks
+                    .iter()
+                    .map(|(name, c)| ((*name).to_owned(), serde_json::json!({"status": c.status, "note": c.note})))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into();
                 if let Err(e) = store::keep_history(db.service(), node, snapshot.status(), &body).await {
                     tracing::debug!(error = %e, "the health snapshot was not kept");
                 }

@@ -161,7 +161,13 @@ mod tests {
     use super::*;
 
     fn lane(kind: &str, priority: i16, waited: i64) -> LaneHead {
-        LaneHead { kind: kind.into(), priority, head: DateTime::<Utc>::UNIX_EPOCH + TimeDelta::seconds(10_000 - waited), head_id: uuid::Uuid::nil(), limited: false }
+        LaneHead {
+            kind: kind.into(),
+            priority,
+            head: DateTime::<Utc>::UNIX_EPOCH + TimeDelta::seconds(10_000 - waited),
+            head_id: uuid::Uuid::nil(),
+            limited: false,
+        }
     }
 
     #[test]

@@ -102,7 +102,9 @@ impl Engine {
     /// because a claim is not waited for on disk, and a sequence may repeat itself after a crash.
     fn epoch(&self) -> i64 {
         let fresh = (Utc::now().timestamp_micros() << 10) | i64::from(rand::random::<u16>() & 1023);
-        self.last_epoch.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(fresh.max(last + 1))).map_or(fresh, |last| fresh.max(last + 1))
+        self.last_epoch
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(fresh.max(last + 1)))
+            .map_or(fresh, |last| fresh.max(last + 1))
     }
 
     /// A person cancelled a running job.
@@ -182,7 +184,13 @@ impl Engine {
     }
 
     /// One call of the handler in a task of its own, so that its panic is its own too.
-    async fn run_once(&self, kind: &Arc<dyn AnyKind>, epoch: i64, batch: usize, rows: Vec<ClaimedRow>) -> Result<Vec<(Uuid, Outcome)>, Outcome> {
+    async fn run_once(
+        &self,
+        kind: &Arc<dyn AnyKind>,
+        epoch: i64,
+        batch: usize,
+        rows: Vec<ClaimedRow>,
+    ) -> Result<Vec<(Uuid, Outcome)>, Outcome> {
         let spec = kind.spec();
         let stop = self.hard.child_token();
         let single = (rows.len() == 1).then(|| rows.first().map(|r| r.id)).flatten();
@@ -224,9 +232,17 @@ impl Engine {
                 Outcome::Lost => {}
                 Outcome::Retry(why) => {
                     let wait = backoff(attempts.get(id).copied().unwrap_or(1), rand::random());
-                    back.push(Setback { id: *id, error: Some(why.clone()), class: class_of(why), again_at: Some(Utc::now() + wait), refund: false });
+                    back.push(Setback {
+                        id: *id,
+                        error: Some(why.clone()),
+                        class: class_of(why),
+                        again_at: Some(Utc::now() + wait),
+                        refund: false,
+                    });
                 }
-                Outcome::Dead(why) => back.push(Setback { id: *id, error: Some(why.clone()), class: Class::Permanent, again_at: None, refund: false }),
+                Outcome::Dead(why) => {
+                    back.push(Setback { id: *id, error: Some(why.clone()), class: Class::Permanent, again_at: None, refund: false })
+                }
                 Outcome::Snooze(wait) => {
                     let again_at = (!wait.is_zero()).then(|| Utc::now() + *wait);
                     back.push(Setback { id: *id, error: None, class: Class::Error, again_at, refund: true });

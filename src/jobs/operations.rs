@@ -1,7 +1,11 @@
 //! What an administrator starts and watches: Recalculate All, Retry Failed Jobs, a redrive.
 
-use crate::store::{Db, jobs::settle::{self, DeadFilter, Retried}, maintenance, operations};
 pub use crate::store::operations::Operation;
+use crate::store::{
+    Db,
+    jobs::settle::{self, DeadFilter, Retried},
+    maintenance, operations,
+};
 use sqlx::Acquire;
 use uuid::Uuid;
 

@@ -44,7 +44,10 @@ impl Session {
 
 /// Opens the session and registers the worker.
 pub(super) async fn arrive(pool: &PgPool, me: &Identity) -> sqlx::Result<Session> {
-    let own = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(5)).connect_lazy_with((*pool.connect_options()).clone());
+    let own = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_lazy_with((*pool.connect_options()).clone());
     let mut listener = PgListener::connect_with(&own).await?;
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;

@@ -54,14 +54,20 @@ fn answer(status: StatusCode, body: Value) -> Response {
 
 async fn drain(State((state, one)): State<(RouterState, Arc<Semaphore>)>, headers: HeaderMap) -> Response {
     let Some(key) = &state.service_key else {
-        return answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "success": false, "error": "No service key is configured; set ASSAY_SERVICE_KEY." }));
+        return answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            json!({ "success": false, "error": "No service key is configured; set ASSAY_SERVICE_KEY." }),
+        );
     };
     let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
     if !given.is_some_and(|given| bool::from(given.trim().as_bytes().ct_eq(key.as_bytes()))) {
         return answer(StatusCode::UNAUTHORIZED, json!({ "success": false, "error": "The service key is missing or wrong." }));
     }
     let Ok(_permit) = one.try_acquire() else {
-        return answer(StatusCode::OK, json!({ "success": true, "processed": 0, "failed": 0, "results": [], "note": "Another call is draining the queue." }));
+        return answer(
+            StatusCode::OK,
+            json!({ "success": true, "processed": 0, "failed": 0, "results": [], "note": "Another call is draining the queue." }),
+        );
     };
     let begin = Instant::now();
     match drain_due(&state.db, &state.kinds, JOBS, TIME).await {

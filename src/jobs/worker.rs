@@ -77,11 +77,13 @@ async fn run(db: Db, kinds: Kinds, settings: Settings, id: Uuid, here: watch::Se
     let _ends_with_us = background.clone().drop_guard();
     let mut others = JoinSet::new();
     let (wake_quick, wake_slow, canceller) = (Arc::clone(&quick), Arc::clone(&slow), Arc::clone(&engine));
-    others.spawn(presence::keep(db.service().clone(), identity, here, background.clone(), move |word| match word.strip_prefix("cancel:") {
-        Some(job) => job.parse().map_or((), |id| canceller.cancel_running(id)),
-        None => {
-            wake_quick.wake();
-            wake_slow.wake();
+    others.spawn(presence::keep(db.service().clone(), identity, here, background.clone(), move |word| {
+        match word.strip_prefix("cancel:") {
+            Some(job) => job.parse().map_or((), |id| canceller.cancel_running(id)),
+            None => {
+                wake_quick.wake();
+                wake_slow.wake();
+            }
         }
     }));
     others.spawn(heartbeats(Arc::clone(&engine), background.clone()));

@@ -62,8 +62,16 @@ mod tests {
 
     #[test]
     fn thresholds_are_those_of_the_contract() {
-        for (score, badge) in [(100, Badge::Excellent), (80, Badge::Excellent), (79, Badge::Good), (60, Badge::Good),
-            (59, Badge::Fair), (40, Badge::Fair), (39, Badge::Poor), (0, Badge::Poor)] {
+        for (score, badge) in [
+            (100, Badge::Excellent),
+            (80, Badge::Excellent),
+            (79, Badge::Good),
+            (60, Badge::Good),
+            (59, Badge::Fair),
+            (40, Badge::Fair),
+            (39, Badge::Poor),
+            (0, Badge::Poor),
+        ] {
             assert_eq!(Badge::of(Some(score)), badge, "{score}");
         }
         assert_eq!(Badge::of(None), Badge::Unknown);

@@ -134,9 +134,11 @@ impl Fetcher {
         let Some(host) = url.domain().map(|host| host.trim_end_matches('.').to_ascii_lowercase()) else {
             return no("it names an address instead of a host");
         };
-        let listed = self.rules.hosts.iter().any(|allowed| {
-            host == *allowed || host.strip_suffix(allowed.as_str()).is_some_and(|rest| rest.ends_with('.'))
-        });
+        let listed = self
+            .rules
+            .hosts
+            .iter()
+            .any(|allowed| host == *allowed || host.strip_suffix(allowed.as_str()).is_some_and(|rest| rest.ends_with('.')));
         if !listed {
             return no("its host is not on the list of hosts that payloads come from");
         }

@@ -8,17 +8,64 @@ use std::io::Write;
 #[test]
 fn only_public_addresses_are_public() {
     for (address, public) in [
-        ("52.218.0.1", true), ("8.8.8.8", true), ("172.15.255.255", true), ("172.32.0.1", true), ("100.63.0.1", true), ("100.128.0.1", true),
-        ("192.167.1.1", true), ("192.0.1.1", true), ("198.17.0.1", true), ("198.20.0.1", true), ("223.255.255.255", true), ("169.253.0.1", true),
-        ("0.0.0.0", false), ("0.1.2.3", false), ("10.0.0.1", false), ("127.0.0.1", false), ("127.255.0.1", false), ("100.64.0.1", false),
-        ("100.127.255.255", false), ("169.254.169.254", false), ("172.16.0.1", false), ("172.31.255.255", false), ("192.168.1.1", false),
-        ("192.0.0.192", false), ("192.0.2.1", false), ("192.88.99.1", false), ("198.18.0.1", false), ("198.19.255.1", false),
-        ("198.51.100.1", false), ("203.0.113.1", false), ("224.0.0.1", false), ("240.0.0.1", false), ("255.255.255.255", false),
-        ("2600:1fa0::1", true), ("2a05:d07a::1", true), ("2001:4860::8888", true), ("64:ff9b::34da:1", true), ("3ffe::1", true),
-        ("::", false), ("::1", false), ("::7f00:1", false), ("::ffff:127.0.0.1", false), ("::ffff:10.0.0.1", false), ("64:ff9b::a00:1", false),
-        ("64:ff9b::a9fe:a9fe", false), ("64:ff9b:1::1", false), ("fe80::1", false), ("fc00::1", false), ("fd00:ec2::254", false), ("ff02::1", false),
-        ("fec0::1", false), ("2001:db8::1", false), ("2001::1", false), ("2001:1ff::1", false), ("2002:7f00:1::", false), ("3fff::1", false),
-        ("100::1", false), ("5f00::1", false),
+        ("52.218.0.1", true),
+        ("8.8.8.8", true),
+        ("172.15.255.255", true),
+        ("172.32.0.1", true),
+        ("100.63.0.1", true),
+        ("100.128.0.1", true),
+        ("192.167.1.1", true),
+        ("192.0.1.1", true),
+        ("198.17.0.1", true),
+        ("198.20.0.1", true),
+        ("223.255.255.255", true),
+        ("169.253.0.1", true),
+        ("0.0.0.0", false),
+        ("0.1.2.3", false),
+        ("10.0.0.1", false),
+        ("127.0.0.1", false),
+        ("127.255.0.1", false),
+        ("100.64.0.1", false),
+        ("100.127.255.255", false),
+        ("169.254.169.254", false),
+        ("172.16.0.1", false),
+        ("172.31.255.255", false),
+        ("192.168.1.1", false),
+        ("192.0.0.192", false),
+        ("192.0.2.1", false),
+        ("192.88.99.1", false),
+        ("198.18.0.1", false),
+        ("198.19.255.1", false),
+        ("198.51.100.1", false),
+        ("203.0.113.1", false),
+        ("224.0.0.1", false),
+        ("240.0.0.1", false),
+        ("255.255.255.255", false),
+        ("2600:1fa0::1", true),
+        ("2a05:d07a::1", true),
+        ("2001:4860::8888", true),
+        ("64:ff9b::34da:1", true),
+        ("3ffe::1", true),
+        ("::", false),
+        ("::1", false),
+        ("::7f00:1", false),
+        ("::ffff:127.0.0.1", false),
+        ("::ffff:10.0.0.1", false),
+        ("64:ff9b::a00:1", false),
+        ("64:ff9b::a9fe:a9fe", false),
+        ("64:ff9b:1::1", false),
+        ("fe80::1", false),
+        ("fc00::1", false),
+        ("fd00:ec2::254", false),
+        ("ff02::1", false),
+        ("fec0::1", false),
+        ("2001:db8::1", false),
+        ("2001::1", false),
+        ("2001:1ff::1", false),
+        ("2002:7f00:1::", false),
+        ("3fff::1", false),
+        ("100::1", false),
+        ("5f00::1", false),
     ] {
         assert_eq!(is_public(address.parse().unwrap()), public, "{address}");
     }
@@ -71,7 +118,10 @@ fn one_inner_address_spoils_a_name() {
     let fetcher = Fetcher::default();
     let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 443);
     assert_eq!(fetcher.judge(vec![at("52.218.0.1"), at("2600:1fa0::1")]).map(|a| a.len()), Ok(2));
-    assert_eq!(fetcher.judge(vec![at("52.218.0.1"), at("169.254.169.254")]), Err(FetchError::NotPublic("169.254.169.254".parse().unwrap())));
+    assert_eq!(
+        fetcher.judge(vec![at("52.218.0.1"), at("169.254.169.254")]),
+        Err(FetchError::NotPublic("169.254.169.254".parse().unwrap()))
+    );
     assert_eq!(fetcher.judge(vec![]), Err(FetchError::Unresolved));
 }
 

@@ -134,7 +134,8 @@ async fn at_the_door(State(world): Shared, headers: HeaderMap, request: Request,
 async fn widget(Json(body): Json<Value>) -> Response {
     match body["reference_id"].as_str() {
         Some(id) if !id.is_empty() => {
-            Json(json!({ "status": "success", "session_id": "s", "url": "https://widget.tryterra.co/session/s", "expires_in": 900 })).into_response()
+            Json(json!({ "status": "success", "session_id": "s", "url": "https://widget.tryterra.co/session/s", "expires_in": 900 }))
+                .into_response()
         }
         _ => error(StatusCode::BAD_REQUEST, "reference_id is missing"),
     }

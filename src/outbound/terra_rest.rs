@@ -163,7 +163,9 @@ impl Client {
         let mut key = HeaderValue::from_str(key).map_err(|_| wrong("TERRA_API_KEY holds characters that no key has"))?;
         key.set_sensitive(true);
         let dev_id = HeaderValue::from_str(dev_id).map_err(|_| wrong("TERRA_DEV_ID holds characters that no id has"))?;
-        let headers = HeaderMap::from_iter([("x-api-key", key), ("dev-id", dev_id)].map(|(name, value)| (reqwest::header::HeaderName::from_static(name), value)));
+        let headers = HeaderMap::from_iter(
+            [("x-api-key", key), ("dev-id", dev_id)].map(|(name, value)| (reqwest::header::HeaderName::from_static(name), value)),
+        );
         let http = reqwest::Client::builder()
             .default_headers(headers)
             // The key goes to the configured address and nowhere else.
@@ -206,7 +208,9 @@ impl Client {
         }
         let answer = send(request).await;
         match &answer {
-            Ok(answer) if number(answer.headers(), "x-terra-ratelimit-remaining") == Some(0) => self.pause(terra_user_id, wait(answer.headers())),
+            Ok(answer) if number(answer.headers(), "x-terra-ratelimit-remaining") == Some(0) => {
+                self.pause(terra_user_id, wait(answer.headers()))
+            }
             Err(TerraError::Limited(wait)) => self.pause(terra_user_id, *wait),
             _ => {}
         }
@@ -301,7 +305,9 @@ async fn send(request: RequestBuilder) -> Result<Response, TerraError> {
         _ if status.is_success() => return Ok(response),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => TerraError::Refused(status.as_u16()),
         StatusCode::NOT_FOUND => TerraError::Unknown,
-        StatusCode::TOO_MANY_REQUESTS if response.headers().get("x-terra-ratelimit-rule").is_some_and(|rule| rule == "r1") => TerraError::TooWide,
+        StatusCode::TOO_MANY_REQUESTS if response.headers().get("x-terra-ratelimit-rule").is_some_and(|rule| rule == "r1") => {
+            TerraError::TooWide
+        }
         StatusCode::TOO_MANY_REQUESTS => TerraError::Limited(wait(response.headers())),
         _ if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => TerraError::Faulty(status.as_u16()),
         _ => TerraError::Answered { status: status.as_u16(), said: said(response).await },

@@ -16,7 +16,11 @@ fn day(text: &str) -> NaiveDate {
 }
 
 fn session(reference_id: &str) -> WidgetSession {
-    WidgetSession { reference_id: reference_id.into(), auth_success_redirect_url: Some("https://assay.example/clients".into()), ..WidgetSession::default() }
+    WidgetSession {
+        reference_id: reference_id.into(),
+        auth_success_redirect_url: Some("https://assay.example/clients".into()),
+        ..WidgetSession::default()
+    }
 }
 
 #[tokio::test]
@@ -83,7 +87,10 @@ async fn failures_are_sentences_without_the_key() {
     let terra = Terra::start().await;
     for (key, dev_id) in [("wrong-key", DEV_ID), (KEY, "wrong-dev")] {
         let refused = Client::new(&terra.address, key, dev_id).unwrap().user_info("t1").await.unwrap_err();
-        assert_eq!((refused.may_pass(), refused.to_string().as_str()), (false, "Terra refuses our key (answer 401). Check TERRA_API_KEY and TERRA_DEV_ID."));
+        assert_eq!(
+            (refused.may_pass(), refused.to_string().as_str()),
+            (false, "Terra refuses our key (answer 401). Check TERRA_API_KEY and TERRA_DEV_ID.")
+        );
     }
     let client = terra.client();
     terra.answer_next(StatusCode::BAD_GATEWAY);
@@ -142,7 +149,8 @@ fn described(yaml: &str, path: &str, method: &str) -> Option<Vec<String>> {
 
 #[tokio::test]
 async fn every_request_is_one_that_terra_describes() {
-    let data = std::env::var_os("ASSAY_TEST_DATA").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
+    let data =
+        std::env::var_os("ASSAY_TEST_DATA").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
     let file = data.join("terra_official/terra_v2-bundled.openapi.yaml.gz");
     let Ok(packed) = std::fs::File::open(&file) else {
         println!("skipped: Terra's description is not there ({})", file.display());
@@ -169,7 +177,13 @@ async fn every_request_is_one_that_terra_describes() {
             assert!(known.contains(name), "{method} {path} has no parameter {name}: {known:?}");
         }
     }
-    let widget = yaml.split("    WidgetSessionParams:").nth(1).unwrap().split("\n    ").take_while(|line| line.starts_with(' ') || line.is_empty()).collect::<String>();
+    let widget = yaml
+        .split("    WidgetSessionParams:")
+        .nth(1)
+        .unwrap()
+        .split("\n    ")
+        .take_while(|line| line.starts_with(' ') || line.is_empty())
+        .collect::<String>();
     for name in ["reference_id", "auth_success_redirect_url", "auth_failure_redirect_url", "providers", "language"] {
         assert!(widget.contains(&format!("{name}:")), "{name}");
     }

@@ -33,9 +33,7 @@ pub fn shared() -> Session {
 
 #[cfg(feature = "ssr")]
 fn current() -> Session {
-    let account = use_context::<crate::server::context::Request>()
-        .and_then(|r| r.caller)
-        .map(|c| Account { email: c.email, role: c.role });
+    let account = use_context::<crate::server::context::Request>().and_then(|r| r.caller).map(|c| Account { email: c.email, role: c.role });
     Session { account, theme: theme().into(), version: env!("CARGO_PKG_VERSION").into() }
 }
 
@@ -50,7 +48,12 @@ pub fn theme() -> &'static str {
     {
         let parts = use_context::<axum::http::request::Parts>();
         let cookies = parts.as_ref().map(|p| p.headers.get_all("cookie"));
-        let chosen = cookies.into_iter().flatten().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';')).find_map(|c| c.trim().strip_prefix("theme="));
+        let chosen = cookies
+            .into_iter()
+            .flatten()
+            .filter_map(|v| v.to_str().ok())
+            .flat_map(|v| v.split(';'))
+            .find_map(|c| c.trim().strip_prefix("theme="));
         known_theme(chosen.unwrap_or_default())
     }
     #[cfg(not(feature = "ssr"))]
@@ -71,7 +74,10 @@ fn known_theme(word: &str) -> &'static str {
 /// (`//host`, `/\host`, a scheme) or cannot be a header is not followed.
 pub fn safe_next(next: &str) -> &str {
     let second = next.as_bytes().get(1).copied();
-    let fits = next.starts_with('/') && !matches!(second, Some(b'/' | b'\\')) && next.len() <= 2000 && next.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b'\\');
+    let fits = next.starts_with('/')
+        && !matches!(second, Some(b'/' | b'\\'))
+        && next.len() <= 2000
+        && next.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b'\\');
     if fits { next } else { "/" }
 }
 
@@ -166,7 +172,17 @@ mod tests {
         for good in ["/", "/admin", "/clients/a%20b?tier=poor&page=2"] {
             assert_eq!(safe_next(good), good);
         }
-        for bad in ["", "admin", "//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nSet-Cookie: x", "/ä", "/a b", "javascript:alert(1)"] {
+        for bad in [
+            "",
+            "admin",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/a\r\nSet-Cookie: x",
+            "/ä",
+            "/a b",
+            "javascript:alert(1)",
+        ] {
             assert_eq!(safe_next(bad), "/", "{bad:?}");
         }
     }

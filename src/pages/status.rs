@@ -1,6 +1,9 @@
 //! The public status: how the service is and was. Shows words and times, nothing about anybody.
 
-use crate::{components::{Moment, Panel, StateChip, TimeStamp, Trouble}, error::AppError};
+use crate::{
+    components::{Moment, Panel, StateChip, TimeStamp, Trouble},
+    error::AppError,
+};
 use leptos::prelude::*;
 use leptos_meta::Title;
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use super::concordance::Concordance;
 use super::consistency::Consistency;
 use super::plausibility::Plausibility;
 use super::registry::{MetricRule, Prior};
-use super::{math, Parts, Verdict, Z90};
+use super::{Parts, Verdict, Z90, math};
 use crate::model::{DayValue, Finding, FindingKind, Metric, Source};
 
 /// Everything found about one value.

@@ -6,7 +6,7 @@
 //! devices is that of Bland and Altman, with the person's own limits.
 
 use super::registry::{MetricRule, Scale};
-use super::{math, Registry};
+use super::{Registry, math};
 use crate::model::Metric;
 use serde::{Deserialize, Serialize};
 

@@ -160,8 +160,7 @@ fn linked(given: &Given<'_>, found: &mut Consistency) {
 
 /// Equal to the last digit, or fitting the other way round.
 fn exchange(linked: &Linked, density: impl Fn(f64) -> f64) -> bool {
-    linked.ratio == 0.0
-        || linked.usual.is_some_and(|b| b.n >= 5 && density(-linked.ratio) > 20.0 * density(linked.ratio))
+    linked.ratio == 0.0 || linked.usual.is_some_and(|b| b.n >= 5 && density(-linked.ratio) > 20.0 * density(linked.ratio))
 }
 
 /// Parts and wholes of one delivery.
@@ -185,9 +184,7 @@ fn contradiction(day: &Day, metric: Metric) -> Option<String> {
     };
     match metric {
         M::MinHeartRate => pair(M::MinHeartRate, M::AverageHeartRate, 0.5).or_else(|| pair(M::MinHeartRate, M::MaxHeartRate, 0.0)),
-        M::AverageHeartRate => {
-            pair(M::MinHeartRate, M::AverageHeartRate, 0.5).or_else(|| pair(M::AverageHeartRate, M::MaxHeartRate, 0.5))
-        }
+        M::AverageHeartRate => pair(M::MinHeartRate, M::AverageHeartRate, 0.5).or_else(|| pair(M::AverageHeartRate, M::MaxHeartRate, 0.5)),
         M::MaxHeartRate => pair(M::AverageHeartRate, M::MaxHeartRate, 0.5).or_else(|| pair(M::MinHeartRate, M::MaxHeartRate, 0.0)),
         M::RestingHeartRate => pair(M::RestingHeartRate, M::MaxHeartRate, 0.0),
         M::ActiveCalories | M::TotalCalories => pair(M::ActiveCalories, M::TotalCalories, 1.0),

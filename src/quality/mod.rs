@@ -31,10 +31,10 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use registry::{Citation, EvidenceRow, MetricRule, Registry, Tolerance, REGISTRY_VERSION};
+pub use registry::{Citation, EvidenceRow, MetricRule, REGISTRY_VERSION, Registry, Tolerance};
 
 use crate::model::{DayValue, Finding, Metric, Source};
-use arrange::{day_number, Arranged};
+use arrange::{Arranged, day_number};
 use chrono::NaiveDate;
 use completeness::Assume;
 use serde::{Deserialize, Serialize};
@@ -184,12 +184,7 @@ pub struct Score {
 /// person's: those of the range and of the [`LOOKBACK_DAYS`] days before it (of metrics measured every day, the
 /// [`DAILY_LOOKBACK_DAYS`] days suffice); of values before the range only
 /// metric, source, date, value, ordering, end of measuring and a day summary's number of heart-rate samples are read.
-pub fn score_person(
-    values: &[DayValue],
-    reviews: &Reviews,
-    registry: &Registry,
-    range: RangeInclusive<NaiveDate>,
-) -> Vec<Score> {
+pub fn score_person(values: &[DayValue], reviews: &Reviews, registry: &Registry, range: RangeInclusive<NaiveDate>) -> Vec<Score> {
     let mut arranged = Arranged::new(values, reviews, registry);
     let days = (day_number(*range.start()), day_number(*range.end()));
     let mut scores = Vec::new();

@@ -32,12 +32,9 @@ const PERCENT: &[Factor] = &[(100.0, FractionPercent), (0.01, FractionPercent)];
 fn factors(metric: Metric) -> &'static [Factor] {
     match metric {
         Metric::Weight | Metric::MuscleMass => MASS,
-        Metric::SleepDuration
-        | Metric::SleepDeep
-        | Metric::SleepLight
-        | Metric::SleepRem
-        | Metric::TimeInBed
-        | Metric::ActiveMinutes => DURATION,
+        Metric::SleepDuration | Metric::SleepDeep | Metric::SleepLight | Metric::SleepRem | Metric::TimeInBed | Metric::ActiveMinutes => {
+            DURATION
+        }
         Metric::Distance
         | Metric::Steps
         | Metric::ActiveCalories

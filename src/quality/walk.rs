@@ -14,7 +14,7 @@ use super::plausibility::Plausibility;
 use super::registry::{MetricRule, Prior, Registry};
 use super::repeats::{Repeat, Repeats};
 use super::window::{Baseline, Rolling};
-use super::{completeness, concordance, consistency, math, plausibility, provenance, Parts, Verdict};
+use super::{Parts, Verdict, completeness, concordance, consistency, math, plausibility, provenance};
 use crate::model::{DayValue, Device, Metric, UploadKind};
 
 /// Days over which pairs of sources, linked metrics and hours of measuring are learned.
@@ -236,11 +236,8 @@ fn assess<'a>(
         concord.gain = 0.0;
     }
     let concordance_part = chain.add(concord.gain) + chain.keep(concord.keeps);
-    let provenance_part = chain.keep(if dismissed && value.origin.upload != UploadKind::Manual {
-        1.0
-    } else {
-        provenance::judge(rule, value)
-    });
+    let provenance_part =
+        chain.keep(if dismissed && value.origin.upload != UploadKind::Manual { 1.0 } else { provenance::judge(rule, value) });
     let consist = judge_consistency(rule, item, value, day, &plausibility, seen, windows);
     let consistency_part = match item.verdict {
         Some(Verdict::Confirmed) => chain.at_most(CONFIRMED),

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::model::{Metric, Source};
-use crate::quality::{Reviews, REGISTRY_VERSION};
+use crate::quality::{REGISTRY_VERSION, Reviews};
 use crate::store::metrics::person_values;
 use crate::store::testing::database;
 use chrono::{Days, NaiveDate};
@@ -86,7 +86,11 @@ async fn reviews_count_and_scores_of_vanished_values_go() {
         .execute(&mut *conn)
         .await
         .unwrap();
-    sqlx::query("DELETE FROM unified_metrics WHERE metric_name = 'steps' AND measurement_date = $1").bind(date(10)).execute(&mut *conn).await.unwrap();
+    sqlx::query("DELETE FROM unified_metrics WHERE metric_name = 'steps' AND measurement_date = $1")
+        .bind(date(10))
+        .execute(&mut *conn)
+        .await
+        .unwrap();
     rescore_persons(&mut conn, &[("p".into(), None)]).await.unwrap();
     let garmin = Source::from_provider("garmin");
     let confirmed = confidence::score_of(&mut conn, "p", Metric::Steps, &garmin, date(30)).await.unwrap().unwrap();

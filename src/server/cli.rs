@@ -95,12 +95,8 @@ async fn run(config: Config, command: Command) -> Result<ExitCode, String> {
             opened.close().await;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Simulate(args) => {
-            super::simulation::command(&config, args).await.map(|()| ExitCode::SUCCESS)
-        }
-        Command::Replay(args) => {
-            replay(&config, args).await
-        }
+        Command::Simulate(args) => super::simulation::command(&config, args).await.map(|()| ExitCode::SUCCESS),
+        Command::Replay(args) => replay(&config, args).await,
         Command::User(args) => {
             let opened = super::database::open(&config).await?;
             let result = crate::access::user_command::run(&opened.db, args).await;

@@ -91,7 +91,7 @@ pub struct Options {
     #[arg(long, env = "ASSAY_DEMO", value_name = "0|1", global = true)]
     demo: Option<String>,
     /// Which parts run in this process: all, web or worker.
-    #[arg(long, env = "ASSAY_ROLE", default_value = "all", value_name = "ROLE", global = true)]
+    #[arg(long = "process-role", env = "ASSAY_ROLE", default_value = "all", value_name = "ROLE", global = true)]
     role: String,
     /// Where the embedded PostgreSQL and generated secrets live.
     #[arg(long, env = "ASSAY_DATA_DIR", default_value = ".assay", value_name = "DIRECTORY", global = true)]
@@ -164,7 +164,10 @@ impl Options {
             .map(Secret::new)
             .collect();
         if let Some(short) = signing_secrets.iter().find(|s| s.expose().len() < 8) {
-            return Err(format!("TERRA_SIGNING_SECRETS has a secret of {} characters; Terra's are longer. Copy it from Terra's dashboard.", short.expose().len()));
+            return Err(format!(
+                "TERRA_SIGNING_SECRETS has a secret of {} characters; Terra's are longer. Copy it from Terra's dashboard.",
+                short.expose().len()
+            ));
         }
         let terra_api = match (given(self.terra_api_key), given(self.terra_dev_id)) {
             (Some(key), Some(dev)) => Some((Secret::new(key), dev)),
@@ -202,7 +205,8 @@ impl Options {
             role,
             data_dir: self.data_dir,
             public_url: given(self.public_url).map(|u| url("ASSAY_PUBLIC_URL", &u)).transpose()?,
-            trusted_proxies: Networks::parse(&given(self.trusted_proxies).unwrap_or_default()).map_err(|e| format!("ASSAY_TRUSTED_PROXIES: {e}"))?,
+            trusted_proxies: Networks::parse(&given(self.trusted_proxies).unwrap_or_default())
+                .map_err(|e| format!("ASSAY_TRUSTED_PROXIES: {e}"))?,
             signature_tolerance: Duration::from_secs(seconds),
         })
     }
@@ -291,7 +295,7 @@ mod tests {
         for (arg, name) in [
             ("--site-addr=3000", "LEPTOS_SITE_ADDR"),
             ("--database-url=mysql://x", "DATABASE_URL"),
-            ("--role=boss", "ASSAY_ROLE"),
+            ("--process-role=boss", "ASSAY_ROLE"),
             ("--demo=yes", "ASSAY_DEMO"),
             ("--signature-tolerance=-1", "ASSAY_SIGNATURE_TOLERANCE"),
             ("--signature-tolerance=0", "ASSAY_SIGNATURE_TOLERANCE"),

@@ -35,7 +35,7 @@ impl Request {
     /// # Errors
     /// `Unauthenticated` when nobody is logged in.
     pub fn account(&self) -> Result<&Caller, AppError> {
-        self.caller.as_ref().ok_or_else(AppError::unauthenticated)
+        self.caller.as_ref().ok_or_else(|| answered(AppError::unauthenticated()))
     }
 
     /// The caller, an administrator.
@@ -44,7 +44,7 @@ impl Request {
     /// `Unauthenticated`, or `Forbidden` for a trainer.
     pub fn admin(&self) -> Result<&Caller, AppError> {
         let caller = self.account()?;
-        if caller.role == Role::Admin { Ok(caller) } else { Err(AppError::forbidden()) }
+        if caller.role == Role::Admin { Ok(caller) } else { Err(answered(AppError::forbidden())) }
     }
 
     /// A read-only transaction with the caller's eyes.
@@ -57,6 +57,16 @@ impl Request {
 
     /// A database error as the reader may see it; the cause is logged under the request id.
     pub fn db(&self, cause: &sqlx::Error) -> AppError {
-        AppError::database(&self.request_id, cause)
+        answered(AppError::database(&self.request_id, cause))
     }
+}
+
+/// Gives the answer the status that the error means; Leptos by itself answers 500 to every error of a server function.
+fn answered(error: AppError) -> AppError {
+    if let (Some(options), Ok(status)) =
+        (leptos::prelude::use_context::<leptos_axum::ResponseOptions>(), axum::http::StatusCode::from_u16(error.status()))
+    {
+        options.set_status(status);
+    }
+    error
 }

@@ -53,7 +53,8 @@ pub fn signing_secret(config: &Config, given: Option<&str>) -> Result<String, St
         return Ok(secret.to_owned());
     }
     std::fs::read_to_string(config.data_dir.join(SIGNING_SECRET)).map(|s| s.trim().to_owned()).map_err(|_| {
-        "there is no secret to sign with: set TERRA_SIGNING_SECRETS, or start Assay once so that it makes one in its data directory.".to_owned()
+        "there is no secret to sign with: set TERRA_SIGNING_SECRETS, or start Assay once so that it makes one in its data directory."
+            .to_owned()
     })
 }
 

@@ -101,15 +101,23 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 fn prepare_directory(data_dir: &Path) -> Result<PathBuf, String> {
-    fs::create_dir_all(data_dir).map_err(|e| format!("the data directory {} cannot be made: {e}. Set ASSAY_DATA_DIR to one that can.", data_dir.display()))?;
+    fs::create_dir_all(data_dir)
+        .map_err(|e| format!("the data directory {} cannot be made: {e}. Set ASSAY_DATA_DIR to one that can.", data_dir.display()))?;
     data_dir.canonicalize().map_err(|e| format!("the data directory {} cannot be read: {e}.", data_dir.display()))
 }
 
 fn lock(data_dir: &Path) -> Result<File, String> {
     let path = data_dir.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(|e| format!("{} cannot be written: {e}.", path.display()))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| format!("another Assay is running with the data directory {}. Stop it, or set ASSAY_DATA_DIR or DATABASE_URL.", data_dir.display()))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| format!("{} cannot be written: {e}.", path.display()))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        format!("another Assay is running with the data directory {}. Stop it, or set ASSAY_DATA_DIR or DATABASE_URL.", data_dir.display())
+    })?;
     Ok(file)
 }
 
@@ -183,7 +191,8 @@ fn program(bin: &Path, name: &str, run_as: RunAs) -> Command {
 
 fn give_to(path: &Path, run_as: RunAs) -> Result<(), String> {
     if let RunAs::User { uid, gid } = run_as {
-        std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(|e| format!("{} cannot be given to PostgreSQL's user: {e}.", path.display()))?;
+        std::os::unix::fs::chown(path, Some(uid), Some(gid))
+            .map_err(|e| format!("{} cannot be given to PostgreSQL's user: {e}.", path.display()))?;
     }
     Ok(())
 }
@@ -207,8 +216,10 @@ fn make_cluster(bin: &Path, run_as: RunAs, half_made: &Path, cluster: &Path) -> 
 }
 
 fn same_version(bin: &Path, cluster: &Path) -> Result<(), String> {
-    let theirs = fs::read_to_string(cluster.join("PG_VERSION")).map_err(|e| format!("{} is not a PostgreSQL cluster: {e}.", cluster.display()))?;
-    let output = Command::new(bin.join("postgres")).arg("--version").output().map_err(|e| format!("postgres could not be started: {e}."))?;
+    let theirs =
+        fs::read_to_string(cluster.join("PG_VERSION")).map_err(|e| format!("{} is not a PostgreSQL cluster: {e}.", cluster.display()))?;
+    let output =
+        Command::new(bin.join("postgres")).arg("--version").output().map_err(|e| format!("postgres could not be started: {e}."))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let ours = text.split_whitespace().find_map(|w| w.split('.').next()?.parse::<u32>().ok()).unwrap_or(0);
     if theirs.trim().parse() == Ok(ours) {
@@ -273,7 +284,12 @@ fn socket_directory(data_dir: &Path, run_as: RunAs) -> Result<PathBuf, String> {
 }
 
 fn spawn_server(bin: &Path, run_as: RunAs, cluster: &Path, sockets: &Path, data_dir: &Path) -> Result<Child, String> {
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(data_dir.join("postgres.log")).map_err(|e| format!("postgres.log cannot be written: {e}."))?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(data_dir.join("postgres.log"))
+        .map_err(|e| format!("postgres.log cannot be written: {e}."))?;
     let err = log.try_clone().map_err(|e| e.to_string())?;
     program(bin, "postgres", run_as)
         .arg("-D")
@@ -297,7 +313,8 @@ async fn wait_until_ready(child: &mut Child, admin: &DatabaseUrl, data_dir: &Pat
     loop {
         if let Ok(Some(status)) = child.try_wait() {
             let log = fs::read_to_string(data_dir.join("postgres.log")).unwrap_or_default();
-            let why = log.lines().rev().find(|l| l.contains("FATAL") || l.contains("PANIC")).unwrap_or("see postgres.log in the data directory");
+            let why =
+                log.lines().rev().find(|l| l.contains("FATAL") || l.contains("PANIC")).unwrap_or("see postgres.log in the data directory");
             return Err(format!("the embedded PostgreSQL ended at once ({status}): {why}"));
         }
         if admin.owner_options().connect().await.is_ok() {
@@ -326,7 +343,10 @@ fn room(data_dir: &Path) -> Result<(), String> {
     let stat = rustix::fs::statvfs(data_dir).map_err(|e| format!("the room on the disk of {} cannot be read: {e}.", data_dir.display()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize) / 1_000_000;
     if free < 300 {
-        return Err(format!("only {free} MB are free on the disk of {}; at least 300 MB are needed. Make room, or set ASSAY_DATA_DIR.", data_dir.display()));
+        return Err(format!(
+            "only {free} MB are free on the disk of {}; at least 300 MB are needed. Make room, or set ASSAY_DATA_DIR.",
+            data_dir.display()
+        ));
     }
     Ok(())
 }

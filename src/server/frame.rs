@@ -6,7 +6,10 @@ use std::path::Path;
 /// The hashed name of the style sheet, from the site's hash.txt.
 pub fn stylesheet(hash_file: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(hash_file).map_err(|e| format!("{} cannot be read: {e}.", hash_file.display()))?;
-    let hash = text.lines().find_map(|l| l.strip_prefix("css: ")).ok_or_else(|| format!("{} names no style sheet; run 'make build' again.", hash_file.display()))?;
+    let hash = text
+        .lines()
+        .find_map(|l| l.strip_prefix("css: "))
+        .ok_or_else(|| format!("{} names no style sheet; run 'make build' again.", hash_file.display()))?;
     Ok(format!("/pkg/assay.{}.css", hash.trim()))
 }
 

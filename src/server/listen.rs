@@ -10,7 +10,9 @@ use tokio::net::TcpListener;
 pub async fn bind(addr: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(addr).await.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => format!("{addr} is taken by another program. Stop it, or set LEPTOS_SITE_ADDR to another port."),
-        std::io::ErrorKind::PermissionDenied => format!("{addr} may not be used by this user. Ports below 1024 need rights; set LEPTOS_SITE_ADDR."),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("{addr} may not be used by this user. Ports below 1024 need rights; set LEPTOS_SITE_ADDR.")
+        }
         std::io::ErrorKind::AddrNotAvailable => format!("{addr} is not an address of this machine. Set LEPTOS_SITE_ADDR."),
         _ => format!("{addr} cannot be listened on: {e}. Set LEPTOS_SITE_ADDR."),
     })

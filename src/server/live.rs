@@ -3,7 +3,10 @@
 //! An event says what changed and how much, never whose value became what: the page then asks again, with its own
 //! eyes. A trainer hears only of the persons assigned to them. A reader that falls behind is told to resync.
 
-use crate::{model::Role, store::{Caller, Db}};
+use crate::{
+    model::Role,
+    store::{Caller, Db},
+};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::stream::{self, Stream};
 use serde::Deserialize;

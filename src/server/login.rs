@@ -49,7 +49,9 @@ struct Credentials {
 /// The limiter as logins and account forms use it: `Err` is the time to wait.
 pub fn limit(services: &Arc<Services>) -> access::forms::Limit {
     let gateway = Arc::clone(&services.gateway);
-    Arc::new(move |policy, key| gateway.limiter().check(&Policy { name: policy, ..Policy::LOGIN }, &key, Instant::now()).retry_after.map_or(Ok(()), Err))
+    Arc::new(move |policy, key| {
+        gateway.limiter().check(&Policy { name: policy, ..Policy::LOGIN }, &key, Instant::now()).retry_after.map_or(Ok(()), Err)
+    })
 }
 
 async fn enter(

@@ -44,7 +44,11 @@ fn render(services: &Services) -> String {
         let f = &s.figures;
         #[expect(clippy::cast_precision_loss, reason = "counts as floating-point samples")]
         let n = |count: i64| count as f64;
-        gauge("assay_jobs", "Jobs by state.", &[("{state=\"pending\"}", n(f.pending)), ("{state=\"processing\"}", n(f.processing)), ("{state=\"failed\"}", n(f.failed))]);
+        gauge(
+            "assay_jobs",
+            "Jobs by state.",
+            &[("{state=\"pending\"}", n(f.pending)), ("{state=\"processing\"}", n(f.processing)), ("{state=\"failed\"}", n(f.failed))],
+        );
         gauge("assay_queue_lag_seconds", "Age of the oldest job that could run now.", &[("", f.oldest_ready_s.unwrap_or(0.0))]);
         gauge("assay_workers_alive", "Workers seen within 15 seconds.", &[("", n(f.workers_alive))]);
         gauge("assay_dead_letters_open", "Dead letters waiting for a decision.", &[("", n(f.dead_letters.unwrap_or(0)))]);
@@ -52,7 +56,8 @@ fn render(services: &Services) -> String {
         gauge("assay_health", "0 healthy, 1 degraded, 2 unhealthy.", &[("", f64::from(s.status() as u8))]);
     }
     gauge("assay_uptime_seconds", "Since when this process runs.", &[("", services.monitor.uptime().as_secs_f64())]);
-    let _ = writeln!(out, "# HELP assay_gateway_answers_total Answers to deliveries, by outcome.\n# TYPE assay_gateway_answers_total counter");
+    let _ =
+        writeln!(out, "# HELP assay_gateway_answers_total Answers to deliveries, by outcome.\n# TYPE assay_gateway_answers_total counter");
     for (outcome, count) in services.gateway.totals() {
         let _ = writeln!(out, "assay_gateway_answers_total{{outcome=\"{}\"}} {count}", outcome.word());
     }

@@ -22,7 +22,10 @@ use axum::{
 };
 use leptos::prelude::{LeptosOptions, provide_context, use_context};
 use leptos_axum::{LeptosRoutes, generate_route_list};
-use std::{net::{IpAddr, SocketAddr}, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
 /// In the answer's headers, the log and error messages.
@@ -69,7 +72,8 @@ pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Result<Router, S
 /// Endpoints that no cookie authenticates.
 fn machines(services: &Arc<Services>) -> Router {
     let key = services.config.service_key.clone();
-    let authorised: health::Authorised = Arc::new(move |headers: &HeaderMap| key.as_ref().is_some_and(|k| service_key::matches(headers, k.expose())));
+    let authorised: health::Authorised =
+        Arc::new(move |headers: &HeaderMap| key.as_ref().is_some_and(|k| service_key::matches(headers, k.expose())));
     Router::new()
         .merge(gateway::routes().with_state(Arc::clone(&services.gateway)))
         .merge(jobs::router(jobs::RouterState {
@@ -153,7 +157,12 @@ async fn keep_hashed_files(request: Request, next: Next) -> Response {
 
 /// Takes a proxy's id when it looks like one, else makes one; sends it back.
 async fn request_id(mut request: Request, next: Next) -> Response {
-    let sane = |v: &HeaderValue| v.to_str().ok().filter(|t| (8..=64).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')).map(str::to_owned);
+    let sane = |v: &HeaderValue| {
+        v.to_str()
+            .ok()
+            .filter(|t| (8..=64).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+            .map(str::to_owned)
+    };
     let id = request.headers().get(REQUEST_ID).and_then(sane).unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).await;
@@ -167,5 +176,9 @@ async fn request_id(mut request: Request, next: Next) -> Response {
 fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response<Body> {
     let text = cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
     tracing::error!(cause = text, "a request handler panicked");
-    (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side. Try again; if it stays, quote the request id in the header x-request-id.\n").into_response()
+    (
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "Something went wrong on our side. Try again; if it stays, quote the request id in the header x-request-id.\n",
+    )
+        .into_response()
 }

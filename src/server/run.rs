@@ -25,18 +25,23 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     for off in config.switched_off() {
         tracing::warn!("{off}");
     }
-    let logins = first_admin::ensure(&opened.db, config.admin_email.as_deref(), config.admin_password.as_ref().map(|p| p.expose()), config.demo)
-        .await
-        .map_err(|e| format!("the first administrator could not be made: {e}"))?;
+    let logins =
+        first_admin::ensure(&opened.db, config.admin_email.as_deref(), config.admin_password.as_ref().map(|p| p.expose()), config.demo)
+            .await
+            .map_err(|e| format!("the first administrator could not be made: {e}"))?;
     prepare_tables(&opened.db).await;
 
     let (cancel, node) = (CancellationToken::new(), Uuid::now_v7());
     let kinds = jobs::kinds::with_terra(terra_client(&config)?);
     let gateway = Gateway::new(opened.db.clone(), gateway_settings(&config, node));
-    let worker = config.role.works().then(|| {
+    let mut worker = config.role.works().then(|| {
         let settings = jobs::Settings { node: node_name(), role: config.role.word().into(), ..jobs::Settings::default() };
         jobs::Worker::spawn(opened.db.clone(), kinds.clone(), settings, cancel.child_token())
     });
+    if let Some(worker) = &mut worker {
+        // So that the first health snapshot already sees it; a database that is slow today must not hold the start up.
+        let _ = tokio::time::timeout(Duration::from_secs(2), worker.arrived()).await;
+    }
     let services = Arc::new(Services {
         db: opened.db.clone(),
         monitor: Monitor::spawn(opened.db.clone(), node, cancel.child_token()),
@@ -50,7 +55,9 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let app = router::build(Arc::clone(&services), leptos)?;
     let stop = cancel.clone();
     let server = tokio::spawn(async move {
-        axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(async move { stop.cancelled().await }).await
+        axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(async move { stop.cancelled().await })
+            .await
     });
     greet(&services, logins.as_ref());
     let demo = demo_secret(&services.config).map(|secret| {

@@ -65,19 +65,59 @@ fn configuration(config: &Config) -> Vec<Row> {
 }
 
 fn schema(f: &store::Found) -> Vec<Row> {
-    let missing = |what: &str, list: &[String]| if list.is_empty() { format!("all {what} are there") } else { format!("missing: {}", list.join(", ")) };
+    let missing = |what: &str, list: &[String]| {
+        if list.is_empty() { format!("all {what} are there") } else { format!("missing: {}", list.join(", ")) }
+    };
     vec![
         row("server version", f.server_version >= 150_000, Verdict::Failed, format!("PostgreSQL {}", f.server_version / 10_000)),
         row("tables and views", f.missing_objects.is_empty(), Verdict::Failed, missing("tables, views and functions", &f.missing_objects)),
-        row("dead-letter trigger", f.trigger, Verdict::Failed, if f.trigger { "on_max_retries_exceeded is in place" } else { "on_max_retries_exceeded is missing: run assay migrate --repair" }),
-        row("row-level security", f.unforced_tables.is_empty(), Verdict::Failed, if f.unforced_tables.is_empty() { "forced on every table".into() } else { format!("not forced on: {}", f.unforced_tables.join(", ")) }),
+        row(
+            "dead-letter trigger",
+            f.trigger,
+            Verdict::Failed,
+            if f.trigger {
+                "on_max_retries_exceeded is in place"
+            } else {
+                "on_max_retries_exceeded is missing: run assay migrate --repair"
+            },
+        ),
+        row(
+            "row-level security",
+            f.unforced_tables.is_empty(),
+            Verdict::Failed,
+            if f.unforced_tables.is_empty() {
+                "forced on every table".into()
+            } else {
+                format!("not forced on: {}", f.unforced_tables.join(", "))
+            },
+        ),
         row("policies", f.policies > 0, Verdict::Failed, format!("{} policies named …admin_trainer…", f.policies)),
         row("roles", f.missing_roles.is_empty(), Verdict::Failed, missing("roles", &f.missing_roles)),
-        row("latest-metrics index", f.latest_uses_index, Verdict::Warning, if f.latest_uses_index { "the plan uses the index" } else { "the plan scans: the view is small, or needs ANALYZE" }),
-        row("confidence cache", f.cache_rows, Verdict::Warning, if f.cache_rows { "filled" } else { "empty: send a delivery, or run Recalculate All" }),
+        row(
+            "latest-metrics index",
+            f.latest_uses_index,
+            Verdict::Warning,
+            if f.latest_uses_index { "the plan uses the index" } else { "the plan scans: the view is small, or needs ANALYZE" },
+        ),
+        row(
+            "confidence cache",
+            f.cache_rows,
+            Verdict::Warning,
+            if f.cache_rows { "filled" } else { "empty: send a delivery, or run Recalculate All" },
+        ),
         row("workers", f.workers_alive > 0, Verdict::Warning, format!("{} alive", f.workers_alive)),
-        row("scheduler", f.schedules_overdue == 0, Verdict::Warning, if f.schedules_overdue == 0 { "nothing is overdue".into() } else { format!("{} schedules are overdue", f.schedules_overdue) }),
-        row("clock", f.clock_skew_s.abs() < 5.0, Verdict::Warning, format!("this machine and the database differ by {:.1} s", f.clock_skew_s)),
+        row(
+            "scheduler",
+            f.schedules_overdue == 0,
+            Verdict::Warning,
+            if f.schedules_overdue == 0 { "nothing is overdue".into() } else { format!("{} schedules are overdue", f.schedules_overdue) },
+        ),
+        row(
+            "clock",
+            f.clock_skew_s.abs() < 5.0,
+            Verdict::Warning,
+            format!("this machine and the database differ by {:.1} s", f.clock_skew_s),
+        ),
     ]
 }
 
@@ -99,7 +139,9 @@ fn backup() -> Row {
     };
     let age = std::fs::metadata(&path).and_then(|m| m.modified()).map(|m| m.elapsed().unwrap_or_default());
     match age {
-        Ok(age) => row("backup", age.as_secs() < 36 * 3600, Verdict::Warning, format!("the last one is {} hours old", age.as_secs() / 3600)),
+        Ok(age) => {
+            row("backup", age.as_secs() < 36 * 3600, Verdict::Warning, format!("the last one is {} hours old", age.as_secs() / 3600))
+        }
         Err(e) => row("backup", false, Verdict::Failed, format!("{} cannot be read: {e}", std::path::Path::new(&path).display())),
     }
 }
@@ -116,4 +158,3 @@ fn print_table(rows: &[Row]) {
     let ok = rows.iter().filter(|r| r.verdict == Verdict::Ok).count();
     println!("{ok} of {} checks are ok", rows.len());
 }
-

@@ -30,7 +30,7 @@ pub struct PersonRow {
     pub label: Option<String>,
     /// Made up.
     pub simulated: bool,
-    /// Average score of the last seven days.
+    /// Average score of the last seven days of data: old is not wrong, its age is shown beside it.
     pub average: Option<f64>,
     /// Values with a score in these days.
     pub scored: i64,
@@ -40,21 +40,29 @@ pub struct PersonRow {
     pub last_data_at: Option<Instant>,
 }
 
-/// Persons whose name or id contains `search` and who have a value in the tier of `lowest..=highest` in the last
-/// seven days, lowest average first, those without a score last.
-pub async fn list(conn: &mut PgConnection, search: &str, tier: Option<(i32, i32)>, limit: i64, offset: i64) -> sqlx::Result<Vec<PersonRow>> {
+/// Persons whose name or id contains `search` and who have a value in the tier of `lowest..=highest` in the
+/// last seven days of their data, lowest average first, those without a score last.
+pub async fn list(
+    conn: &mut PgConnection,
+    search: &str,
+    tier: Option<(i32, i32)>,
+    limit: i64,
+    offset: i64,
+) -> sqlx::Result<Vec<PersonRow>> {
     let (lowest, highest) = tier.unwrap_or((-1, -1));
     sqlx::query_as(
-        "WITH recent AS (
-           SELECT user_id, avg(confidence_score)::float8 AS average, count(*) AS scored,
-                  count(*) FILTER (WHERE confidence_score < 40) AS poor,
-                  bool_or(confidence_score BETWEEN $2 AND $3) AS in_tier
-             FROM metric_confidence_cache WHERE measurement_date > current_date - 7 GROUP BY user_id)
+        "WITH shown AS (
+           SELECT p.user_id, p.label, p.simulated, (SELECT max(m.measurement_date) FROM unified_metrics m WHERE m.user_id = p.user_id) AS newest
+             FROM persons p WHERE $1 = '' OR position(lower($1) IN lower(coalesce(p.label, '') || ' ' || p.user_id)) > 0),
+         recent AS (
+           SELECT s.user_id, avg(c.confidence_score)::float8 AS average, count(*) AS scored,
+                  count(*) FILTER (WHERE c.confidence_score < 40) AS poor, bool_or(c.confidence_score BETWEEN $2 AND $3) AS in_tier
+             FROM shown s JOIN metric_confidence_cache c ON c.user_id = s.user_id AND c.measurement_date > s.newest - 7
+            GROUP BY s.user_id)
          SELECT p.user_id, p.label, p.simulated, r.average, coalesce(r.scored, 0) AS scored, coalesce(r.poor, 0) AS poor,
                 (SELECT max(c.last_data_at) FROM connections c WHERE c.user_id = p.user_id) AS last_data_at
-           FROM persons p LEFT JOIN recent r USING (user_id)
-          WHERE ($1 = '' OR position(lower($1) IN lower(coalesce(p.label, '') || ' ' || p.user_id)) > 0)
-            AND ($2 < 0 OR r.in_tier)
+           FROM shown p LEFT JOIN recent r USING (user_id)
+          WHERE $2 < 0 OR r.in_tier
           ORDER BY r.average NULLS LAST, p.user_id LIMIT $4 OFFSET $5",
     )
     .bind(search)
@@ -73,7 +81,9 @@ pub async fn some(conn: &mut PgConnection, users: &[String]) -> sqlx::Result<Vec
                 (SELECT max(c.last_data_at) FROM connections c WHERE c.user_id = p.user_id) AS last_data_at
            FROM persons p, LATERAL (
              SELECT avg(confidence_score)::float8 AS average, count(*) AS scored, count(*) FILTER (WHERE confidence_score < 40) AS poor
-               FROM metric_confidence_cache m WHERE m.user_id = p.user_id AND m.measurement_date > current_date - 7) AS r
+               FROM metric_confidence_cache c
+              WHERE c.user_id = p.user_id
+                AND c.measurement_date > (SELECT max(m.measurement_date) FROM unified_metrics m WHERE m.user_id = p.user_id) - 7) AS r
           WHERE p.user_id = ANY($1) ORDER BY r.average NULLS LAST, p.user_id",
     )
     .bind(users)
@@ -110,7 +120,7 @@ pub struct LatestRow {
     pub sources: i64,
 }
 
-/// The newest values of the last 30 days of some persons, all metrics when none are named. Within a day the chosen
+/// The newest values of some persons, of the 90 days up to each one's newest day, all metrics when none are named. Within a day the chosen
 /// source counts, else the evidence's rank.
 pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String]) -> sqlx::Result<Vec<LatestRow>> {
     sqlx::query_as(
@@ -124,7 +134,8 @@ pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String
            LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
            LEFT JOIN source_choices s ON s.user_id = m.user_id AND s.metric_name = m.metric_name
            LEFT JOIN source_ranks r ON r.metric_name = m.metric_name AND r.source = m.source
-          WHERE m.user_id = ANY($1) AND m.measurement_date > current_date - 30 AND (cardinality($2::text[]) = 0 OR m.metric_name = ANY($2))
+          WHERE m.user_id = ANY($1) AND m.measurement_date > (SELECT max(n.measurement_date) FROM unified_metrics n WHERE n.user_id = m.user_id) - 90
+            AND (cardinality($2::text[]) = 0 OR m.metric_name = ANY($2))
           ORDER BY m.user_id, m.metric_name, m.measurement_date DESC, (s.source IS NOT DISTINCT FROM m.source) DESC,
                    coalesce(r.rank, 1000), m.source",
     )
@@ -144,18 +155,18 @@ pub async fn person(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Opti
 pub struct ScoreDay {
     /// Which metric.
     pub metric_name: String,
-    /// Days before today.
+    /// Days before the person's newest day.
     pub age: i32,
     /// Average score.
     pub score: f64,
 }
 
-/// The scores of a person's last `days` days.
+/// The scores of the last `days` days of a person's data.
 pub async fn scores(conn: &mut PgConnection, user_id: &str, days: i32) -> sqlx::Result<Vec<ScoreDay>> {
     sqlx::query_as(
-        "SELECT metric_name, (current_date - measurement_date)::int4 AS age, avg(confidence_score)::float8 AS score
-           FROM metric_confidence_cache
-          WHERE user_id = $1 AND measurement_date > current_date - $2 AND measurement_date <= current_date
+        "SELECT c.metric_name, (n.day - c.measurement_date)::int4 AS age, avg(c.confidence_score)::float8 AS score
+           FROM (SELECT max(measurement_date) AS day FROM unified_metrics WHERE user_id = $1) AS n
+           JOIN metric_confidence_cache c ON c.user_id = $1 AND c.measurement_date > n.day - $2
           GROUP BY 1, 2 ORDER BY 1, 2",
     )
     .bind(user_id)
@@ -189,7 +200,10 @@ pub async fn connections(conn: &mut PgConnection, user_id: &str) -> sqlx::Result
 #[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
     use super::*;
-    use crate::{model::Role, store::{Caller, Token}};
+    use crate::{
+        model::Role,
+        store::{Caller, Token},
+    };
 
     const WORLD: &str = "
         INSERT INTO accounts (email, role) VALUES ('t@example.test', 'trainer');

@@ -8,8 +8,8 @@ use crate::quality::registry::Overrides;
 use crate::quality::{Parts, Reviews, Score, Verdict};
 use crate::store::metrics::Provenance;
 use chrono::{DateTime, NaiveDate};
-use sqlx::types::Json;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use std::collections::{BTreeMap, HashMap};
 
 /// Whose scores, from which day to which.
@@ -134,12 +134,11 @@ pub async fn contexts(conn: &mut PgConnection, spans: &[Span], lookback: &Lookba
 }
 
 async fn read_reviews(conn: &mut PgConnection, users: &[&str], contexts: &mut BTreeMap<String, Context>) -> sqlx::Result<()> {
-    let rows: Vec<(String, String, String, NaiveDate, String)> = sqlx::query_as(
-        "SELECT user_id, metric_name, source, measurement_date, verdict FROM finding_reviews WHERE user_id = ANY($1)",
-    )
-    .bind(users)
-    .fetch_all(conn)
-    .await?;
+    let rows: Vec<(String, String, String, NaiveDate, String)> =
+        sqlx::query_as("SELECT user_id, metric_name, source, measurement_date, verdict FROM finding_reviews WHERE user_id = ANY($1)")
+            .bind(users)
+            .fetch_all(conn)
+            .await?;
     for (user, metric, source, date, verdict) in rows {
         let verdict = if verdict == "confirmed" { Verdict::Confirmed } else { Verdict::Dismissed };
         if let (Some(context), Some(metric)) = (contexts.get_mut(&user), Metric::from_key(&metric)) {
@@ -343,7 +342,13 @@ pub async fn person_scores(conn: &mut PgConnection, user_id: &str, from: NaiveDa
 ///
 /// # Errors
 /// The database's.
-pub async fn score_of(conn: &mut PgConnection, user_id: &str, metric: Metric, source: &Source, date: NaiveDate) -> sqlx::Result<Option<StoredScore>> {
+pub async fn score_of(
+    conn: &mut PgConnection,
+    user_id: &str,
+    metric: Metric,
+    source: &Source,
+    date: NaiveDate,
+) -> sqlx::Result<Option<StoredScore>> {
     let row: Option<ScoreRow> = sqlx::query_as(
         "SELECT metric_name, source, measurement_date, confidence_score, probability, low, high, findings, scorer_version, registry_version,
                 updated_at, ARRAY(SELECT (factors ->> part)::float8 FROM unnest($5::text[]) WITH ORDINALITY AS p (part, n) ORDER BY n) AS factors

@@ -51,11 +51,7 @@ impl DatabaseUrl {
 
     /// The owner on a Unix socket with trust authentication: the embedded database.
     pub fn socket(directory: &std::path::Path, port: u16, user: &str, database: &str) -> Self {
-        let options = PgConnectOptions::new_without_pgpass()
-            .socket(directory)
-            .port(port)
-            .username(user)
-            .database(database);
+        let options = PgConnectOptions::new_without_pgpass().socket(directory).port(port).username(user).database(database);
         Self { options: tuned(options), password: None }
     }
 
@@ -90,7 +86,11 @@ impl DatabaseUrl {
     /// Opens the pools. Connections are made when first needed, so this does not wait for PostgreSQL.
     pub fn pools(&self, web: u32, service: u32) -> Db {
         let pool = |size: u32| {
-            PgPoolOptions::new().max_connections(size).acquire_timeout(Duration::from_secs(5)).idle_timeout(Duration::from_secs(600)).test_before_acquire(false)
+            PgPoolOptions::new()
+                .max_connections(size)
+                .acquire_timeout(Duration::from_secs(5))
+                .idle_timeout(Duration::from_secs(600))
+                .test_before_acquire(false)
         };
         Db {
             owner: pool(2).connect_lazy_with(self.options.clone()),
@@ -106,8 +106,13 @@ impl DatabaseUrl {
         let at = format!("{}:{}", self.options.get_host(), self.options.get_port());
         match attempt {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(e)) => Err(ConnectError(format!("PostgreSQL at {at} does not let us in: {}. Check DATABASE_URL and that the server runs.", plain(&e)))),
-            Err(_) => Err(ConnectError(format!("PostgreSQL at {at} did not answer within 10 seconds. Check DATABASE_URL and that the server runs."))),
+            Ok(Err(e)) => Err(ConnectError(format!(
+                "PostgreSQL at {at} does not let us in: {}. Check DATABASE_URL and that the server runs.",
+                plain(&e)
+            ))),
+            Err(_) => Err(ConnectError(format!(
+                "PostgreSQL at {at} did not answer within 10 seconds. Check DATABASE_URL and that the server runs."
+            ))),
         }
     }
 }

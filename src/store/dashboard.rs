@@ -153,10 +153,12 @@ pub async fn open_dead_letters(conn: &mut PgConnection) -> sqlx::Result<Option<i
     if !there {
         return Ok(None);
     }
-    sqlx::query_scalar("SELECT count(*) FROM (SELECT 1 FROM background_jobs_dlq WHERE retried = false AND discarded_at IS NULL LIMIT 10001) AS l")
-        .fetch_one(conn)
-        .await
-        .map(Some)
+    sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT 1 FROM background_jobs_dlq WHERE retried = false AND discarded_at IS NULL LIMIT 10001) AS l",
+    )
+    .fetch_one(conn)
+    .await
+    .map(Some)
 }
 
 /// The latest health snapshot.
@@ -177,7 +179,8 @@ pub async fn snapshot(conn: &mut PgConnection) -> sqlx::Result<Option<Snapshot>>
 
 /// A setting that is on or off; `None`: the default.
 pub async fn switch(conn: &mut PgConnection, key: &str) -> sqlx::Result<Option<bool>> {
-    let value: Option<Json<serde_json::Value>> = sqlx::query_scalar("SELECT value FROM settings WHERE key = $1").bind(key).fetch_optional(conn).await?;
+    let value: Option<Json<serde_json::Value>> =
+        sqlx::query_scalar("SELECT value FROM settings WHERE key = $1").bind(key).fetch_optional(conn).await?;
     Ok(value.and_then(|v| v.0.as_bool()))
 }
 
@@ -252,7 +255,10 @@ mod tests {
         assert!(trend(t.db.service(), 7, "recovery_score").await.unwrap().iter().all(|d| d.average.is_none() && d.values == 0));
         assert_eq!(least_trusted(t.db.service(), 1).await.unwrap(), ["a"]);
         let p = providers(t.db.service()).await.unwrap();
-        assert_eq!(p.iter().map(|p| (p.provider.as_str(), p.active, p.broken, p.silent)).collect::<Vec<_>>(), [("oura", 0, 1, 0), ("whoop", 2, 0, 1)]);
+        assert_eq!(
+            p.iter().map(|p| (p.provider.as_str(), p.active, p.broken, p.silent)).collect::<Vec<_>>(),
+            [("oura", 0, 1, 0), ("whoop", 2, 0, 1)]
+        );
     }
 
     #[tokio::test]

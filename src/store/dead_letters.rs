@@ -124,10 +124,12 @@ pub async fn mark_retried(conn: &mut PgConnection, jobs: &[Uuid]) -> sqlx::Resul
     if jobs.is_empty() || !exists(conn).await? {
         return Ok(0);
     }
-    let done = sqlx::query("UPDATE background_jobs_dlq SET retried = true, retried_at = now() WHERE original_job_id = ANY ($1) AND retried = false")
-        .bind(jobs)
-        .execute(conn)
-        .await?;
+    let done = sqlx::query(
+        "UPDATE background_jobs_dlq SET retried = true, retried_at = now() WHERE original_job_id = ANY ($1) AND retried = false",
+    )
+    .bind(jobs)
+    .execute(conn)
+    .await?;
     Ok(done.rows_affected())
 }
 
@@ -136,11 +138,13 @@ pub async fn discard(conn: &mut PgConnection, letter: Uuid, note: &str) -> sqlx:
     if !exists(conn).await? {
         return Ok(false);
     }
-    let done = sqlx::query("UPDATE background_jobs_dlq SET discarded_at = now(), note = $2 WHERE id = $1 AND retried = false AND discarded_at IS NULL")
-        .bind(letter)
-        .bind(note)
-        .execute(conn)
-        .await?;
+    let done = sqlx::query(
+        "UPDATE background_jobs_dlq SET discarded_at = now(), note = $2 WHERE id = $1 AND retried = false AND discarded_at IS NULL",
+    )
+    .bind(letter)
+    .bind(note)
+    .execute(conn)
+    .await?;
     Ok(done.rows_affected() > 0)
 }
 

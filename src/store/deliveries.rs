@@ -155,9 +155,11 @@ pub async fn notify(conn: &mut PgConnection) -> sqlx::Result<()> {
 /// Makes the raw partitions of this month and the next two, where missing. Until one exists, the default partition
 /// takes its rows.
 pub async fn make_partitions(owner: &PgPool) -> sqlx::Result<()> {
-    sqlx::query("SELECT app.make_raw_partition(((now() AT TIME ZONE 'UTC') + make_interval(months => n))::date) FROM generate_series(0, 2) AS n")
-        .execute(owner)
-        .await?;
+    sqlx::query(
+        "SELECT app.make_raw_partition(((now() AT TIME ZONE 'UTC') + make_interval(months => n))::date) FROM generate_series(0, 2) AS n",
+    )
+    .execute(owner)
+    .await?;
     Ok(())
 }
 

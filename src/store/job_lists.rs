@@ -120,7 +120,8 @@ macro_rules! done {
 macro_rules! columns {
     ($max_attempts:literal) => {
         concat!(
-            "SELECT id, type AS kind, status, left(error, 400) AS error, attempts, ", $max_attempts,
+            "SELECT id, type AS kind, status, left(error, 400) AS error, attempts, ",
+            $max_attempts,
             " AS max_attempts, created_at, scheduled_at, started_at, completed_at, user_id FROM "
         )
     };
@@ -128,7 +129,16 @@ macro_rules! columns {
 
 macro_rules! bind_hot {
     ($query:expr, $f:expr, $after:expr, $window:expr) => {
-        $query.persistent(false).bind(&$f.status).bind(&$f.kind).bind(&$f.user_id).bind(&$f.error).bind(&$f.ids).bind($f.not_due).bind($after).bind($window)
+        $query
+            .persistent(false)
+            .bind(&$f.status)
+            .bind(&$f.kind)
+            .bind(&$f.user_id)
+            .bind(&$f.error)
+            .bind(&$f.ids)
+            .bind($f.not_due)
+            .bind($after)
+            .bind($window)
     };
 }
 
@@ -292,7 +302,12 @@ pub struct DeliveryJob {
 ///
 /// # Errors
 /// The database's.
-pub async fn of_delivery(conn: &mut PgConnection, delivery: Uuid, received: DateTime<Utc>, user_id: Option<&str>) -> sqlx::Result<Vec<DeliveryJob>> {
+pub async fn of_delivery(
+    conn: &mut PgConnection,
+    delivery: Uuid,
+    received: DateTime<Utc>,
+    user_id: Option<&str>,
+) -> sqlx::Result<Vec<DeliveryJob>> {
     sqlx::query_as(
         "SELECT * FROM (
            (SELECT id, type AS kind, status, attempts, created_at, completed_at, left(error, 400) AS error FROM background_jobs

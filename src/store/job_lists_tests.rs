@@ -62,7 +62,9 @@ async fn acting_on_a_filter_moves_each_job_once_and_keeps_the_counts() {
     let ids = matching(&mut conn, &waiting, None, 1000).await.unwrap();
     assert_eq!(run_now_many(&mut conn, &ids).await.unwrap(), 30);
     assert_eq!(run_now_many(&mut conn, &ids).await.unwrap(), 0, "they are due already");
-    let dead = matching(&mut conn, &Filter { status: Some("failed".into()), kind: Some("b".into()), ..Filter::default() }, None, 1000).await.unwrap();
+    let dead = matching(&mut conn, &Filter { status: Some("failed".into()), kind: Some("b".into()), ..Filter::default() }, None, 1000)
+        .await
+        .unwrap();
     assert_eq!(cancel_many(&mut conn, &dead).await.unwrap(), (27, 0));
     assert_eq!(cancel_many(&mut conn, &dead).await.unwrap(), (0, 0));
     let counts = crate::store::jobs::counts::counts(&mut conn).await.unwrap();
@@ -82,10 +84,13 @@ async fn a_page_of_a_big_queue_is_read_by_index() {
     .await
     .unwrap();
     let mut conn = t.db.service().acquire().await.unwrap();
-    for (status, index) in [(Some("failed"), "background_jobs_failed"), (Some("pending"), "background_jobs_pkey"), (None, "background_jobs_pkey")] {
+    for (status, index) in
+        [(Some("failed"), "background_jobs_failed"), (Some("pending"), "background_jobs_pkey"), (None, "background_jobs_pkey")]
+    {
         const SQL: &str = concat!("EXPLAIN ", columns!("max_attempts"), hot!(), " ORDER BY id DESC LIMIT $9");
         let filter = Filter { status: status.map(str::to_owned), ..Filter::default() };
-        let plan: Vec<String> = bind_hot!(sqlx::query_scalar(SQL), filter, None::<Uuid>, 51_i64).bind(51_i64).fetch_all(&mut *conn).await.unwrap();
+        let plan: Vec<String> =
+            bind_hot!(sqlx::query_scalar(SQL), filter, None::<Uuid>, 51_i64).bind(51_i64).fetch_all(&mut *conn).await.unwrap();
         let plan = plan.join("\n");
         assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{status:?}\n{plan}");
     }

@@ -53,7 +53,9 @@ pub async fn refresh_latest(owner: &PgPool) -> sqlx::Result<Option<f64>> {
 /// Makes the partitions of the days and months to come.
 pub async fn make_partitions(owner: &PgPool) -> sqlx::Result<()> {
     sqlx::query("SELECT app.make_job_history_partition(current_date + n) FROM generate_series(0, 7) AS n").execute(owner).await?;
-    sqlx::query("SELECT app.make_raw_partition((current_date + (n || ' month')::interval)::date) FROM generate_series(0, 2) AS n").execute(owner).await?;
+    sqlx::query("SELECT app.make_raw_partition((current_date + (n || ' month')::interval)::date) FROM generate_series(0, 2) AS n")
+        .execute(owner)
+        .await?;
     Ok(())
 }
 
@@ -90,11 +92,13 @@ pub async fn retention(owner: &PgPool) -> sqlx::Result<Removed> {
         removed.push((table, sqlx::query(sql).bind(days).execute(&mut *conn).await?.rows_affected() as i64));
     }
     if super::dead_letters::exists(&mut conn).await? {
-        let n = sqlx::query("DELETE FROM background_jobs_dlq WHERE (retried OR discarded_at IS NOT NULL) AND failed_at < now() - make_interval(days => $1)")
-            .bind(letters)
-            .execute(&mut *conn)
-            .await?
-            .rows_affected();
+        let n = sqlx::query(
+            "DELETE FROM background_jobs_dlq WHERE (retried OR discarded_at IS NOT NULL) AND failed_at < now() - make_interval(days => $1)",
+        )
+        .bind(letters)
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
         removed.push(("background_jobs_dlq", n as i64));
     }
     Ok(removed)
@@ -144,7 +148,14 @@ pub async fn announce(conn: &mut PgConnection, topic: &str, users: &[&str], n: i
 }
 
 /// A line of `edge_function_logs`: a function was called, what came of it and how long it took.
-pub async fn log_call(conn: &mut PgConnection, function: &str, level: &str, message: &str, metadata: &serde_json::Value, duration_ms: i32) -> sqlx::Result<()> {
+pub async fn log_call(
+    conn: &mut PgConnection,
+    function: &str,
+    level: &str,
+    message: &str,
+    metadata: &serde_json::Value,
+    duration_ms: i32,
+) -> sqlx::Result<()> {
     sqlx::query("INSERT INTO edge_function_logs (level, function_name, message, metadata, duration_ms) VALUES ($1, $2, $3, $4, $5)")
         .bind(level)
         .bind(function)

@@ -111,20 +111,21 @@ async fn login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> Result<(), M
 }
 
 async fn try_login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> sqlx::Result<()> {
-    for (role, inherit, may_become) in [(WEB_ROLE, "NOINHERIT", ["anon", "authenticated"].as_slice()), (WORKER_ROLE, "INHERIT", &["service_role"])] {
+    for (role, inherit, may_become) in
+        [(WEB_ROLE, "NOINHERIT", ["anon", "authenticated"].as_slice()), (WORKER_ROLE, "INHERIT", &["service_role"])]
+    {
         let (exists,): (bool,) =
             sqlx::query_as("SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1)").bind(role).fetch_one(&mut *conn).await?;
         if !exists {
             conn.execute(AssertSqlSafe(format!("CREATE ROLE {role} LOGIN {inherit}"))).await?;
         }
         for group in may_become {
-            let (member,): (bool,) = sqlx::query_as(
-                "SELECT EXISTS (SELECT 1 FROM pg_auth_members WHERE member = $1::regrole AND roleid = $2::regrole)",
-            )
-            .bind(role)
-            .bind(group)
-            .fetch_one(&mut *conn)
-            .await?;
+            let (member,): (bool,) =
+                sqlx::query_as("SELECT EXISTS (SELECT 1 FROM pg_auth_members WHERE member = $1::regrole AND roleid = $2::regrole)")
+                    .bind(role)
+                    .bind(group)
+                    .fetch_one(&mut *conn)
+                    .await?;
             if !member {
                 conn.execute(AssertSqlSafe(format!("GRANT {group} TO {role}"))).await?;
             }

@@ -9,11 +9,11 @@ pub mod accounts;
 pub mod api_keys;
 pub mod audit;
 mod bootstrap;
-mod caller;
 pub mod browse;
+mod caller;
 pub mod clients;
-mod connect;
 pub mod confidence;
+mod connect;
 pub mod connections;
 pub mod dashboard;
 pub mod dead_letters;
@@ -31,22 +31,22 @@ pub mod metrics;
 mod migrate;
 pub mod operations;
 pub mod persons;
+#[cfg(test)]
+mod privacy_tests;
 pub mod raw;
 pub mod records;
 pub mod replay;
+#[cfg(test)]
+mod rls_tests;
 pub mod schedules;
 pub mod sessions;
 pub mod simulated;
 pub mod source_ranks;
+#[cfg(test)]
+pub mod testing;
 pub mod verify;
 pub mod webhook_lists;
 pub mod workers;
-#[cfg(test)]
-mod privacy_tests;
-#[cfg(test)]
-mod rls_tests;
-#[cfg(test)]
-pub mod testing;
 
 pub use bootstrap::bootstrap;
 pub use caller::{Caller, Token};
@@ -78,10 +78,7 @@ impl Db {
     /// decides what it sees. One round trip.
     pub async fn begin_as(&self, caller: &Caller) -> sqlx::Result<Transaction<'static, Postgres>> {
         // A proof is hexadecimal by construction, so it cannot end the literal.
-        let begin = format!(
-            "BEGIN READ ONLY; SET LOCAL ROLE authenticated; SET LOCAL assay.token = '{}'",
-            caller.token().proof()
-        );
+        let begin = format!("BEGIN READ ONLY; SET LOCAL ROLE authenticated; SET LOCAL assay.token = '{}'", caller.token().proof());
         self.web.begin_with(AssertSqlSafe(begin)).await
     }
 

@@ -54,7 +54,10 @@ macro_rules! columns {
 
 /// The newest operations first.
 pub async fn list(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Operation>> {
-    sqlx::query_as(concat!("SELECT ", columns!(), " FROM operations ORDER BY started_at DESC, id DESC LIMIT $1")).bind(limit).fetch_all(conn).await
+    sqlx::query_as(concat!("SELECT ", columns!(), " FROM operations ORDER BY started_at DESC, id DESC LIMIT $1"))
+        .bind(limit)
+        .fetch_all(conn)
+        .await
 }
 
 /// One operation.
@@ -100,9 +103,13 @@ pub async fn start_recalculate_all(conn: &mut PgConnection, started_by: &str, pe
     let operation = match started {
         Some(id) => sqlx::query_as(concat!("SELECT ", columns!(), " FROM operations WHERE id = $1")).bind(id).fetch_one(&mut *tx).await?,
         None => {
-            sqlx::query_as(concat!("SELECT ", columns!(), " FROM operations WHERE kind = 'recalculate_all' ORDER BY started_at DESC, id DESC LIMIT 1"))
-                .fetch_one(&mut *tx)
-                .await?
+            sqlx::query_as(concat!(
+                "SELECT ",
+                columns!(),
+                " FROM operations WHERE kind = 'recalculate_all' ORDER BY started_at DESC, id DESC LIMIT 1"
+            ))
+            .fetch_one(&mut *tx)
+            .await?
         }
     };
     tx.commit().await?;
@@ -130,7 +137,8 @@ pub async fn progress(conn: &mut PgConnection, id: Uuid, done: i64, failed: i64,
         "UPDATE operations SET done = least(total, done + $2), failed = failed + $3, chunks_done = chunks_done + $4,
                 state = CASE WHEN state = 'running' AND chunks_done + $4 >= chunks_total THEN 'completed' ELSE state END,
                 finished_at = CASE WHEN state = 'running' AND chunks_done + $4 >= chunks_total THEN now() ELSE finished_at END
-          WHERE id = $1 RETURNING ", columns!()
+          WHERE id = $1 RETURNING ",
+        columns!()
     ))
     .bind(id)
     .bind(done)
@@ -143,7 +151,10 @@ pub async fn progress(conn: &mut PgConnection, id: Uuid, done: i64, failed: i64,
 /// Cancels a running operation and its waiting chunks; `false`: it does not run. A chunk in work is finished.
 pub async fn cancel(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
     let mut tx = conn.begin().await?;
-    let done = sqlx::query("UPDATE operations SET state = 'cancelled', finished_at = now() WHERE id = $1 AND state = 'running'").bind(id).execute(&mut *tx).await?;
+    let done = sqlx::query("UPDATE operations SET state = 'cancelled', finished_at = now() WHERE id = $1 AND state = 'running'")
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
     cancel_chunks(&mut tx, id).await?;
     tx.commit().await?;
     Ok(done.rows_affected() > 0)

@@ -89,7 +89,9 @@ pub async fn start(db: &Db, actor: &Actor, filter: &Filter) -> sqlx::Result<Oper
         sqlx::query(concat!(
             "WITH numbered AS (
                -- A rank, not a number: what was received in one moment is never divided.
-               SELECT r.created_at, (rank() OVER (ORDER BY r.created_at) - 1) / $11 AS chunk FROM terra_webhooks_raw r WHERE ", matching!(), "),
+               SELECT r.created_at, (rank() OVER (ORDER BY r.created_at) - 1) / $11 AS chunk FROM terra_webhooks_raw r WHERE ",
+            matching!(),
+            "),
              chunks AS (SELECT count(*) AS n, min(created_at) AS first, max(created_at) AS last FROM numbered GROUP BY chunk),
              jobs AS (
                INSERT INTO background_jobs (type, priority, payload, max_attempts, user_id)
@@ -153,7 +155,9 @@ pub async fn chunk(conn: &mut PgConnection, filter: &Filter, first: Instant, las
     bind!(
         sqlx::query_as(concat!(
             "SELECT r.id, r.created_at FROM terra_webhooks_raw r
-              WHERE r.created_at BETWEEN $9 AND $10 AND ", matching!(), " ORDER BY r.created_at, r.id"
+              WHERE r.created_at BETWEEN $9 AND $10 AND ",
+            matching!(),
+            " ORDER BY r.created_at, r.id"
         )),
         filter
     )

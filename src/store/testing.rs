@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot prepare must stop")]
 
-use super::{Db, DatabaseUrl, migrate};
+use super::{DatabaseUrl, Db, migrate};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use std::sync::atomic::{AtomicU32, Ordering};
 

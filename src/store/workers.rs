@@ -34,7 +34,14 @@ pub struct WorkerRow {
 
 /// Takes the lock that says "here" and writes the worker's row, on the session that is to live as long as the worker.
 /// The key must be new with each session: a former one may be held by a session that the server has not yet missed.
-pub async fn register(conn: impl PgExecutor<'_>, id: Uuid, lock_key: i64, node: &str, role: &str, detail: &serde_json::Value) -> sqlx::Result<()> {
+pub async fn register(
+    conn: impl PgExecutor<'_>,
+    id: Uuid,
+    lock_key: i64,
+    node: &str,
+    role: &str,
+    detail: &serde_json::Value,
+) -> sqlx::Result<()> {
     sqlx::query(
         "WITH here AS MATERIALIZED (SELECT pg_advisory_lock($2))
          INSERT INTO workers (id, lock_key, node, role, detail) SELECT $1, $2, $3, $4, $5 FROM here
@@ -52,7 +59,10 @@ pub async fn register(conn: impl PgExecutor<'_>, id: Uuid, lock_key: i64, node: 
 
 /// Signs a worker off. Its leases must be gone: what it held was finished or handed back.
 pub async fn unregister(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM workers w WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM job_leases l WHERE l.worker_id = w.id)").bind(id).execute(conn).await?;
+    sqlx::query("DELETE FROM workers w WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM job_leases l WHERE l.worker_id = w.id)")
+        .bind(id)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

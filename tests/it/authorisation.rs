@@ -87,8 +87,11 @@ async fn every_server_function_refuses_whoever_it_is_not_for() {
             assert!(call(&assay, path, "", Some(&trainer)).await >= 400, "{path} answers a trainer and has no expectation here");
             continue;
         };
-        let (anonymous, as_trainer, as_admin) =
-            (call(&assay, path, body, None).await, call(&assay, path, body, Some(&trainer)).await, call(&assay, path, body, Some(&admin)).await);
+        let (anonymous, as_trainer, as_admin) = (
+            call(&assay, path, body, None).await,
+            call(&assay, path, body, Some(&trainer)).await,
+            call(&assay, path, body, Some(&admin)).await,
+        );
         match audience {
             Audience::Public | Audience::Start => assert!(anonymous < 400, "{path}: {anonymous}"),
             Audience::Members => {
@@ -142,7 +145,8 @@ async fn another_site_cannot_make_a_browser_act() {
     let admin = log_in(&assay, ADMIN, PASSWORD).await;
     for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
         for path in ["/logout", "/login", "/account/password"] {
-            let answer = client().post(format!("{}{path}", assay.address)).header("cookie", &admin).header("origin", origin).send().await.unwrap();
+            let answer =
+                client().post(format!("{}{path}", assay.address)).header("cookie", &admin).header("origin", origin).send().await.unwrap();
             assert_eq!(answer.status(), 403, "{origin} {path}");
         }
     }

@@ -1,8 +1,8 @@
 //! The deployment checklist that the project comes from: every SQL statement sent on its own, as the owner, verbatim;
 //! every curl against our address. Reads the original where it is present (it is not ours to ship).
 
-use crate::process::{Assay, Database, SERVICE_KEY, eventually};
 use crate::docs::{blocks, psql, statements};
+use crate::process::{Assay, Database, SERVICE_KEY, eventually};
 use serde_json::{Value, json};
 
 fn checklist() -> Option<String> {
@@ -37,7 +37,11 @@ async fn each_statement_of_the_checklist_runs_verbatim() {
     send_test_event(&assay).await;
     let mut conn = database.connect().await;
     eventually("the test delivery is scored", 20, async || {
-        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM metric_confidence_cache WHERE user_id = 'test-user-id'").fetch_one(&mut conn).await.unwrap() > 0
+        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM metric_confidence_cache WHERE user_id = 'test-user-id'")
+            .fetch_one(&mut conn)
+            .await
+            .unwrap()
+            > 0
     })
     .await;
     let all: Vec<String> = blocks(&text, "sql").into_iter().flat_map(|b| statements(&b.text)).collect();
@@ -62,7 +66,11 @@ async fn each_statement_of_the_checklist_runs_verbatim() {
         health["status"] == "degraded" && health["checks"]["deadLetters"] == "degraded" && health["checks"]["latestView"] == "degraded"
     })
     .await;
-    let repaired = std::process::Command::new(crate::process::binary()).args(["migrate", "--repair"]).env("DATABASE_URL", &database.url).output().unwrap();
+    let repaired = std::process::Command::new(crate::process::binary())
+        .args(["migrate", "--repair"])
+        .env("DATABASE_URL", &database.url)
+        .output()
+        .unwrap();
     assert!(repaired.status.success(), "{}", String::from_utf8_lossy(&repaired.stderr));
     eventually("health is well again", 20, async || {
         let health: Value = reqwest::get(format!("{}/functions/v1/health-check", assay.address)).await.unwrap().json().await.unwrap();
@@ -92,7 +100,8 @@ async fn the_checklists_calls_answer_as_it_says() {
     // Step 5: 200 first, 429 after the limit, and not one row stored.
     let mut statuses = Vec::new();
     for _ in 0..110 {
-        let answer = client.post(format!("{}/functions/v1/webhook-terra", assay.address)).json(&json!({"test": true})).send().await.unwrap();
+        let answer =
+            client.post(format!("{}/functions/v1/webhook-terra", assay.address)).json(&json!({"test": true})).send().await.unwrap();
         statuses.push(answer.status().as_u16());
         if answer.status() == 429 {
             assert!(answer.headers().contains_key("retry-after") && answer.headers().contains_key("ratelimit"));

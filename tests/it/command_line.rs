@@ -20,7 +20,13 @@ fn scratch() -> std::path::PathBuf {
 
 #[test]
 fn a_wrong_value_names_its_variable() {
-    for (name, value) in [("LEPTOS_SITE_ADDR", "3000"), ("DATABASE_URL", "http://x"), ("ASSAY_ROLE", "boss"), ("ASSAY_DEMO", "maybe"), ("ASSAY_SIGNATURE_TOLERANCE", "soon")] {
+    for (name, value) in [
+        ("LEPTOS_SITE_ADDR", "3000"),
+        ("DATABASE_URL", "http://x"),
+        ("ASSAY_ROLE", "boss"),
+        ("ASSAY_DEMO", "maybe"),
+        ("ASSAY_SIGNATURE_TOLERANCE", "soon"),
+    ] {
         let dir = scratch();
         let mut c = command("postgres://nobody@127.0.0.1:1/x", free_port(), &dir);
         c.env(name, value);

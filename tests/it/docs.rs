@@ -21,7 +21,8 @@ pub fn blocks(markdown: &str, language: &str) -> Vec<Block> {
     while let Some((number, line)) = lines.next() {
         if line.trim() == format!("```{language}") {
             let text: Vec<&str> = lines.by_ref().map(|(_, l)| l).take_while(|l| l.trim() != "```").collect();
-            let reason = previous.trim().strip_prefix("<!-- not executed:").and_then(|r| r.strip_suffix("-->")).map(|r| r.trim().to_owned());
+            let reason =
+                previous.trim().strip_prefix("<!-- not executed:").and_then(|r| r.strip_suffix("-->")).map(|r| r.trim().to_owned());
             found.push(Block { text: text.join("\n"), line: number + 1, not_executed: reason });
         }
         if !line.trim().is_empty() {
@@ -84,25 +85,31 @@ async fn every_block_of_the_documentation_runs() {
     })
     .await;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files: Vec<_> = std::fs::read_dir(root.join("docs")).unwrap().filter_map(|e| Some(e.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "md")).collect();
+    let mut files: Vec<_> = std::fs::read_dir(root.join("docs"))
+        .unwrap()
+        .filter_map(|e| Some(e.ok()?.path()))
+        .filter(|p| p.extension().is_some_and(|e| e == "md"))
+        .collect();
     files.push(root.join("README.md"));
     files.sort();
     let (mut ran, mut left_out, mut failures) = (0, 0, Vec::new());
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        for language in ["sql", "bash"] {
-            for block in blocks(&text, language) {
-                if let Some(reason) = block.not_executed {
-                    assert!(reason.len() > 10, "{name}:{}: the reason says nothing", block.line);
-                    left_out += 1;
-                    continue;
-                }
-                ran += 1;
-                let result = if language == "sql" { run_sql(&database.url, &block.text) } else { run_shell(&assay, &database.url, &block.text) };
-                if let Err(said) = result {
-                    failures.push(format!("{name}:{}:\n{}\n{said}", block.line, block.text));
-                }
+        // In the order of the document: what a block takes away, a later one puts back.
+        let mut found: Vec<_> = ["sql", "bash"].into_iter().flat_map(|l| blocks(&text, l).into_iter().map(move |b| (l, b))).collect();
+        found.sort_by_key(|(_, block)| block.line);
+        for (language, block) in found {
+            if let Some(reason) = block.not_executed {
+                assert!(reason.len() > 10, "{name}:{}: the reason says nothing", block.line);
+                left_out += 1;
+                continue;
+            }
+            ran += 1;
+            let result =
+                if language == "sql" { run_sql(&database.url, &block.text) } else { run_shell(&assay, &database.url, &block.text) };
+            if let Err(said) = result {
+                failures.push(format!("{name}:{}:\n{}\n{said}", block.line, block.text));
             }
         }
     }
@@ -133,5 +140,9 @@ fn run_shell(assay: &Assay, url: &str, text: &str) -> Result<(), String> {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .map_err(|e| e.to_string())?;
-    if output.status.success() { Ok(()) } else { Err(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    }
 }

@@ -55,7 +55,10 @@ async fn every_2xx_survives_kill_9_of_the_program() {
     // After a last start every stored delivery is processed, once.
     let _assay = Assay::start(&database).await;
     eventually("all deliveries are processed", 60, async || {
-        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM terra_webhooks_raw WHERE status NOT IN ('completed')").fetch_one(&mut conn).await.unwrap();
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM terra_webhooks_raw WHERE status NOT IN ('completed')")
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
         left == 0
     })
     .await;
@@ -77,7 +80,8 @@ async fn a_graceful_stop_flushes_what_it_accepted() {
     assert!(status.success(), "{status}: {}", assay.log());
     let accepted = loading.await.unwrap();
     let mut conn = database.connect().await;
-    let stored: HashSet<String> = sqlx::query_scalar("SELECT trace_id FROM terra_webhooks_raw").fetch_all(&mut conn).await.unwrap().into_iter().collect();
+    let stored: HashSet<String> =
+        sqlx::query_scalar("SELECT trace_id FROM terra_webhooks_raw").fetch_all(&mut conn).await.unwrap().into_iter().collect();
     assert!(accepted.len() > 20 && accepted.is_subset(&stored), "{} accepted, {} stored", accepted.len(), stored.len());
 }
 

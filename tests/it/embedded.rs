@@ -68,7 +68,12 @@ async fn it_starts_stops_and_recovers_from_kill_9_and_a_half_made_cluster() {
         assert_eq!(std::fs::metadata(dir.join(secret)).unwrap().permissions().mode() & 0o777, 0o600);
     }
     // A second program on the same directory is refused and disturbs nothing.
-    let second = Command::new(binary()).env_remove("DATABASE_URL").env("ASSAY_DATA_DIR", &dir).env("LEPTOS_SITE_ADDR", format!("127.0.0.1:{}", free_port())).output().unwrap();
+    let second = Command::new(binary())
+        .env_remove("DATABASE_URL")
+        .env("ASSAY_DATA_DIR", &dir)
+        .env("LEPTOS_SITE_ADDR", format!("127.0.0.1:{}", free_port()))
+        .output()
+        .unwrap();
     assert_eq!(second.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&second.stderr).contains("another Assay is running"));
     // kill -9 leaves PostgreSQL behind; the next start clears it.

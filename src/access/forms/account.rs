@@ -39,6 +39,7 @@ async fn body(forms: &Forms, caller: &Caller) -> Result<Html, AccessError> {
     let page = page.section("Password").form(
         "/account/password",
         &[
+            html::username(&caller.email),
             html::input("Present password", "present", "password", "current-password", ""),
             html::input(
                 "New password",
@@ -74,7 +75,8 @@ async fn second_factor_section(forms: &Forms, caller: &Caller, page: Html) -> Re
     let Some(vault) = &forms.access.vault else { return Ok(page.text("Not available on this server: ASSAY_SECRET_KEY is not set.")) };
     let known = accounts::by_id(forms.access.db.service(), caller.account_id).await?;
     if known.is_some_and(|a| a.totp_secret.is_some()) {
-        let field = html::input("Present password", "present", "password", "current-password", "");
+        let field =
+            format!("{}{}", html::username(&caller.email), html::input("Present password", "present", "password", "current-password", ""));
         return Ok(page.text("On: your authenticator app is asked at each login.").form(
             "/account/second-factor/off",
             &[field],

@@ -91,6 +91,11 @@ pub(super) fn input(label: &str, name: &str, kind: &str, autocomplete: &str, hin
     )
 }
 
+/// Whose password the form is about, for password managers; it is not sent.
+pub(super) fn username(email: &str) -> String {
+    format!("<input type=\"text\" autocomplete=\"username\" value=\"{}\" readonly hidden>", escape(email))
+}
+
 /// A hidden value.
 pub(super) fn hidden(name: &str, value: &str) -> String {
     format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escape(value))

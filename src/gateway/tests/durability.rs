@@ -6,7 +6,10 @@ use crate::store::deliveries;
 use std::time::{Duration, Instant};
 
 fn quick() -> GatewaySettings {
-    GatewaySettings { committer: CommitterSettings { flush_limit: Duration::from_millis(300), ..CommitterSettings::default() }, ..settings() }
+    GatewaySettings {
+        committer: CommitterSettings { flush_limit: Duration::from_millis(300), ..CommitterSettings::default() },
+        ..settings()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,7 +32,10 @@ async fn killed_connections_give_503_and_every_200_is_in_the_table() {
     let mut accepted = Vec::new();
     let mut n = 0;
     while (!killer.is_finished() || n < 400) && n < 2_000 {
-        let round = (n..n + 20).map(|n| { let b = &b; async move { (n, b.deliver(&format!("t{n}"), &daily(n)).await) } });
+        let round = (n..n + 20).map(|n| {
+            let b = &b;
+            async move { (n, b.deliver(&format!("t{n}"), &daily(n)).await) }
+        });
         for (n, a) in futures::future::join_all(round).await {
             match a.status.as_u16() {
                 200 => accepted.push(format!("t{n}")),
@@ -54,7 +60,10 @@ async fn killed_connections_give_503_and_every_200_is_in_the_table() {
     // What got a 503 is taken when it comes again, and nothing is there twice.
     let mut missing: Vec<u32> = (0..n).collect();
     for _ in 0..20 {
-        let again = missing.iter().map(|n| { let b = &b; async move { (*n, b.deliver(&format!("t{n}"), &daily(*n)).await.status) } });
+        let again = missing.iter().map(|n| {
+            let b = &b;
+            async move { (*n, b.deliver(&format!("t{n}"), &daily(*n)).await.status) }
+        });
         missing = futures::future::join_all(again).await.into_iter().filter(|(_, status)| *status != 200).map(|(n, _)| n).collect();
         if missing.is_empty() {
             break;
@@ -90,7 +99,10 @@ async fn a_locked_table_gives_503_in_time_and_a_full_queue_at_once() {
     let mut lock = b.t.db.owner().begin().await.unwrap();
     sqlx::raw_sql("LOCK TABLE delivery_keys IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
     let started = Instant::now();
-    let all = (1..=20).map(|n| { let b = &b; async move { (b.deliver(&format!("t{n}"), &daily(n)).await, started.elapsed()) } });
+    let all = (1..=20).map(|n| {
+        let b = &b;
+        async move { (b.deliver(&format!("t{n}"), &daily(n)).await, started.elapsed()) }
+    });
     let answers = futures::future::join_all(all).await;
     assert!(answers.iter().all(|(a, _)| a.status == 503));
     let at_once = answers.iter().filter(|(_, took)| *took < Duration::from_millis(250)).count();
@@ -124,7 +136,10 @@ async fn one_refused_row_does_not_fail_its_batch() {
     settings.committer.flushers = 1;
     let b = Bench::with(settings).await;
     b.sql("ALTER TABLE terra_webhooks_raw ADD CONSTRAINT no_poison CHECK (trace_id NOT LIKE 'poison%')").await;
-    let all = (0..40).map(|n| { let b = &b; async move { b.deliver(&if n % 10 == 3 { format!("poison{n}") } else { format!("t{n}") }, &daily(n)).await.status.as_u16() } });
+    let all = (0..40).map(|n| {
+        let b = &b;
+        async move { b.deliver(&if n % 10 == 3 { format!("poison{n}") } else { format!("t{n}") }, &daily(n)).await.status.as_u16() }
+    });
     let answers = futures::future::join_all(all).await;
     assert_eq!((answers.iter().filter(|s| **s == 200).count(), answers.iter().filter(|s| **s == 503).count()), (36, 4));
     assert_eq!((b.count("terra_webhooks_raw").await, b.count("delivery_keys").await, b.count("background_jobs").await), (36, 36, 36));
@@ -148,7 +163,10 @@ async fn stopping_stores_what_was_accepted_and_takes_nothing_more() {
     assert_eq!(b.count("terra_webhooks_raw").await, accepted);
     b.deliver("late", &daily(1)).await.is(503, "reason", "unavailable");
     b.gateway.shutdown().await; // harmless twice; writes what was counted since
-    let counted: i64 = sqlx::query_scalar("SELECT coalesce(sum(count), 0)::int8 FROM gateway_counts WHERE outcome = 'accepted'").fetch_one(b.t.db.owner()).await.unwrap();
+    let counted: i64 = sqlx::query_scalar("SELECT coalesce(sum(count), 0)::int8 FROM gateway_counts WHERE outcome = 'accepted'")
+        .fetch_one(b.t.db.owner())
+        .await
+        .unwrap();
     assert_eq!(counted, b.gateway.totals().iter().find(|(o, _)| o.word() == "accepted").map_or(0, |(_, n)| *n as i64));
 }
 
@@ -182,7 +200,11 @@ async fn partitions_of_this_and_the_next_months_are_made() {
     sqlx::raw_sql("TRUNCATE terra_webhooks_raw").execute(owner).await.unwrap();
     deliveries::make_partitions(owner).await.unwrap();
     deliveries::make_partitions(owner).await.unwrap();
-    let names: Vec<String> = sqlx::query_scalar("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'terra_webhooks_raw'::regclass").fetch_all(owner).await.unwrap();
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'terra_webhooks_raw'::regclass")
+            .fetch_all(owner)
+            .await
+            .unwrap();
     assert_eq!(names.len(), 4, "{names:?}");
     assert!(names.contains(&format!("terra_webhooks_raw_{}", Utc::now().format("%Y%m"))), "{names:?}");
 }

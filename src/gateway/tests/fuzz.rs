@@ -54,14 +54,26 @@ async fn whole_requests_of_any_shape_are_answered_and_none_unsigned_with_200() {
         let gateway = gateway.clone();
         tokio::task::spawn_blocking(move || {
             let mut runner = proptest::test_runner::TestRunner::default();
-            let name = prop_oneof![Just("terra-signature"), Just("x-terra-signature"), Just("content-encoding"), Just("content-type"), Just("content-length"),
-                Just("x-terra-trace-id"), Just("x-terra-ordering-timestamp"), Just("x-forwarded-for"), Just("authorization")];
+            let name = prop_oneof![
+                Just("terra-signature"),
+                Just("x-terra-signature"),
+                Just("content-encoding"),
+                Just("content-type"),
+                Just("content-length"),
+                Just("x-terra-trace-id"),
+                Just("x-terra-ordering-timestamp"),
+                Just("x-forwarded-for"),
+                Just("authorization")
+            ];
             let value = prop_oneof![
                 header().prop_map(|h| h.replace(&NOW.to_string(), &Utc::now().timestamp().to_string()).into_bytes()),
-                Just(b"gzip".to_vec()), Just(b"application/json".to_vec()), prop::collection::vec(any::<u8>(), 0..40)
+                Just(b"gzip".to_vec()),
+                Just(b"application/json".to_vec()),
+                prop::collection::vec(any::<u8>(), 0..40)
             ];
             let headers = prop::collection::vec((name, value), 0..6);
-            let body = prop_oneof![Just(b"{\"test\":true} ".to_vec()), Just(daily(1).into_bytes()), prop::collection::vec(any::<u8>(), 0..200)];
+            let body =
+                prop_oneof![Just(b"{\"test\":true} ".to_vec()), Just(daily(1).into_bytes()), prop::collection::vec(any::<u8>(), 0..200)];
             runner.run(&(headers, body, any::<u64>()), |(headers, body, address)| {
                 let mut map = HeaderMap::new();
                 for (name, value) in headers {

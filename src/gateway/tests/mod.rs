@@ -107,7 +107,10 @@ fn signature(body: &[u8]) -> String {
 }
 
 fn signed(trace_id: &str, body: &str) -> Request<Body> {
-    webhook(&[("content-type", "application/json"), ("terra-signature", &signature(body.as_bytes())), ("x-terra-trace-id", trace_id)], body.to_owned())
+    webhook(
+        &[("content-type", "application/json"), ("terra-signature", &signature(body.as_bytes())), ("x-terra-trace-id", trace_id)],
+        body.to_owned(),
+    )
 }
 
 fn daily(steps: u32) -> String {

@@ -14,8 +14,14 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 async fn an_accepted_delivery_has_its_key_its_row_and_its_job() {
     let b = Bench::new().await;
     let body = daily(12_000);
-    let headers = [("content-type", "application/json"), ("x-terra-signature", &signature(body.as_bytes())), ("x-terra-trace-id", "trace-1"), ("terra-reference", "ref-1"),
-        ("x-terra-ordering-timestamp", "1763800000000"), ("dev-id", "dev-1")];
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-terra-signature", &signature(body.as_bytes())),
+        ("x-terra-trace-id", "trace-1"),
+        ("terra-reference", "ref-1"),
+        ("x-terra-ordering-timestamp", "1763800000000"),
+        ("dev-id", "dev-1"),
+    ];
     let a = b.send(webhook(&headers, body.clone())).await;
     a.is(200, "status", "accepted");
     assert_eq!(a.body.get("received"), Some(&Value::Bool(true)));
@@ -30,10 +36,17 @@ async fn an_accepted_delivery_has_its_key_its_row_and_its_job() {
     .await
     .unwrap();
     assert_eq!(row.0, a.word("id"));
-    assert_eq!((row.1.as_str(), row.2.as_str(), row.3.as_str(), row.4.as_str(), row.5, row.6.as_str()), ("daily", "garmin", "person-1", "pending", 1_763_800_000_000, "ref-1"));
+    assert_eq!(
+        (row.1.as_str(), row.2.as_str(), row.3.as_str(), row.4.as_str(), row.5, row.6.as_str()),
+        ("daily", "garmin", "person-1", "pending", 1_763_800_000_000, "ref-1")
+    );
     assert_eq!(row.7, body.as_bytes());
     assert_eq!(row.8.get("dev-id").and_then(Value::as_str), Some("dev-1"));
-    let pending: i64 = sqlx::query_scalar("SELECT sum(delta)::int8 FROM job_count_deltas WHERE type = 'webhook_processing' AND status = 'pending'").fetch_one(b.t.db.owner()).await.unwrap();
+    let pending: i64 =
+        sqlx::query_scalar("SELECT sum(delta)::int8 FROM job_count_deltas WHERE type = 'webhook_processing' AND status = 'pending'")
+            .fetch_one(b.t.db.owner())
+            .await
+            .unwrap();
     assert_eq!(pending, 1, "counted once");
 }
 
@@ -51,26 +64,43 @@ async fn one_trace_id_with_two_bodies_keeps_both_and_processes_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parallel_conflicts_and_duplicates_settle_to_one_row_a_body() {
     let b = Bench::new().await;
-    let all = (0..40).map(|n| { let b = &b; async move { b.deliver("t1", &daily(n % 4)).await } });
+    let all = (0..40).map(|n| {
+        let b = &b;
+        async move { b.deliver("t1", &daily(n % 4)).await }
+    });
     let answers = futures::future::join_all(all).await;
     let of = |word: &str| answers.iter().filter(|a| a.word("status") == word).count();
     assert!(answers.iter().all(|a| a.status == 200));
     assert_eq!(of("accepted"), 1);
     assert_eq!((of("duplicate"), of("conflict")), (9, 30));
-    assert_eq!((b.count("terra_webhooks_raw").await, b.count("terra_webhooks_raw WHERE status = 'conflict'").await, b.count("background_jobs").await), (4, 3, 1));
+    assert_eq!(
+        (
+            b.count("terra_webhooks_raw").await,
+            b.count("terra_webhooks_raw WHERE status = 'conflict'").await,
+            b.count("background_jobs").await
+        ),
+        (4, 3, 1)
+    );
 }
 
 #[tokio::test]
 async fn signed_but_unusable_bodies_are_kept() {
     let b = Bench::new().await;
-    for (trace, body, reason) in [("t1", "not json", "not_json"), ("t2", "[1]", "not_an_object"), ("t3", "", "not_json"), ("t4", "{\"a\":\"\0\"}", "not_json"),
-        ("t5", &format!("{}{}", "[".repeat(150), "]".repeat(150)), "too_deep")] {
+    for (trace, body, reason) in [
+        ("t1", "not json", "not_json"),
+        ("t2", "[1]", "not_an_object"),
+        ("t3", "", "not_json"),
+        ("t4", "{\"a\":\"\0\"}", "not_json"),
+        ("t5", &format!("{}{}", "[".repeat(150), "]".repeat(150)), "too_deep"),
+    ] {
         for _ in 0..2 {
             b.deliver(trace, body).await.is(400, "reason", reason);
         }
     }
     assert_eq!(b.count("terra_webhooks_raw WHERE status = 'invalid' AND error IS NOT NULL").await, 5);
-    for (trace, body, reason) in [("t6", "{}", "no_type"), ("t7", r#"{"type":"x\u0000y"}"#, "unknown_type"), ("t8", r#"{"test":true}"#, "no_type")] {
+    for (trace, body, reason) in
+        [("t6", "{}", "no_type"), ("t7", r#"{"type":"x\u0000y"}"#, "unknown_type"), ("t8", r#"{"test":true}"#, "no_type")]
+    {
         let a = b.deliver(trace, body).await;
         a.is(200, "status", "ignored");
         assert_eq!(a.word("reason"), reason);
@@ -81,8 +111,12 @@ async fn signed_but_unusable_bodies_are_kept() {
 #[tokio::test]
 async fn duplicated_keys_huge_numbers_and_long_ids_do_no_harm() {
     let b = Bench::new().await;
-    b.deliver("t1", r#"{"type":"sleep","type":"daily","user":{"user_id":"a"},"user":{"user_id":"b"},"data":[]}"#).await.is(200, "status", "accepted");
-    b.deliver("t2", &format!(r#"{{"type":"daily","user":{{"user_id":"a"}},"data":[{}]}}"#, "9".repeat(10_000))).await.is(200, "status", "accepted");
+    b.deliver("t1", r#"{"type":"sleep","type":"daily","user":{"user_id":"a"},"user":{"user_id":"b"},"data":[]}"#)
+        .await
+        .is(200, "status", "accepted");
+    b.deliver("t2", &format!(r#"{{"type":"daily","user":{{"user_id":"a"}},"data":[{}]}}"#, "9".repeat(10_000)))
+        .await
+        .is(200, "status", "accepted");
     b.deliver("t3", &format!(r#"{{"type":"daily","user":{{"reference_id":"{}"}}}}"#, "ü".repeat(512))).await.is(200, "status", "accepted");
     b.deliver("t4", &format!(r#"{{"type":"daily","user":{{"reference_id":"{}"}}}}"#, "x".repeat(513))).await.is(200, "status", "ignored");
     assert_eq!(b.count("terra_webhooks_raw WHERE type = 'daily' AND terra_user_id = 'b'").await, 1);
@@ -95,7 +129,8 @@ async fn gzip_bodies_are_unpacked_whichever_bytes_were_signed() {
         let (content, packed) = (daily(n), gzip(daily(n).as_bytes()));
         let s = signature(if sign_packed { &packed } else { content.as_bytes() });
         b.send(webhook(&[("terra-signature", &s), ("content-encoding", "gzip")], packed)).await.is(200, "status", "accepted");
-        let stored: Vec<u8> = sqlx::query_scalar("SELECT body FROM terra_webhooks_raw ORDER BY id DESC LIMIT 1").fetch_one(b.t.db.owner()).await.unwrap();
+        let stored: Vec<u8> =
+            sqlx::query_scalar("SELECT body FROM terra_webhooks_raw ORDER BY id DESC LIMIT 1").fetch_one(b.t.db.owner()).await.unwrap();
         assert_eq!(stored, content.as_bytes());
     }
     let bomb = gzip(&vec![b' '; 20 << 20]);
@@ -121,7 +156,8 @@ async fn sixteen_mebibytes_are_the_limit() {
     let s = signature(&body);
     b.send(webhook(&[("terra-signature", &s)], body.clone())).await.is(413, "reason", "too_large");
     // Without a length, too.
-    let chunks: Vec<Result<axum::body::Bytes, std::io::Error>> = body.chunks(1 << 20).map(|c| Ok(axum::body::Bytes::copy_from_slice(c))).collect();
+    let chunks: Vec<Result<axum::body::Bytes, std::io::Error>> =
+        body.chunks(1 << 20).map(|c| Ok(axum::body::Bytes::copy_from_slice(c))).collect();
     b.send(webhook(&[("terra-signature", &s)], Body::from_stream(futures::stream::iter(chunks)))).await.is(413, "reason", "too_large");
     b.send(webhook(&[("content-length", "99999999")], Body::empty())).await.is(413, "reason", "too_large");
     assert_eq!(b.gateway.memory(), 0);

@@ -56,7 +56,16 @@ async fn deliveries_a_second() {
     took.sort_unstable();
     let at = |q: f64| took.get((took.len() as f64 * q) as usize).copied().unwrap_or_default().as_secs_f64() * 1e3;
     let f = b.gateway.committer();
-    println!("{} deliveries of {} bytes in {span:.2} s, {clients} clients: {:.0} a second; p50 {:.1} ms, p99 {:.1} ms; {} flushes of {:.0} rows, {:.2} ms each",
-        took.len(), body(0).len(), took.len() as f64 / span, at(0.5), at(0.99), f.flushes, f.rows as f64 / f.flushes as f64, f.busy_us as f64 / 1e3 / f.flushes as f64);
+    println!(
+        "{} deliveries of {} bytes in {span:.2} s, {clients} clients: {:.0} a second; p50 {:.1} ms, p99 {:.1} ms; {} flushes of {:.0} rows, {:.2} ms each",
+        took.len(),
+        body(0).len(),
+        took.len() as f64 / span,
+        at(0.5),
+        at(0.99),
+        f.flushes,
+        f.rows as f64 / f.flushes as f64,
+        f.busy_us as f64 / 1e3 / f.flushes as f64
+    );
     assert_eq!(b.count("terra_webhooks_raw").await, took.len() as i64);
 }

@@ -14,7 +14,10 @@ async fn the_checklists_call_is_stored_like_any_delivery_and_its_person_marked()
     let a = b.send(order("Bearer the-service-key", r#"{"type":"body","provider":"WHOOP","dryRun":false}"#)).await;
     assert_eq!(a.status, 200, "{a:?}");
     assert_eq!(a.body.get("success"), Some(&Value::Bool(true)));
-    assert_eq!(b.count("terra_webhooks_raw WHERE type = 'body' AND provider = 'whoop' AND user_id = 'test-user-id' AND status = 'pending'").await, 1);
+    assert_eq!(
+        b.count("terra_webhooks_raw WHERE type = 'body' AND provider = 'whoop' AND user_id = 'test-user-id' AND status = 'pending'").await,
+        1
+    );
     assert_eq!(b.count("background_jobs WHERE type = 'webhook_processing'").await, 1);
     assert_eq!(b.count("persons WHERE user_id = 'test-user-id' AND simulated").await, 1);
 }
@@ -23,7 +26,12 @@ async fn the_checklists_call_is_stored_like_any_delivery_and_its_person_marked()
 async fn a_dry_run_shows_everything_and_stores_nothing() {
     let b = Bench::new().await;
     for kind in crate::calibration::simulator::TEST_KINDS {
-        let a = b.send(order("bearer the-service-key", &format!(r#"{{"type":"{kind}","provider":"garmin","dryRun":true,"user_id":"someone","date":"2025-03-04"}}"#))).await;
+        let a = b
+            .send(order(
+                "bearer the-service-key",
+                &format!(r#"{{"type":"{kind}","provider":"garmin","dryRun":true,"user_id":"someone","date":"2025-03-04"}}"#),
+            ))
+            .await;
         assert_eq!(a.status, 200, "{a:?}");
         assert_eq!(a.body.pointer("/body/type").and_then(Value::as_str), Some(kind));
         let header = a.body.pointer("/headers/x-terra-signature").and_then(Value::as_str).unwrap();
@@ -61,9 +69,16 @@ async fn only_the_key_or_an_administrator_may_and_guessing_is_limited() {
 #[tokio::test]
 async fn orders_that_make_no_sense_are_explained() {
     let b = Bench::new().await;
-    for (body, status, reason) in [("", 400, "not_an_order"), ("[]", 400, "not_an_order"), (r#"{"provider":"WHOOP"}"#, 400, "not_an_order"), (r#"{"type":"body","dryrun":true}"#, 400, "not_an_order"),
-        (r#"{"type":"weather"}"#, 422, "type"), (r#"{"type":"body","provider":"<script>"}"#, 422, "provider"), (r#"{"type":"body","user_id":""}"#, 422, "user_id"),
-        (r#"{"type":"body","date":"2999-01-01"}"#, 422, "date")] {
+    for (body, status, reason) in [
+        ("", 400, "not_an_order"),
+        ("[]", 400, "not_an_order"),
+        (r#"{"provider":"WHOOP"}"#, 400, "not_an_order"),
+        (r#"{"type":"body","dryrun":true}"#, 400, "not_an_order"),
+        (r#"{"type":"weather"}"#, 422, "type"),
+        (r#"{"type":"body","provider":"<script>"}"#, 422, "provider"),
+        (r#"{"type":"body","user_id":""}"#, 422, "user_id"),
+        (r#"{"type":"body","date":"2999-01-01"}"#, 422, "date"),
+    ] {
         b.send(order("Bearer the-service-key", body)).await.is(status, "reason", reason);
     }
     b.sql("INSERT INTO persons (user_id) VALUES ('a-real-one'), ('test-user-id')").await;

@@ -29,7 +29,9 @@ async fn w02_what_could_not_be_stored_is_not_acknowledged() {
 async fn w03_events_without_a_user_and_any_text_as_user_id_are_stored() {
     let b = Bench::new().await;
     b.deliver("t1", r#"{"type":"healthcheck","status":"healthy"}"#).await.is(200, "status", "accepted");
-    b.deliver("t2", r#"{"type":"daily","user":{"user_id":"u","provider":"OURA","reference_id":"test-user-id"},"data":[]}"#).await.is(200, "status", "accepted");
+    b.deliver("t2", r#"{"type":"daily","user":{"user_id":"u","provider":"OURA","reference_id":"test-user-id"},"data":[]}"#)
+        .await
+        .is(200, "status", "accepted");
     assert_eq!(b.count("terra_webhooks_raw WHERE user_id IS NULL").await, 1);
     assert_eq!(b.count("terra_webhooks_raw WHERE user_id = 'test-user-id' AND provider = 'oura' AND terra_user_id = 'u'").await, 1);
 }
@@ -39,7 +41,9 @@ async fn w03_events_without_a_user_and_any_text_as_user_id_are_stored() {
 async fn w04_two_connections_of_one_person_are_two_deliveries_and_data_without_a_trace_id_is_known_by_its_bytes() {
     let b = Bench::new().await;
     for (trace, provider) in [("t1", "OURA"), ("t2", "WHOOP")] {
-        let body = format!(r#"{{"type":"auth","status":"success","reference_id":"person-1","user":{{"user_id":"{provider}","provider":"{provider}","reference_id":"person-1"}}}}"#);
+        let body = format!(
+            r#"{{"type":"auth","status":"success","reference_id":"person-1","user":{{"user_id":"{provider}","provider":"{provider}","reference_id":"person-1"}}}}"#
+        );
         b.deliver(trace, &body).await.is(200, "status", "accepted");
     }
     for expected in ["accepted", "duplicate"] {
@@ -116,9 +120,29 @@ async fn w08_a_failure_is_forgotten_when_its_cause_is() {
 #[tokio::test]
 async fn w09_every_event_type_is_stored_and_every_known_one_gets_a_job() {
     let b = Bench::new().await;
-    let known = ["activity", "body", "daily", "sleep", "menstruation", "nutrition", "athlete", "auth", "auth_cancelled", "deauth", "user_reauth", "access_revoked",
-        "connection_error", "permission_change", "large_request_processing", "large_request_sending", "s3_payload", "healthcheck", "rate_limit_hit", "processing",
-        "google_no_datasource"];
+    let known = [
+        "activity",
+        "body",
+        "daily",
+        "sleep",
+        "menstruation",
+        "nutrition",
+        "athlete",
+        "auth",
+        "auth_cancelled",
+        "deauth",
+        "user_reauth",
+        "access_revoked",
+        "connection_error",
+        "permission_change",
+        "large_request_processing",
+        "large_request_sending",
+        "s3_payload",
+        "healthcheck",
+        "rate_limit_hit",
+        "processing",
+        "google_no_datasource",
+    ];
     for kind in known {
         b.deliver(kind, &format!(r#"{{"type":"{kind}"}}"#)).await.is(200, "status", "accepted");
     }
@@ -133,7 +157,10 @@ async fn w09_every_event_type_is_stored_and_every_known_one_gets_a_job() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w10_signed_deliveries_are_not_limited_by_address() {
     let b = Bench::new().await;
-    let all = (0..400).map(|n| { let b = &b; async move { b.deliver(&format!("t{n}"), &daily(n)).await.status } });
+    let all = (0..400).map(|n| {
+        let b = &b;
+        async move { b.deliver(&format!("t{n}"), &daily(n)).await.status }
+    });
     assert!(futures::future::join_all(all).await.iter().all(|s| *s == 200));
     assert_eq!(b.count("terra_webhooks_raw").await, 400);
 }
@@ -163,14 +190,22 @@ async fn w13_a_made_up_signature_is_refused_and_the_refusal_is_counted() {
     let fake = format!("t={},v1={}", Utc::now().timestamp(), "0".repeat(64));
     b.send(webhook(&[("terra-signature", &fake)], daily(1))).await.is(401, "reason", "signature_mismatch");
     b.gateway.shutdown().await;
-    assert_eq!(b.count("refused_deliveries WHERE reason IN ('signature_malformed', 'signature_mismatch') AND address = '198.51.100.7'").await, 2);
+    assert_eq!(
+        b.count("refused_deliveries WHERE reason IN ('signature_malformed', 'signature_mismatch') AND address = '198.51.100.7'").await,
+        2
+    );
 }
 
 /// 15: the test endpoint sent empty data for a made-up user, which proved nothing. See also `trial.rs`.
 #[tokio::test]
 async fn w15_the_test_endpoint_sends_data_that_gives_values() {
     let b = Bench::new().await;
-    let order = request(Method::POST, "/functions/v1/terra-webhook-test", &[("authorization", "Bearer the-service-key")], r#"{"type":"body","provider":"WHOOP","dryRun":true}"#);
+    let order = request(
+        Method::POST,
+        "/functions/v1/terra-webhook-test",
+        &[("authorization", "Bearer the-service-key")],
+        r#"{"type":"body","provider":"WHOOP","dryRun":true}"#,
+    );
     let a = b.send(order).await;
     let values = a.body.pointer("/normalised/records/0/values").and_then(Value::as_array).map_or(0, Vec::len);
     assert!(values > 0, "{a:?}");

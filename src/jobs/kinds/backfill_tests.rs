@@ -13,12 +13,23 @@ fn day(text: &str) -> NaiveDate {
 }
 
 fn gap(from: &str, to: &str, models: &[&str]) -> Gap {
-    Gap { terra_user_id: "t1".into(), from: day(from), to: day(to), models: models.iter().map(|m| (*m).to_owned()).collect(), user_id: None }
+    Gap {
+        terra_user_id: "t1".into(),
+        from: day(from),
+        to: day(to),
+        models: models.iter().map(|m| (*m).to_owned()).collect(),
+        user_id: None,
+    }
 }
 
 #[test]
 fn a_gap_becomes_requests_that_cover_each_day_once() {
-    for (from, to, n) in [("2026-07-01", "2026-07-01", 1), ("2026-07-01", "2026-07-28", 1), ("2026-07-01", "2026-07-29", 2), ("2024-01-01", "2025-12-31", 27)] {
+    for (from, to, n) in [
+        ("2026-07-01", "2026-07-01", 1),
+        ("2026-07-01", "2026-07-28", 1),
+        ("2026-07-01", "2026-07-29", 2),
+        ("2024-01-01", "2025-12-31", 27),
+    ] {
         let gap = gap(from, to, &["daily"]);
         let requests = gap.requests();
         assert_eq!(requests.len(), n, "{from} {to}");
@@ -29,7 +40,11 @@ fn a_gap_becomes_requests_that_cover_each_day_once() {
         assert!(requests.iter().all(|r| r.requests() == [r.clone()]));
     }
     assert_eq!(gap("2026-07-01", "2026-07-01", &[]).requests().len(), MODELS.len());
-    for (bad, says) in [(gap("2026-07-02", "2026-07-01", &[]), "ends before"), (gap("2000-01-01", "2026-07-01", &[]), "longer than"), (gap("2026-07-01", "2026-07-01", &["auth"]), "no model")] {
+    for (bad, says) in [
+        (gap("2026-07-02", "2026-07-01", &[]), "ends before"),
+        (gap("2000-01-01", "2026-07-01", &[]), "longer than"),
+        (gap("2026-07-01", "2026-07-01", &["auth"]), "no model"),
+    ] {
         assert!(bad.problem().unwrap().contains(says), "{bad:?}");
     }
 }
@@ -51,7 +66,10 @@ async fn a_gap_is_asked_for_once_and_limits_only_put_off() {
     let waits = rig.texts("SELECT concat_ws(' ', status, attempts, scheduled_at > now() + interval '9 minutes', user_id) FROM background_jobs WHERE type = 'backfill'").await;
     assert_eq!(waits, vec!["pending 0 t me"; 15], "all of this connection wait for its limit");
     assert_eq!(terra.seen().len(), 1, "and Terra is not asked again before");
-    assert_eq!(rig.texts("SELECT concat_ws(' ', action, subject, detail ->> 'from', detail ->> 'to') FROM audit_log").await, ["backfill.start me 2026-05-01 2026-06-29"]);
+    assert_eq!(
+        rig.texts("SELECT concat_ws(' ', action, subject, detail ->> 'from', detail ->> 'to') FROM audit_log").await,
+        ["backfill.start me 2026-05-01 2026-06-29"]
+    );
 
     // With a new allowance (a new client) each request is made once.
     rig.stop().await;
@@ -70,7 +88,8 @@ async fn a_gap_is_asked_for_once_and_limits_only_put_off() {
     for (path, windows) in &mut asked {
         windows.sort();
         windows.dedup();
-        let expected = [("2026-05-01", "2026-05-05"), ("2026-05-05", "2026-06-02"), ("2026-06-02", "2026-06-30")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        let expected = [("2026-05-01", "2026-05-05"), ("2026-05-05", "2026-06-02"), ("2026-06-02", "2026-06-30")]
+            .map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(*windows, expected, "{path}");
     }
     rig.stop().await;
@@ -80,16 +99,21 @@ async fn a_gap_is_asked_for_once_and_limits_only_put_off() {
 async fn what_cannot_be_asked_for_dies_with_a_reason() {
     let terra = Terra::start().await;
     let mut rig = Rig::idle().await;
-    let put = async |gap: Gap| enqueue(&mut rig.t.db.service().acquire().await.unwrap(), vec![job::<Backfill>(&gap).unwrap()]).await.unwrap();
+    let put =
+        async |gap: Gap| enqueue(&mut rig.t.db.service().acquire().await.unwrap(), vec![job::<Backfill>(&gap).unwrap()]).await.unwrap();
     put(gap("2026-07-01", "2026-07-01", &["daily"])).await;
     put(gap("2026-07-02", "2026-07-01", &["daily"])).await;
     rig.work(kinds::with_terra(Some(terra.client())));
     rig.quiet(false).await;
     let dead = "SELECT error FROM background_jobs_dlq ORDER BY error";
-    assert_eq!(rig.texts(dead).await, ["Terra does not know this connection.", "The gap begins on 2026-07-02 and ends before that, on 2026-07-01."]);
+    assert_eq!(
+        rig.texts(dead).await,
+        ["Terra does not know this connection.", "The gap begins on 2026-07-02 and ends before that, on 2026-07-01."]
+    );
     rig.stop().await;
     rig.run("DELETE FROM background_jobs_dlq").await;
-    let put = async |gap: Gap| enqueue(&mut rig.t.db.service().acquire().await.unwrap(), vec![job::<Backfill>(&gap).unwrap()]).await.unwrap();
+    let put =
+        async |gap: Gap| enqueue(&mut rig.t.db.service().acquire().await.unwrap(), vec![job::<Backfill>(&gap).unwrap()]).await.unwrap();
     put(gap("2026-07-01", "2026-07-01", &["daily"])).await;
     rig.work(kinds::all());
     rig.quiet(false).await;

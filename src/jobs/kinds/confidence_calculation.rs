@@ -44,7 +44,10 @@ impl JobKind for ConfidenceCalculation {
         let mut persons: BTreeMap<String, Option<NaiveDate>> = BTreeMap::new();
         for job in jobs.iter().filter(|j| ours.contains(&j.id)) {
             // No day means every day, which is earlier than any.
-            persons.entry(job.payload.user_id.clone()).and_modify(|since| *since = (*since).min(job.payload.since)).or_insert(job.payload.since);
+            persons
+                .entry(job.payload.user_id.clone())
+                .and_modify(|since| *since = (*since).min(job.payload.since))
+                .or_insert(job.payload.since);
         }
         let persons: Vec<(String, Option<NaiveDate>)> = persons.into_iter().collect();
         let scores = rescore_persons(&mut tx, &persons).await.map_err(text)?;
@@ -65,7 +68,8 @@ const GATHER: chrono::TimeDelta = chrono::TimeDelta::seconds(20);
 /// Asks for scores whose values did not change: after a while and behind everything else.
 pub(super) async fn ask_later(conn: &mut PgConnection, touched: &BTreeMap<String, NaiveDate>) -> Result<(), String> {
     let at = chrono::Utc::now() + GATHER;
-    let wishes = touched.iter().map(|(user_id, since)| job::<ConfidenceCalculation>(&Person { user_id: user_id.clone(), since: Some(*since) }));
+    let wishes =
+        touched.iter().map(|(user_id, since)| job::<ConfidenceCalculation>(&Person { user_id: user_id.clone(), since: Some(*since) }));
     let later = wishes.map(|job| job.map(|job| NewJob { scheduled_at: Some(at), priority: 8, ..job })).collect::<Result<Vec<_>, String>>();
     enqueue(conn, later?).await.map_err(text)?;
     Ok(())
@@ -73,8 +77,10 @@ pub(super) async fn ask_later(conn: &mut PgConnection, touched: &BTreeMap<String
 
 /// Asks for the scores of everybody whose values changed, in the transaction that changed them.
 pub(super) async fn ask(conn: &mut PgConnection, changed: &BTreeMap<String, NaiveDate>) -> Result<(), String> {
-    let jobs: Result<Vec<_>, String> =
-        changed.iter().map(|(user_id, since)| job::<ConfidenceCalculation>(&Person { user_id: user_id.clone(), since: Some(*since) })).collect();
+    let jobs: Result<Vec<_>, String> = changed
+        .iter()
+        .map(|(user_id, since)| job::<ConfidenceCalculation>(&Person { user_id: user_id.clone(), since: Some(*since) }))
+        .collect();
     enqueue(conn, jobs?).await.map_err(text)?;
     Ok(())
 }

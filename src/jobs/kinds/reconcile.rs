@@ -130,7 +130,8 @@ async fn all_known(ctx: &Ctx) -> Result<BTreeMap<String, Known>, String> {
 /// Ids that the database can hold.
 fn usable(user: &RemoteUser) -> bool {
     let good = |text: &str, max: usize| !text.is_empty() && !text.contains('\0') && text.chars().nth(max).is_none();
-    good(&user.user_id, crate::terra::MAX_TERRA_ID) && user.reference_id.as_deref().is_none_or(|id| id.is_empty() || good(id, crate::terra::MAX_USER_ID))
+    good(&user.user_id, crate::terra::MAX_TERRA_ID)
+        && user.reference_id.as_deref().is_none_or(|id| id.is_empty() || good(id, crate::terra::MAX_USER_ID))
 }
 
 fn is_active(state: &str) -> bool {
@@ -143,7 +144,9 @@ fn doubtful<'a>(ours: &'a BTreeMap<String, Known>, theirs: &'a BTreeMap<String, 
     for (id, known) in ours {
         let differs = match theirs.get(id) {
             // Terra's list does not say whether an error has passed.
-            Some(user) => is_active(&known.state) != (user.active != Some(false)) || (known.user_id.is_none() && user.reference_id.is_some()),
+            Some(user) => {
+                is_active(&known.state) != (user.active != Some(false)) || (known.user_id.is_none() && user.reference_id.is_some())
+            }
             None => is_active(&known.state) || known.state == "error",
         };
         if differs {
@@ -182,8 +185,10 @@ async fn apply(ctx: &Ctx, job: &Claimed<Nothing>, change: &Change) -> Result<Opt
     connections::lock_persons(&mut tx, &persons).await.map_err(text)?;
     connections::write(&mut tx, &[&after], &[]).await.map_err(text)?;
     if before.user_id.is_none() {
-        let found: Vec<(String, String)> =
-            persons.iter().flat_map(|user| after.former_ids.iter().chain([&after.terra_user_id]).map(|id| (id.clone(), user.clone()))).collect();
+        let found: Vec<(String, String)> = persons
+            .iter()
+            .flat_map(|user| after.former_ids.iter().chain([&after.terra_user_id]).map(|id| (id.clone(), user.clone())))
+            .collect();
         raw::give_to(&mut tx, &found).await.map_err(text)?;
     }
     tx.commit().await.map_err(text)?;

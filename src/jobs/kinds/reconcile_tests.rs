@@ -61,7 +61,11 @@ async fn missed_events_are_made_up_for() {
         "k-never-seen active other",
     ];
     assert_eq!(rig.texts(STATES).await, expected);
-    assert_eq!(rig.number("SELECT value::bigint FROM unified_metrics WHERE user_id = 'late' AND metric_name = 'steps'").await, 1234, "its parked data woke");
+    assert_eq!(
+        rig.number("SELECT value::bigint FROM unified_metrics WHERE user_id = 'late' AND metric_name = 'steps'").await,
+        1234,
+        "its parked data woke"
+    );
     let result: serde_json::Value = serde_json::from_str(&rig.texts(RESULT).await[0]).unwrap();
     assert_eq!((result["changed"].as_i64(), result["at_terra"].as_i64()), (Some(7), Some(8)));
     // Again: nothing differs but what is newer, and of that Terra is asked.

@@ -16,7 +16,12 @@ async fn filled() -> Rig {
     for n in 0..120_u32 {
         let day = first + Days::new(n.into());
         for (person, base) in [("anna", 4000), ("ben", 9000)] {
-            rig.deliver(&format!("{person}-{n}"), 1_000 + i64::from(n), &daily(&format!("t-{person}"), Some(person), day, base + i64::from(n * 37 % 500))).await;
+            rig.deliver(
+                &format!("{person}-{n}"),
+                1_000 + i64::from(n),
+                &daily(&format!("t-{person}"), Some(person), day, base + i64::from(n * 37 % 500)),
+            )
+            .await;
         }
     }
     rig.deliver("health", 1, &json!({ "type": "healthcheck" })).await;
@@ -82,7 +87,11 @@ async fn a_replay_goes_all_the_way_and_changes_nothing_when_nothing_changed() {
     let value = "SELECT (to_jsonb(m) - 'updated_at' - 'created_at')::text || c.confidence_score FROM unified_metrics m
                    JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date) ORDER BY 1";
     let values = rig.texts(value).await;
-    for sql in ["DELETE FROM unified_metrics WHERE user_id = 'ben'", "DELETE FROM records WHERE user_id = 'ben'", "DELETE FROM metric_confidence_cache WHERE user_id = 'ben'"] {
+    for sql in [
+        "DELETE FROM unified_metrics WHERE user_id = 'ben'",
+        "DELETE FROM records WHERE user_id = 'ben'",
+        "DELETE FROM metric_confidence_cache WHERE user_id = 'ben'",
+    ] {
         assert!(rig.run(sql).await > 0);
     }
     let again = replay::start(&rig.t.db, &Actor::system(), &of("ben")).await.unwrap();
@@ -90,7 +99,11 @@ async fn a_replay_goes_all_the_way_and_changes_nothing_when_nothing_changed() {
     rig.quiet(true).await;
     assert_eq!(operation(&rig, again.id).await, ("completed".into(), 120, 120, 0));
     assert_eq!(rig.texts(value).await, values);
-    let entries = rig.texts("SELECT concat_ws(' ', actor, subject, detail ->> 'deliveries') FROM audit_log WHERE action = 'deliveries.replay' ORDER BY at").await;
+    let entries = rig
+        .texts(
+            "SELECT concat_ws(' ', actor, subject, detail ->> 'deliveries') FROM audit_log WHERE action = 'deliveries.replay' ORDER BY at",
+        )
+        .await;
     assert_eq!(entries, ["system 243", "system ben 120"]);
     rig.stop().await;
 }
@@ -101,8 +114,14 @@ async fn a_filter_takes_what_it_says() {
     rig.stop().await;
     rig.run("UPDATE terra_webhooks_raw SET status = 'conflict' WHERE trace_id = 'ben-7'").await;
     rig.run("UPDATE terra_webhooks_raw SET status = 'invalid' WHERE trace_id = 'ben-8'").await;
-    let middle = sqlx::query_scalar("SELECT created_at FROM terra_webhooks_raw WHERE trace_id = 'anna-60'").fetch_one(rig.t.db.service()).await.unwrap();
-    let ids: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM terra_webhooks_raw WHERE trace_id IN ('anna-1', 'anna-2', 'ben-7')").fetch_all(rig.t.db.service()).await.unwrap();
+    let middle = sqlx::query_scalar("SELECT created_at FROM terra_webhooks_raw WHERE trace_id = 'anna-60'")
+        .fetch_one(rig.t.db.service())
+        .await
+        .unwrap();
+    let ids: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM terra_webhooks_raw WHERE trace_id IN ('anna-1', 'anna-2', 'ben-7')")
+        .fetch_all(rig.t.db.service())
+        .await
+        .unwrap();
     let all = Filter::default;
     let (until, from) = (Filter { until: Some(middle), ..all() }, Filter { from: Some(middle), ..all() });
     for (filter, n) in [
@@ -158,7 +177,8 @@ async fn a_replay_can_be_cancelled_and_a_dead_chunk_is_counted() {
 async fn one_delivery_is_replayed_ahead_of_all() {
     let mut rig = filled().await;
     let before = derived(&rig).await;
-    let id: Uuid = sqlx::query_scalar("SELECT id FROM terra_webhooks_raw WHERE trace_id = 'anna-3'").fetch_one(rig.t.db.service()).await.unwrap();
+    let id: Uuid =
+        sqlx::query_scalar("SELECT id FROM terra_webhooks_raw WHERE trace_id = 'anna-3'").fetch_one(rig.t.db.service()).await.unwrap();
     rig.stop().await;
     let job = replay::one(&rig.t.db, &Actor::system(), id).await.unwrap();
     assert_eq!(replay::one(&rig.t.db, &Actor::system(), id).await.unwrap(), job, "a second press joins the first");

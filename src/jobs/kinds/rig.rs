@@ -32,7 +32,14 @@ impl Rig {
     }
 
     pub fn work(&mut self, kinds: Kinds) {
-        let settings = Settings { slots: 1, slow_slots: 1, poll: Duration::from_millis(50), drain: Duration::from_secs(2), schedules: false, ..Settings::default() };
+        let settings = Settings {
+            slots: 1,
+            slow_slots: 1,
+            poll: Duration::from_millis(50),
+            drain: Duration::from_secs(2),
+            schedules: false,
+            ..Settings::default()
+        };
         let cancel = CancellationToken::new();
         self.working = Some((Worker::spawn(self.t.db.clone(), kinds, settings, cancel.clone()), cancel));
     }
@@ -67,7 +74,11 @@ impl Rig {
             if self.number(if hurry { all } else { due }).await == 0 {
                 return;
             }
-            assert!(begin.elapsed() < Duration::from_secs(60), "jobs never end: {:?}", self.texts("SELECT j::text FROM background_jobs j LIMIT 5").await);
+            assert!(
+                begin.elapsed() < Duration::from_secs(60),
+                "jobs never end: {:?}",
+                self.texts("SELECT j::text FROM background_jobs j LIMIT 5").await
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

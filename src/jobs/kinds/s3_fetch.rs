@@ -85,7 +85,13 @@ impl S3Fetch {
     }
 
     /// The payload, the event's end and the job's in one commit.
-    async fn store(&self, ctx: &Ctx, job: &Claimed<Delivery>, event: &RawDelivery, payload: Option<NewDelivery>) -> Result<Outcome, String> {
+    async fn store(
+        &self,
+        ctx: &Ctx,
+        job: &Claimed<Delivery>,
+        event: &RawDelivery,
+        payload: Option<NewDelivery>,
+    ) -> Result<Outcome, String> {
         let mut tx = ctx.db.begin_service().await.map_err(text)?;
         if ctx.lock_ours(&mut tx, &[job.id]).await.map_err(text)?.is_empty() {
             return Ok(Outcome::Lost);

@@ -17,11 +17,26 @@ async fn bucket() -> (String, Arc<AtomicUsize>) {
     let payload = |person: &str| daily(&format!("t-{person}"), Some(person), "2026-07-01".parse().unwrap(), 4321).to_string();
     let (mine, other) = (payload("me"), payload("late"));
     let app = Router::new()
-        .route("/good", get(move || async move { good.fetch_add(1, Ordering::Relaxed); mine }))
-        .route("/flaky", get({
-            let flaky = Arc::new(flaky);
-            move || async move { if flaky.fetch_add(1, Ordering::Relaxed) == 0 { StatusCode::SERVICE_UNAVAILABLE.into_response() } else { other.into_response() } }
-        }))
+        .route(
+            "/good",
+            get(move || async move {
+                good.fetch_add(1, Ordering::Relaxed);
+                mine
+            }),
+        )
+        .route(
+            "/flaky",
+            get({
+                let flaky = Arc::new(flaky);
+                move || async move {
+                    if flaky.fetch_add(1, Ordering::Relaxed) == 0 {
+                        StatusCode::SERVICE_UNAVAILABLE.into_response()
+                    } else {
+                        other.into_response()
+                    }
+                }
+            }),
+        )
         .route("/xml", get(|| async { "<Error><Code>AccessDenied</Code></Error>" }))
         .route("/link", get(|| async { json!({ "type": "s3_payload", "url": "http://localhost/x" }).to_string() }))
         .route("/odd", get(|| async { json!({ "type": "hormone" }).to_string() }))

@@ -34,15 +34,20 @@ impl JobKind for WebhookProcessing {
         let keys: Vec<(Uuid, DateTime<Utc>)> =
             jobs.iter().filter(|j| ours.contains(&j.id)).map(|j| (j.payload.delivery_id, j.payload.created_at)).collect();
         let batch = ingest::process_stored(&mut tx, &keys).await.map_err(text)?;
-        let refused: HashMap<Uuid, &str> =
-            batch.outcomes.iter().filter_map(|o| if let Status::Failed(why) = &o.status { Some((o.id, why.as_str())) } else { None }).collect();
+        let refused: HashMap<Uuid, &str> = batch
+            .outcomes
+            .iter()
+            .filter_map(|o| if let Status::Failed(why) = &o.status { Some((o.id, why.as_str())) } else { None })
+            .collect();
         super::confidence_calculation::ask(&mut tx, &batch.changed).await?;
         super::s3_fetch::ask(&mut tx, &batch.outcomes).await?;
-        let done: Vec<Uuid> = jobs.iter().filter(|j| ours.contains(&j.id) && !refused.contains_key(&j.payload.delivery_id)).map(|j| j.id).collect();
+        let done: Vec<Uuid> =
+            jobs.iter().filter(|j| ours.contains(&j.id) && !refused.contains_key(&j.payload.delivery_id)).map(|j| j.id).collect();
         if ctx.complete_in(&mut tx, &done).await.map_err(text)? != done.len() as i64 {
             return Err("Jobs were lost while they were locked.".into()); // rolls back
         }
-        let persons: Vec<&str> = batch.outcomes.iter().filter_map(|o| o.user_id.as_deref()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+        let persons: Vec<&str> =
+            batch.outcomes.iter().filter_map(|o| o.user_id.as_deref()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
         maintenance::announce(&mut tx, "deliveries", &persons, batch.outcomes.len() as i64).await.map_err(text)?;
         tx.commit().await.map_err(text)?;
         Ok(jobs

@@ -63,14 +63,18 @@ struct Meter {
 
 async fn meter(t: &TestDb) -> Meter {
     let (lsn, commits): (String, i64) =
-        sqlx::query_as("SELECT pg_current_wal_insert_lsn()::text, xact_commit FROM pg_stat_database WHERE datname = current_database()").fetch_one(t.db.owner()).await.unwrap();
+        sqlx::query_as("SELECT pg_current_wal_insert_lsn()::text, xact_commit FROM pg_stat_database WHERE datname = current_database()")
+            .fetch_one(t.db.owner())
+            .await
+            .unwrap();
     Meter { at: Instant::now(), client: cpu(std::process::id() as i32, false), server: cpu(postmaster(t).await, true), lsn, commits }
 }
 
 async fn report(t: &TestDb, what: &str, n: i64, from: &Meter, seconds: f64) {
     tokio::time::sleep(Duration::from_millis(1200)).await; // the server's own statistics lag a second
     let to = meter(t).await;
-    let wal: f64 = sqlx::query_scalar("SELECT ($1::pg_lsn - $2::pg_lsn)::float8").bind(&to.lsn).bind(&from.lsn).fetch_one(t.db.owner()).await.unwrap();
+    let wal: f64 =
+        sqlx::query_scalar("SELECT ($1::pg_lsn - $2::pg_lsn)::float8").bind(&to.lsn).bind(&from.lsn).fetch_one(t.db.owner()).await.unwrap();
     let per = |x: f64| x / n as f64;
     println!(
         "{what}: {:.0}/s; CPU {:.1} us a job (client {:.1}, server {:.1}); WAL {:.0} B a job; {:.4} commits a job",
@@ -153,7 +157,10 @@ async fn burdened(n: i64) {
         let from = Instant::now();
         drained(&t, n * (round + 1), 2).await;
         let rate = n as f64 / from.elapsed().as_secs_f64();
-        println!("drain, {}: {rate:.0}/s", if round == 0 { "before".to_owned() } else { format!("a transaction open since round 1, round {round}") });
+        println!(
+            "drain, {}: {rate:.0}/s",
+            if round == 0 { "before".to_owned() } else { format!("a transaction open since round 1, round {round}") }
+        );
     }
     let t = database().await;
     sqlx::raw_sql(

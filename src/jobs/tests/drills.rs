@@ -2,7 +2,11 @@
 
 use super::*;
 use crate::jobs::Worker;
-use crate::store::{dead_letters, jobs::settle::{DeadFilter, retry}, repair};
+use crate::store::{
+    dead_letters,
+    jobs::settle::{DeadFilter, retry},
+    repair,
+};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -15,7 +19,8 @@ async fn the_queue_goes_on_without_trigger_and_without_the_dead_letter_table() {
         until("it died", Duration::from_secs(10), async || status(&t, id).await == "failed").await;
         id
     };
-    let letters = async || dead_letters::list(&mut t.db.service().acquire().await.unwrap(), &DeadFilter::default(), true, 100).await.unwrap().len();
+    let letters =
+        async || dead_letters::list(&mut t.db.service().acquire().await.unwrap(), &DeadFilter::default(), true, 100).await.unwrap().len();
     dies(1).await;
     assert_eq!(letters().await, 1);
     sqlx::query("DROP TRIGGER IF EXISTS on_max_retries_exceeded ON background_jobs").execute(t.db.owner()).await.unwrap();
@@ -35,7 +40,11 @@ async fn the_queue_goes_on_without_trigger_and_without_the_dead_letter_table() {
     assert_eq!(retry(&mut conn, &DeadFilter::default(), 100).await.unwrap().retried, 4, "the retry does not need the letters");
     drop(conn);
     until("all died again", Duration::from_secs(10), async || {
-        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM background_jobs WHERE status = 'failed'").fetch_one(t.db.service()).await.unwrap() == 4
+        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM background_jobs WHERE status = 'failed'")
+            .fetch_one(t.db.service())
+            .await
+            .unwrap()
+            == 4
     })
     .await;
     repair(&t.url).await.unwrap();

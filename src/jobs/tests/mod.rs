@@ -76,7 +76,9 @@ impl JobKind for Act {
                     Outcome::Done
                 }
                 "batch" => return Err("all of it".into()),
-                "snooze" if j.scheduled_at - j.created_at < chrono::TimeDelta::milliseconds(10) => Outcome::Snooze(Duration::from_millis(50)),
+                "snooze" if j.scheduled_at - j.created_at < chrono::TimeDelta::milliseconds(10) => {
+                    Outcome::Snooze(Duration::from_millis(50))
+                }
                 _ => Outcome::DoneWith(serde_json::json!({ "attempt": j.attempt })),
             });
         }
@@ -103,7 +105,14 @@ fn kinds() -> Kinds {
 }
 
 fn settings() -> Settings {
-    Settings { slots: 2, slow_slots: 1, poll: Duration::from_millis(100), drain: Duration::from_secs(2), schedules: false, ..Settings::default() }
+    Settings {
+        slots: 2,
+        slow_slots: 1,
+        poll: Duration::from_millis(100),
+        drain: Duration::from_secs(2),
+        schedules: false,
+        ..Settings::default()
+    }
 }
 
 fn ask(act: &str, n: i64) -> NewJob {
@@ -119,7 +128,10 @@ async fn put(t: &TestDb, jobs: Vec<NewJob>) -> Vec<Uuid> {
 }
 
 async fn status(t: &TestDb, id: Uuid) -> String {
-    crate::store::jobs::list::find(&mut t.db.service().acquire().await.unwrap(), id).await.unwrap().map_or_else(|| "gone".into(), |j| j.status)
+    crate::store::jobs::list::find(&mut t.db.service().acquire().await.unwrap(), id)
+        .await
+        .unwrap()
+        .map_or_else(|| "gone".into(), |j| j.status)
 }
 
 /// Claims by hand, as a worker would.

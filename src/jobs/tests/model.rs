@@ -62,8 +62,10 @@ impl Model {
             }
             6 if !self.batches.is_empty() => {
                 let (epoch, ids) = self.batches[rng.random_range(0..self.batches.len())].clone();
-                let back: Vec<Setback> =
-                    ids.iter().map(|id| Setback { id: *id, error: Some("no".into()), class: Class::Error, again_at: None, refund: false }).collect();
+                let back: Vec<Setback> = ids
+                    .iter()
+                    .map(|id| Setback { id: *id, error: Some("no".into()), class: Class::Error, again_at: None, refund: false })
+                    .collect();
                 set_back(conn, epoch, &back).await.unwrap();
                 workers::release(conn, epoch).await.unwrap();
                 for id in self.ours(epoch, &ids) {
@@ -104,7 +106,10 @@ async fn random_interleavings_agree_with_the_model_and_with_the_counts() {
     let t = database().await;
     let seeds = std::env::var("ASSAY_MODEL_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(4_u64);
     for seed in 0..seeds {
-        sqlx::raw_sql("TRUNCATE background_jobs, job_history, job_leases, job_counts, job_count_deltas, job_days").execute(t.db.owner()).await.unwrap();
+        sqlx::raw_sql("TRUNCATE background_jobs, job_history, job_leases, job_counts, job_count_deltas, job_days")
+            .execute(t.db.owner())
+            .await
+            .unwrap();
         let mut conn = t.db.service().acquire().await.unwrap();
         let mut rng = StdRng::seed_from_u64(seed);
         let mut model = Model { jobs: BTreeMap::new(), batches: vec![], epoch: 0, done_twice: false };
@@ -116,7 +121,10 @@ async fn random_interleavings_agree_with_the_model_and_with_the_counts() {
         }
         assert!(!model.done_twice);
         let rows: Vec<(Uuid, String)> =
-            sqlx::query_as("SELECT id, status FROM background_jobs UNION ALL SELECT id, status FROM job_history").fetch_all(&mut *conn).await.unwrap();
+            sqlx::query_as("SELECT id, status FROM background_jobs UNION ALL SELECT id, status FROM job_history")
+                .fetch_all(&mut *conn)
+                .await
+                .unwrap();
         assert_eq!(rows.len(), model.jobs.len(), "seed {seed}: every job is in exactly one place");
         for (id, status) in rows {
             let expected = match model.jobs[&id].0 {

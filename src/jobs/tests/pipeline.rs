@@ -69,7 +69,10 @@ async fn a_delivery_reaches_its_score_and_recalculate_all_goes_through_everybody
 async fn a_delivery_whose_job_dies_is_marked_and_can_be_redriven_as_an_operation() {
     let t = database().await;
     deliver(&t, 1, 1).await;
-    sqlx::query("INSERT INTO background_jobs (type, payload) VALUES ('webhook_processing', '{\"delivery_id\": \"nonsense\"}')").execute(t.db.service()).await.unwrap();
+    sqlx::query("INSERT INTO background_jobs (type, payload) VALUES ('webhook_processing', '{\"delivery_id\": \"nonsense\"}')")
+        .execute(t.db.service())
+        .await
+        .unwrap();
     let mut conn = t.db.service().acquire().await.unwrap();
     let rows = take(&mut conn, "webhook_processing", 10, 1, Uuid::now_v7()).await;
     assert_eq!(rows.len(), 2);
@@ -86,7 +89,9 @@ async fn a_delivery_whose_job_dies_is_marked_and_can_be_redriven_as_an_operation
     drop(conn);
     let cancel = CancellationToken::new();
     let worker = Worker::spawn(t.url.pools(1, 10), kinds::all(), settings(), cancel.clone());
-    let operation = operations::start_redrive(&t.db, &DeadFilter { kind: Some("webhook_processing".into()), ..Default::default() }, "anna").await.unwrap();
+    let operation = operations::start_redrive(&t.db, &DeadFilter { kind: Some("webhook_processing".into()), ..Default::default() }, "anna")
+        .await
+        .unwrap();
     assert_eq!(operation.total, 2);
     let done = async || -> (String, i64, i64, String) {
         sqlx::query_as("SELECT o.state, o.done, (SELECT count(*) FROM background_jobs WHERE status = 'failed'), r.status FROM operations o, terra_webhooks_raw r")
@@ -94,7 +99,10 @@ async fn a_delivery_whose_job_dies_is_marked_and_can_be_redriven_as_an_operation
             .await
             .unwrap()
     };
-    until("redriven; the hopeless one is dead again", Duration::from_secs(20), async || done().await == ("completed".into(), 2, 1, "completed".into())).await;
+    until("redriven; the hopeless one is dead again", Duration::from_secs(20), async || {
+        done().await == ("completed".into(), 2, 1, "completed".into())
+    })
+    .await;
     let open = dead_letters::list(&mut t.db.service().acquire().await.unwrap(), &DeadFilter::default(), true, 10).await.unwrap();
     assert_eq!(open.len(), 1);
     assert!(open[0].error.as_deref().unwrap().contains("cannot be read"));
@@ -107,20 +115,30 @@ async fn every_schedule_of_the_program_runs_also_without_the_objects_of_the_roll
     let t = database().await;
     let cancel = CancellationToken::new();
     let worker = Worker::spawn(t.url.pools(1, 10), kinds::all(), Settings { schedules: true, ..settings() }, cancel.clone());
-    let names = async || schedules::list(&mut t.db.service().acquire().await.unwrap()).await.unwrap().into_iter().map(|s| s.name).collect::<Vec<_>>();
+    let names = async || {
+        schedules::list(&mut t.db.service().acquire().await.unwrap()).await.unwrap().into_iter().map(|s| s.name).collect::<Vec<_>>()
+    };
     until("seeded", Duration::from_secs(5), async || names().await.len() == crate::jobs::schedule::seeds().len()).await;
     for round in 1..=2_i64 {
         for name in names().await {
             assert!(schedules::run_now(&mut t.db.service().acquire().await.unwrap(), &name).await.unwrap());
         }
-        let ran = async || -> i64 { sqlx::query_scalar("SELECT count(DISTINCT (type, id)) FROM job_history WHERE status = 'completed'").fetch_one(t.db.service()).await.unwrap() };
+        let ran = async || -> i64 {
+            sqlx::query_scalar("SELECT count(DISTINCT (type, id)) FROM job_history WHERE status = 'completed'")
+                .fetch_one(t.db.service())
+                .await
+                .unwrap()
+        };
         until("all ran", Duration::from_secs(30), async || ran().await >= names().await.len() as i64 * round).await;
         sqlx::raw_sql("DROP TABLE IF EXISTS background_jobs_dlq CASCADE; DROP TABLE IF EXISTS rate_limits CASCADE; DROP MATERIALIZED VIEW IF EXISTS latest_unified_metrics CASCADE")
             .execute(t.db.owner())
             .await
             .unwrap();
     }
-    let failed: i64 = sqlx::query_scalar("SELECT count(*) FROM background_jobs WHERE status = 'failed' OR error IS NOT NULL").fetch_one(t.db.service()).await.unwrap();
+    let failed: i64 = sqlx::query_scalar("SELECT count(*) FROM background_jobs WHERE status = 'failed' OR error IS NOT NULL")
+        .fetch_one(t.db.service())
+        .await
+        .unwrap();
     assert_eq!(failed, 0);
     cancel.cancel();
     worker.stopped().await;

@@ -79,7 +79,8 @@ async fn failures_end_in_a_dead_letter_a_second_death_in_a_second_and_retry_real
         let groups = dead_letters::groups(&mut conn, 10).await.unwrap();
         assert_eq!(groups.iter().map(|g| g.open).collect::<Vec<_>>(), [2], "ids and numbers do not make another error");
         let mut tx = sqlx::Acquire::begin(&mut *conn).await.unwrap();
-        let retried = retry(&mut tx, &DeadFilter { fingerprint: Some(letters[0].fingerprint.clone()), ..Default::default() }, 1000).await.unwrap();
+        let retried =
+            retry(&mut tx, &DeadFilter { fingerprint: Some(letters[0].fingerprint.clone()), ..Default::default() }, 1000).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(retried.retried, 2);
         assert!(dead_letters::list(&mut conn, &DeadFilter::default(), true, 10).await.unwrap().is_empty(), "marked as retried");
@@ -225,9 +226,20 @@ async fn recalculate_all_is_one_operation_that_a_second_press_joins() {
     let one = operations::start_recalculate_all(&mut conn, "anna", 25, 8).await.unwrap();
     let two = operations::start_recalculate_all(&mut conn, "berta", 25, 8).await.unwrap();
     assert_eq!((one.id, one.total, one.started_by.as_str()), (two.id, 60, "anna"));
-    let users: Vec<String> = sqlx::query_scalar("SELECT jsonb_array_elements_text(payload -> 'users') FROM background_jobs ORDER BY 1").fetch_all(&mut *conn).await.unwrap();
+    let users: Vec<String> = sqlx::query_scalar("SELECT jsonb_array_elements_text(payload -> 'users') FROM background_jobs ORDER BY 1")
+        .fetch_all(&mut *conn)
+        .await
+        .unwrap();
     assert_eq!(users.len(), 60);
-    let claim = claim::Claim { kind: "recalculation", priority: 8, floor: None, limit: 2, epoch: 1, worker: Uuid::now_v7(), lease: Duration::from_secs(9) };
+    let claim = claim::Claim {
+        kind: "recalculation",
+        priority: 8,
+        floor: None,
+        limit: 2,
+        epoch: 1,
+        worker: Uuid::now_v7(),
+        lease: Duration::from_secs(9),
+    };
     let rows = claim::claim(&mut conn, &claim).await.unwrap();
     // One chunk dies: its persons are counted as failed. One is done.
     let lost = serde_json::from_str::<serde_json::Value>(&rows[0].payload).unwrap()["users"].as_array().unwrap().len() as i64;
@@ -237,7 +249,8 @@ async fn recalculate_all_is_one_operation_that_a_second_press_joins() {
     assert!(now.remaining_seconds(chrono::Utc::now()).is_some());
     assert!(operations::cancel(&mut conn, one.id).await.unwrap());
     assert!(!operations::cancel(&mut conn, one.id).await.unwrap());
-    let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM background_jobs WHERE status = 'pending'").fetch_one(&mut *conn).await.unwrap();
+    let waiting: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM background_jobs WHERE status = 'pending'").fetch_one(&mut *conn).await.unwrap();
     assert_eq!(waiting, 0);
     let three = operations::start_recalculate_all(&mut conn, "anna", 25, 8).await.unwrap();
     assert_ne!(three.id, one.id);

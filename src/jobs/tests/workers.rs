@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::jobs::{Enqueuer, RouterState, Worker, router};
-use crate::store::{dead_letters, jobs::settle::{Cancelled, DeadFilter, cancel}};
+use crate::store::{
+    dead_letters,
+    jobs::settle::{Cancelled, DeadFilter, cancel},
+};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -23,7 +26,8 @@ async fn ten_thousand_jobs_each_take_effect_once_though_a_worker_dies_in_the_mid
     until("some of it", Duration::from_secs(20), async || effects().await > 2_000).await;
     one.kill();
     until("all of it", Duration::from_secs(60), async || open_jobs(&t).await == 0).await;
-    let (n, distinct): (i64, i64) = sqlx::query_as("SELECT count(*), count(DISTINCT n) FROM effects").fetch_one(t.db.service()).await.unwrap();
+    let (n, distinct): (i64, i64) =
+        sqlx::query_as("SELECT count(*), count(DISTINCT n) FROM effects").fetch_one(t.db.service()).await.unwrap();
     assert_eq!((n, distinct), (10_000, 10_000));
     cancel.cancel();
     two.stopped().await;
@@ -68,7 +72,9 @@ async fn a_worker_goes_on_when_all_its_connections_are_terminated() {
             let mut conn = t.db.owner().acquire().await.unwrap();
             enqueue(&mut conn, vec![ask("", round)]).await.unwrap().ids[0]
         };
-        let state = async || -> i64 { sqlx::query_scalar("SELECT count(*) FROM job_history WHERE id = $1").bind(id).fetch_one(t.db.owner()).await.unwrap() };
+        let state = async || -> i64 {
+            sqlx::query_scalar("SELECT count(*) FROM job_history WHERE id = $1").bind(id).fetch_one(t.db.owner()).await.unwrap()
+        };
         until("done", Duration::from_secs(10), async || state().await == 1).await;
     }
     cancel.cancel();
@@ -85,14 +91,22 @@ async fn panics_timeouts_and_bad_payloads_are_failures_of_the_guilty_job_alone()
     let ids = put(&t, jobs).await;
     let cancel = CancellationToken::new();
     let worker = Worker::spawn(t.url.pools(1, 8), kinds(), settings(), cancel.clone());
-    let failed = async || -> i64 { sqlx::query_scalar("SELECT count(*) FROM background_jobs WHERE status = 'failed'").fetch_one(t.db.service()).await.unwrap() };
+    let failed = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM background_jobs WHERE status = 'failed'").fetch_one(t.db.service()).await.unwrap()
+    };
     until("settled", Duration::from_secs(30), async || failed().await == 7 && open_jobs(&t).await == 7).await;
     for id in &ids[..8] {
         assert_eq!(status(&t, *id).await, "completed");
     }
     let mut conn = t.db.service().acquire().await.unwrap();
     let letters = dead_letters::list(&mut conn, &DeadFilter::default(), true, 100).await.unwrap();
-    let of = |i: usize| letters.iter().find(|l| l.original_job_id == ids[i]).map(|l| (l.reason_class.clone(), l.attempts, l.error.clone().unwrap_or_default())).unwrap();
+    let of = |i: usize| {
+        letters
+            .iter()
+            .find(|l| l.original_job_id == ids[i])
+            .map(|l| (l.reason_class.clone(), l.attempts, l.error.clone().unwrap_or_default()))
+            .unwrap()
+    };
     assert_eq!(of(8), ("exhausted".into(), 2, "The handler panicked: the handler lost its nerve".into()));
     assert_eq!(of(9), ("exhausted".into(), 2, "It took longer than 0.7 s.".into()));
     assert_eq!(of(10), ("exhausted".into(), 2, "no luck with 3 on attempt 2".into()));
@@ -125,7 +139,10 @@ async fn a_running_job_is_cancelled_and_a_drain_hands_back() {
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
     let job = crate::store::jobs::list::find(&mut t.db.service().acquire().await.unwrap(), id).await.unwrap().unwrap();
     assert_eq!((job.status.as_str(), job.attempts, job.error), ("pending", 0, None), "handed back, and it cost no attempt");
-    let left: i64 = sqlx::query_scalar("SELECT (SELECT count(*) FROM workers) + (SELECT count(*) FROM job_leases)").fetch_one(t.db.service()).await.unwrap();
+    let left: i64 = sqlx::query_scalar("SELECT (SELECT count(*) FROM workers) + (SELECT count(*) FROM job_leases)")
+        .fetch_one(t.db.service())
+        .await
+        .unwrap();
     assert_eq!(left, 0);
 }
 
@@ -167,10 +184,15 @@ async fn job_worker_drains_what_is_due_for_whoever_has_the_key() {
     assert!(body["results"][0]["jobId"].is_string());
     let (_, body) = call(Some("secret")).await;
     assert_eq!((&body["processed"], body["results"].as_array().unwrap().len()), (&0.into(), 0));
-    let logged: Vec<(String, String)> = sqlx::query_as("SELECT level, message FROM edge_function_logs WHERE function_name = 'job-worker' ORDER BY level, message").fetch_all(t.db.service()).await.unwrap();
+    let logged: Vec<(String, String)> =
+        sqlx::query_as("SELECT level, message FROM edge_function_logs WHERE function_name = 'job-worker' ORDER BY level, message")
+            .fetch_all(t.db.service())
+            .await
+            .unwrap();
     let lines: Vec<(&str, &str)> = logged.iter().map(|(l, m)| (l.as_str(), m.as_str())).collect();
     assert_eq!(lines, [("error", "never"), ("info", "worked off what was due"), ("info", "worked off what was due")]);
     let closed = router(RouterState { db: t.db.clone(), kinds: kinds(), service_key: None });
-    let response = closed.oneshot(axum::http::Request::post("/functions/v1/job-worker").body(axum::body::Body::empty()).unwrap()).await.unwrap();
+    let response =
+        closed.oneshot(axum::http::Request::post("/functions/v1/job-worker").body(axum::body::Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status().as_u16(), 503);
 }

@@ -6,7 +6,12 @@ use leptos::prelude::*;
 
 /// Writes down who did what. When this fails the deed stands and the reader is told that something went wrong.
 #[cfg(feature = "ssr")]
-pub(super) async fn record(request: &crate::server::context::Request, action: &str, subject: Option<&str>, detail: serde_json::Value) -> Result<(), AppError> {
+pub(super) async fn record(
+    request: &crate::server::context::Request,
+    action: &str,
+    subject: Option<&str>,
+    detail: serde_json::Value,
+) -> Result<(), AppError> {
     use crate::store::audit;
     let actor = audit::Actor::of(request.account()?, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
     audit::write(request.services.db.service(), &actor, action, subject, &detail).await.map_err(|e| request.db(&e))
@@ -57,7 +62,13 @@ pub async fn retry_failed_jobs() -> Result<(), AppError> {
     request.admin()?;
     let done = crate::jobs::operations::retry_failed(&request.services.db, &Default::default()).await.map_err(|e| request.db(&e))?;
     let n = done.retried + done.recreated;
-    record(&request, "jobs.retry", None, serde_json::json!({ "retried": done.retried, "merged": done.merged, "recreated": done.recreated })).await?;
+    record(
+        &request,
+        "jobs.retry",
+        None,
+        serde_json::json!({ "retried": done.retried, "merged": done.merged, "recreated": done.recreated }),
+    )
+    .await?;
     leptos_axum::redirect(&format!("/admin?notice=jobs-retried&n={n}"));
     Ok(())
 }

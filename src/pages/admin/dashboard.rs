@@ -1,8 +1,13 @@
 //! The page `/admin`: is the pipeline healthy, what failed, how far can the numbers be trusted, and the buttons to mend it.
 
-use super::{AlertView, CancelOperation, JobRow, KindRow, OperationView, Overview, ProviderRow, RecalculateAll, RetryFailedJobs, load_overview};
+use super::{
+    AlertView, CancelOperation, JobRow, KindRow, OperationView, Overview, ProviderRow, RecalculateAll, RetryFailedJobs, load_overview,
+};
 use crate::{
-    components::{Alert, Announcer, BarChart, Empty, LineChart, LiveControl, Panel, Progress, ScoreBadge, ScrollTable, ShareBars, Simulated, Stat, StateChip, TimeStamp, Trouble, use_live},
+    components::{
+        Alert, Announcer, BarChart, Empty, LineChart, LiveControl, Panel, Progress, ScoreBadge, ScrollTable, ShareBars, Simulated, Stat,
+        StateChip, TimeStamp, Trouble, use_live,
+    },
     pages::clients::PeopleTable,
 };
 use leptos::prelude::*;
@@ -142,7 +147,8 @@ fn shown(o: Overview, actions: Actions, (range, metric): (u32, String), head: An
 fn buttons(actions: Actions, failed: i64, running: bool) -> AnyView {
     let retrying = actions.retry.pending();
     let starting = actions.recalculate.pending();
-    let label = if failed > 0 { format!("Retry Failed Jobs ({})", crate::components::text::count(failed)) } else { "Retry Failed Jobs".to_owned() };
+    let label =
+        if failed > 0 { format!("Retry Failed Jobs ({})", crate::components::text::count(failed)) } else { "Retry Failed Jobs".to_owned() };
     view! {
         <div class="actions">
             <ActionForm action=actions.retry>

@@ -48,7 +48,9 @@ pub async fn set_advanced(
     let request = crate::server::context::Request::current()?;
     let admin = request.admin()?;
     let on = advanced == "on";
-    crate::store::browse::set_switch(request.services.db.service(), "advanced_metrics", on, admin.account_id).await.map_err(|e| request.db(&e))?;
+    crate::store::browse::set_switch(request.services.db.service(), "advanced_metrics", on, admin.account_id)
+        .await
+        .map_err(|e| request.db(&e))?;
     record(&request, "settings.change", Some("advanced_metrics"), serde_json::json!({ "to": on })).await?;
     leptos_axum::redirect("/admin/settings?notice=settings-saved");
     Ok(())

@@ -1,7 +1,12 @@
 //! Figures over millions of rows, kept for a while: never read more than a tenth of the time. A cheap figure is read
 //! anew for each page; a dear one is shown as it was while a single task reads it again.
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::{Duration, Instant}};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::Mutex;
 
 /// Up to this, waiting for the new figure is better than showing the old one.

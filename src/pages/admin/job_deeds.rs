@@ -122,7 +122,9 @@ mod server {
         let db = |e: sqlx::Error| request.db(&e);
         let actor = audit::Actor::of(request.account()?, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
         if deed == Deed::Retry {
-            let done = operations::retry_failed(&request.services.db, &DeadFilter { ids: Some(ids.to_vec()), ..DeadFilter::default() }).await.map_err(db)?;
+            let done = operations::retry_failed(&request.services.db, &DeadFilter { ids: Some(ids.to_vec()), ..DeadFilter::default() })
+                .await
+                .map_err(db)?;
             let detail = json!({ "retried": done.retried, "merged": done.merged });
             audit::write(request.services.db.service(), &actor, "jobs.retry", Some(subject), &detail).await.map_err(db)?;
             return Ok(done.retried + done.merged);
@@ -154,7 +156,9 @@ mod server {
             Deed::Cancel => matches!(filter.status.as_deref(), Some("pending" | "processing" | "failed")),
         };
         if !fits || !complaint.is_empty() {
-            return Err(AppError::invalid("The filter does not say clearly which jobs are meant; nothing was changed. Open the list again."));
+            return Err(AppError::invalid(
+                "The filter does not say clearly which jobs are meant; nothing was changed. Open the list again.",
+            ));
         }
         filter.not_due = deed == Deed::RunNow;
         let begun = Instant::now();

@@ -24,7 +24,8 @@ pub async fn redrive_group(
     let admin = request.admin()?;
     let since = super::lists::since(&since, chrono::Utc::now());
     let filter = DeadFilter { kind: Some(kind), fingerprint: Some(fingerprint), since, ..Default::default() };
-    let operation = crate::jobs::operations::start_redrive(&request.services.db, &filter, &admin.email).await.map_err(|e| request.db(&e))?;
+    let operation =
+        crate::jobs::operations::start_redrive(&request.services.db, &filter, &admin.email).await.map_err(|e| request.db(&e))?;
     let detail = serde_json::json!({ "kind": operation.kind, "total": operation.total, "filter": operation.filter });
     super::actions::record(&request, "operation.start", Some(&operation.id.to_string()), detail).await?;
     leptos_axum::redirect(&super::lists::with_notice(&back, "redrive-started", Some(operation.total.unsigned_abs())));
@@ -82,7 +83,13 @@ pub async fn stop_operation(
 
 #[cfg(feature = "ssr")]
 mod server {
-    use crate::{components::text, error::AppError, pages::admin::lists, server::context::Request, store::{audit, letter_lists, maintenance}};
+    use crate::{
+        components::text,
+        error::AppError,
+        pages::admin::lists,
+        server::context::Request,
+        store::{audit, letter_lists, maintenance},
+    };
     use serde_json::json;
     use std::time::{Duration, Instant};
 
@@ -103,7 +110,15 @@ mod server {
             if gone == 0 {
                 return Ok(n);
             }
-            audit::write(&mut *tx, &actor, "dead_letters.discard", Some(fingerprint), &json!({ "kind": kind, "count": gone, "note": note })).await.map_err(db)?;
+            audit::write(
+                &mut *tx,
+                &actor,
+                "dead_letters.discard",
+                Some(fingerprint),
+                &json!({ "kind": kind, "count": gone, "note": note }),
+            )
+            .await
+            .map_err(db)?;
             maintenance::announce(&mut tx, "jobs", &[], gone).await.map_err(db)?;
             tx.commit().await.map_err(db)?;
             n += gone.unsigned_abs();

@@ -77,7 +77,9 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
             "refused" => deliveries::refused(&mut tx, &query, now).await.map_err(db),
             _ => deliveries::list(&mut tx, request.services.db.service(), &query, now).await.map_err(db),
         },
-        ("webhooks", _) => deliveries::one(&mut tx, one("This delivery")?, now).await.map_err(db)?.ok_or_else(|| AppError::not_found("This delivery")),
+        ("webhooks", _) => {
+            deliveries::one(&mut tx, one("This delivery")?, now).await.map_err(db)?.ok_or_else(|| AppError::not_found("This delivery"))
+        }
         ("logs", "") if query.get("tab") == "audit" => {
             drop(tx); // the log is read in a transaction of its own
             logs::audit(&request, &query, now).await.map_err(db)
@@ -174,7 +176,10 @@ mod tests {
     #[test]
     fn queries_are_read_whatever_they_hold() {
         let q = Query::parse("?status=failed&kind=a%20b&before=1763900000123456-00000000000000000000000000000007&z=%00x");
-        assert_eq!((q.get("status").as_str(), q.get("kind").as_str(), q.get("absent").as_str(), q.get("z").as_str()), ("failed", "a b", "", "x"));
+        assert_eq!(
+            (q.get("status").as_str(), q.get("kind").as_str(), q.get("absent").as_str(), q.get("z").as_str()),
+            ("failed", "a b", "", "x")
+        );
         assert!(q.before().is_some());
         for odd in ["?%ff=%zz", "?<>", "", "?before=yesterday"] {
             assert!(Query::parse(odd).before().is_none(), "{odd}");

@@ -127,7 +127,11 @@ fn assemble(read: Read, aggregates: &Aggregates, trend: &[store::TrendDay], rang
         average_of: format!("{} scored values of {} people, 7 days", text::count(q.scored), text::count(q.persons)),
         webhooks: [accepted, of(&read.gateway, "duplicate"), refused].map(text::count),
         success: text::percent(accepted - not_well.min(accepted), accepted),
-        success_of: format!("{} failed, {} still on their way", text::count(not_well), text::count(of(&read.unsettled, "pending") + of(&read.unsettled, "processing"))),
+        success_of: format!(
+            "{} failed, {} still on their way",
+            text::count(not_well),
+            text::count(of(&read.unsettled, "pending") + of(&read.unsettled, "processing"))
+        ),
         health,
         checks,
         checked: read.snapshot.as_ref().map(|s| text::moment(s.at, now)),
@@ -151,8 +155,14 @@ fn assemble(read: Read, aggregates: &Aggregates, trend: &[store::TrendDay], rang
 fn kinds(counts: &[counts::Count]) -> Vec<KindRow> {
     let mut names: Vec<&str> = counts.iter().map(|c| c.kind.as_str()).collect();
     names.dedup();
-    let of = |kind: &str, word: &str| text::count(counts.iter().filter(|c| c.kind == kind && c.status == word).map(|c| c.count).sum::<i64>().max(0));
-    names.into_iter().take(100).map(|k| KindRow { kind: k.into(), counts: ["pending", "processing", "failed", "completed"].map(|w| of(k, w)) }).collect()
+    let of = |kind: &str, word: &str| {
+        text::count(counts.iter().filter(|c| c.kind == kind && c.status == word).map(|c| c.count).sum::<i64>().max(0))
+    };
+    names
+        .into_iter()
+        .take(100)
+        .map(|k| KindRow { kind: k.into(), counts: ["pending", "processing", "failed", "completed"].map(|w| of(k, w)) })
+        .collect()
 }
 
 /// The recalculation that runs, or ended within the last hour.
@@ -177,7 +187,13 @@ fn job(j: &list::JobRow, now: Instant) -> JobRow {
 }
 
 fn provider(p: &store::Provider, now: Instant) -> ProviderRow {
-    let state = if p.broken > 0 || (p.active > 0 && p.silent == p.active) { "error" } else if p.silent > 0 { "degraded" } else { "ok" };
+    let state = if p.broken > 0 || (p.active > 0 && p.silent == p.active) {
+        "error"
+    } else if p.silent > 0 {
+        "degraded"
+    } else {
+        "ok"
+    };
     ProviderRow {
         name: Source::from_provider(&p.provider).name(),
         counts: [p.active, p.silent, p.broken].map(text::count),
@@ -208,16 +224,24 @@ fn plot(trend: &[store::TrendDay], range: i32, metric: Option<Metric>, now: Inst
     let known: Vec<f64> = values.iter().flatten().copied().collect();
     let what = metric.map_or("All metrics", Metric::name);
     let description = match (known.iter().copied().reduce(f64::min), known.iter().copied().reduce(f64::max)) {
-        (Some(low), Some(high)) => format!("{what}, last {range} days: average confidence between {low:.0} and {high:.0}; {} days without values.", values.len() - known.len()),
+        (Some(low), Some(high)) => format!(
+            "{what}, last {range} days: average confidence between {low:.0} and {high:.0}; {} days without values.",
+            values.len() - known.len()
+        ),
         _ => format!("{what}, last {range} days: no values."),
     };
-    let ticks = [0, 1, 2, 3, 4].map(|i| trend.get((trend.len().saturating_sub(1)) * i / 4).map_or_else(String::new, |t| text::day(t.day, today)));
+    let ticks =
+        [0, 1, 2, 3, 4].map(|i| trend.get((trend.len().saturating_sub(1)) * i / 4).map_or_else(String::new, |t| text::day(t.day, today)));
     Plot {
         line: line(&values, 1000.0, 100.0, 100.0),
         empty: known.is_empty(),
         description,
         ticks: ticks.to_vec(),
-        rows: trend.iter().rev().map(|t| (text::day(t.day, today), t.average.map_or_else(|| "no data".into(), |a| format!("{a:.1}")), text::count(t.values))).collect(),
+        rows: trend
+            .iter()
+            .rev()
+            .map(|t| (text::day(t.day, today), t.average.map_or_else(|| "no data".into(), |a| format!("{a:.1}")), text::count(t.values)))
+            .collect(),
     }
 }
 
@@ -227,8 +251,14 @@ fn arrivals(minutes: &[i64], now: Instant) -> Bar {
     Bar {
         path: bars(minutes, 1000.0, 100.0, top),
         peak: if top > 0 { format!("{} / min", text::count(top)) } else { String::new() },
-        description: format!("Accepted deliveries by minute, last hour: {} in all, at most {} in a minute.", text::count(sum), text::count(top)),
-        ticks: [60, 45, 30, 15, 0].map(|m| if m == 0 { "now".into() } else { (now - TimeDelta::minutes(m)).format("%H:%M").to_string() }).to_vec(),
+        description: format!(
+            "Accepted deliveries by minute, last hour: {} in all, at most {} in a minute.",
+            text::count(sum),
+            text::count(top)
+        ),
+        ticks: [60, 45, 30, 15, 0]
+            .map(|m| if m == 0 { "now".into() } else { (now - TimeDelta::minutes(m)).format("%H:%M").to_string() })
+            .to_vec(),
     }
 }
 
@@ -239,7 +269,9 @@ fn operation(o: &Operation, now: Instant) -> OperationView {
     let per_second = done as f64 / (elapsed.num_milliseconds().max(1) as f64 / 1000.0);
     let left = match (running, done) {
         (false, _) => format!("took {}", text::span(elapsed)),
-        (true, 1..) if per_second > 0.0 => format!("about {} left", text::span(TimeDelta::seconds(((total - done).max(0) as f64 / per_second).ceil() as i64))),
+        (true, 1..) if per_second > 0.0 => {
+            format!("about {} left", text::span(TimeDelta::seconds(((total - done).max(0) as f64 / per_second).ceil() as i64)))
+        }
         _ => "starting".into(),
     };
     let share = if total > 0 { (done * 100 / total).clamp(0, 100) as u32 } else { 0 };
@@ -251,8 +283,16 @@ fn operation(o: &Operation, now: Instant) -> OperationView {
             "running" => share.min(99),
             _ => share,
         },
-        done: if o.state == "completed" { format!("{} people", text::count(done.max(total))) } else { format!("{} of {} people", text::count(done), text::count(total)) },
-        rate: if done > 0 && elapsed > TimeDelta::milliseconds(500) { format!("{} per second", text::count(per_second.round() as i64)) } else { String::new() },
+        done: if o.state == "completed" {
+            format!("{} people", text::count(done.max(total)))
+        } else {
+            format!("{} of {} people", text::count(done), text::count(total))
+        },
+        rate: if done > 0 && elapsed > TimeDelta::milliseconds(500) {
+            format!("{} per second", text::count(per_second.round() as i64))
+        } else {
+            String::new()
+        },
         left,
         failed: if o.failed > 0 { text::count(o.failed) } else { String::new() },
         started_by: o.started_by.clone(),
@@ -278,16 +318,26 @@ fn health(snapshot: Option<&store::Snapshot>, now: Instant) -> (String, Vec<Chec
         .flatten()
         .filter_map(|(name, v)| {
             let state = v.as_str().or_else(|| v.get("status").and_then(serde_json::Value::as_str))?;
-            matches!(state, "ok" | "degraded" | "error" | "healthy" | "unhealthy").then(|| CheckRow { name: name.clone(), state: state.into() })
+            matches!(state, "ok" | "degraded" | "error" | "healthy" | "unhealthy")
+                .then(|| CheckRow { name: name.clone(), state: state.into() })
         })
         .collect();
     checks.sort_by(|a, b| (rank(&a.state), &a.name).cmp(&(rank(&b.state), &b.name)));
     (s.status.clone(), checks)
 }
 
-fn alerts(read: &Read, q: &store::Quality, providers: &[store::Provider], failed: i64, waited: Option<TimeDelta>, health: &str) -> Vec<AlertView> {
+fn alerts(
+    read: &Read,
+    q: &store::Quality,
+    providers: &[store::Provider],
+    failed: i64,
+    waited: Option<TimeDelta>,
+    health: &str,
+) -> Vec<AlertView> {
     let mut list = Vec::new();
-    let mut say = |tone: &str, text: String, href: &str, action: &str| list.push(AlertView { tone: tone.into(), text, href: href.into(), action: action.into() });
+    let mut say = |tone: &str, text: String, href: &str, action: &str| {
+        list.push(AlertView { tone: tone.into(), text, href: href.into(), action: action.into() })
+    };
     let n = |count: i64, one: &str, many: &str| format!("{} {}", text::count(count), if count == 1 { one } else { many });
     if health == "unhealthy" {
         say("bad", "A part of the system does not do its work.".into(), "#health", "See the checks");
@@ -298,27 +348,62 @@ fn alerts(read: &Read, q: &store::Quality, providers: &[store::Provider], failed
         say("warn", format!("{} nobody dealt with.", n(letters, "dead letter", "dead letters")), "", "");
     }
     if let Some(waited) = waited.filter(|w| *w > TimeDelta::minutes(5)) {
-        say("bad", format!("A job that is due has waited for {}: workers are missing or behind.", text::span(waited)), "#queue", "See the queue");
+        say(
+            "bad",
+            format!("A job that is due has waited for {}: workers are missing or behind.", text::span(waited)),
+            "#queue",
+            "See the queue",
+        );
     }
     if q.poor > 0 {
-        say("bad", format!("{} of the last 7 days below 40: do not act on them.", n(q.poor, "value", "values")), "/clients?tier=poor", "See whose");
+        say(
+            "bad",
+            format!("{} of the last 7 days below 40: do not act on them.", n(q.poor, "value", "values")),
+            "/clients?tier=poor",
+            "See whose",
+        );
     }
     if q.fair > 0 {
-        say("warn", format!("{} of the last 7 days at 40 to 59: look twice.", n(q.fair, "value", "values")), "/clients?tier=fair", "See whose");
+        say(
+            "warn",
+            format!("{} of the last 7 days at 40 to 59: look twice.", n(q.fair, "value", "values")),
+            "/clients?tier=fair",
+            "See whose",
+        );
     }
     let conflicts = of(&read.unsettled, "conflict");
     if conflicts > 0 {
-        say("warn", format!("{} with a known id but another body, kept and not processed.", n(conflicts, "delivery came", "deliveries came")), "", "");
+        say(
+            "warn",
+            format!("{} with a known id but another body, kept and not processed.", n(conflicts, "delivery came", "deliveries came")),
+            "",
+            "",
+        );
     }
     for p in providers.iter().filter(|p| p.silent > 0) {
         let name = Source::from_provider(&p.provider).name();
-        say("warn", format!("{name}: {} silent for two days or more.", n(p.silent, "connection", "connections")), "#sources", "See the sources");
+        say(
+            "warn",
+            format!("{name}: {} silent for two days or more.", n(p.silent, "connection", "connections")),
+            "#sources",
+            "See the sources",
+        );
     }
     if read.dead_letters.is_none() {
-        say("warn", "The dead-letter table was dropped; failed jobs are no longer copied. `assay migrate --repair` puts it back.".into(), "", "");
+        say(
+            "warn",
+            "The dead-letter table was dropped; failed jobs are no longer copied. `assay migrate --repair` puts it back.".into(),
+            "",
+            "",
+        );
     }
     if list.is_empty() {
-        list.push(AlertView { tone: "good".into(), text: "All clear: nothing needs a look.".into(), href: String::new(), action: String::new() });
+        list.push(AlertView {
+            tone: "good".into(),
+            text: "All clear: nothing needs a look.".into(),
+            href: String::new(),
+            action: String::new(),
+        });
     }
     list
 }

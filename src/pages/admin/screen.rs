@@ -289,7 +289,9 @@ fn chips(list: Vec<Chip>, class: &'static str, label: &'static str) -> AnyView {
 
 fn question(list: &'static str, q: Question) -> AnyView {
     let back = if q.back.is_empty() { format!("/admin/{list}") } else { q.back };
-    let remark = (!q.remark.is_empty()).then(|| view! { <label for="remark">"Why (optional)"</label><input id="remark" name=q.remark maxlength="500" autocomplete="off"/> });
+    let remark = (!q.remark.is_empty()).then(
+        || view! { <label for="remark">"Why (optional)"</label><input id="remark" name=q.remark maxlength="500" autocomplete="off"/> },
+    );
     view! {
         <ConfirmBox question=q.text back>
             <form class="actions" method="post" action=q.action>{hidden(q.fields)}{remark}<button class="button danger" type="submit">{q.verb}</button></form>
@@ -409,7 +411,11 @@ fn row(cells: Vec<Cell>) -> AnyView {
             Cell::Time(_) => "when",
             _ => "",
         };
-        if i == 0 { view! { <th scope="row" class=class>{cell(c)}</th> }.into_any() } else { view! { <td class=class>{cell(c)}</td> }.into_any() }
+        if i == 0 {
+            view! { <th scope="row" class=class>{cell(c)}</th> }.into_any()
+        } else {
+            view! { <td class=class>{cell(c)}</td> }.into_any()
+        }
     };
     view! { <tr>{cells.into_iter().enumerate().map(view).collect_view()}</tr> }.into_any()
 }

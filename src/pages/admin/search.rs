@@ -86,7 +86,9 @@ fn tokens(text: &str) -> Vec<(Option<String>, String)> {
                 }
                 was_quoted = false;
             }
-            ':' if !quoted && !was_quoted && name.is_none() && is_name(&word) => name = Some(std::mem::take(&mut word).to_ascii_lowercase()),
+            ':' if !quoted && !was_quoted && name.is_none() && is_name(&word) => {
+                name = Some(std::mem::take(&mut word).to_ascii_lowercase())
+            }
             c => word.push(c),
         }
     }

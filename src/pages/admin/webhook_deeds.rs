@@ -18,7 +18,10 @@ pub async fn replay_delivery(
     let id = id.parse::<uuid::Uuid>().map_err(|_| AppError::not_found("This delivery"))?;
     let db = |e: sqlx::Error| request.db(&e);
     let mut tx = request.services.db.begin_service().await.map_err(db)?;
-    let job = webhook_lists::replay(&mut tx, id).await.map_err(db)?.ok_or_else(|| AppError::not_found("A delivery that can be processed again under this id"))?;
+    let job = webhook_lists::replay(&mut tx, id)
+        .await
+        .map_err(db)?
+        .ok_or_else(|| AppError::not_found("A delivery that can be processed again under this id"))?;
     let actor = audit::Actor::of(admin, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
     audit::write(&mut *tx, &actor, "delivery.replay", Some(&id.to_string()), &serde_json::json!({ "job": job })).await.map_err(db)?;
     maintenance::announce(&mut tx, "deliveries", &[], 1).await.map_err(db)?;

@@ -1,7 +1,9 @@
 //! One person: every metric's newest value with how far it can be trusted, where it came from and when.
 
 use crate::{
-    components::{Alert, Empty, Moment, Panel, ScoreBadge, ScrollTable, Simulated, Spark, Sparkline, StateChip, TimeStamp, Trouble, use_live},
+    components::{
+        Alert, Empty, Moment, Panel, ScoreBadge, ScrollTable, Simulated, Spark, Sparkline, StateChip, TimeStamp, Trouble, use_live,
+    },
     error::AppError,
 };
 use leptos::prelude::*;
@@ -222,10 +224,10 @@ fn shown(client: ClientView) -> AnyView {
                 <h1>{client.name}</h1>
                 <p class="lead">{(!client.user_id.is_empty()).then(|| view! { <code>{client.user_id}</code>" " })}{client.simulated.then(|| view! { <Simulated/> })}</p>
             </div>
-            <div class="page-figure"><span class="soft small">"Average of 7 days"</span><ScoreBadge score=client.average/></div>
+            <div class="page-figure"><span class="soft small">"Average of the last 7 days of data"</span><ScoreBadge score=client.average/></div>
         </div>
         {connections(client.connections)}
-        {empty.then(|| view! { <Empty title="No values in the last 30 days"><p>"As soon as a delivery brings some, they appear here with their confidence."</p></Empty> })}
+        {empty.then(|| view! { <Empty title="No values yet"><p>"As soon as a delivery brings some, they appear here with their confidence."</p></Empty> })}
         {(!empty).then(|| view! { <Panel title="Newest values" id="values" class="flush">{metric_table(client.groups)}</Panel> })}
     }
     .into_any()

@@ -61,7 +61,13 @@ pub async fn load_clients(
 #[cfg(feature = "ssr")]
 pub(crate) mod server {
     use super::{People, Person};
-    use crate::{components::text, error::AppError, model::{Instant, Metric}, server::context::Request, store::clients};
+    use crate::{
+        components::text,
+        error::AppError,
+        model::{Instant, Metric},
+        server::context::Request,
+        store::clients,
+    };
     use chrono::Utc;
     use sqlx::PgConnection;
     use std::collections::HashMap;
@@ -170,7 +176,11 @@ fn shown(people: People, (q, tier, page): (String, String, u32)) -> AnyView {
             view! { <Empty title="Nobody here yet"><p>"People appear with their first delivery. Trainers see those an administrator assigned to them."</p></Empty> }.into_any()
         };
     }
-    let parts: Vec<String> = [("q", q), ("tier", tier)].into_iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("{k}={}", crate::components::text::segment(&v))).collect();
+    let parts: Vec<String> = [("q", q), ("tier", tier)]
+        .into_iter()
+        .filter(|(_, v)| !v.is_empty())
+        .map(|(k, v)| format!("{k}={}", crate::components::text::segment(&v)))
+        .collect();
     let base = if parts.is_empty() { "/clients".to_owned() } else { format!("/clients?{}", parts.join("&")) };
     view! {
         {people.simulated.then(|| view! { <p class="notice-line"><Simulated/>" Some of these people are made up."</p> })}
@@ -193,7 +203,7 @@ pub fn PeopleTable(
         <ScrollTable caption="People and the confidence of their newest values">
             <thead><tr>
                 <th scope="col">"Person"</th>
-                <th scope="col">"7 days"</th>
+                <th scope="col">"Last 7 days"</th>
                 {columns.into_iter().map(|c| view! { <th scope="col">{c}</th> }).collect_view()}
                 <th scope="col" class="num">"Poor values"</th>
                 <th scope="col">"Last data (UTC)"</th>

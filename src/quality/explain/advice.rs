@@ -1,7 +1,7 @@
 //! What would raise a score: each answer is the score worked out again with one thing changed, so the points promised
 //! are the points gained.
 
-use super::{assess_one, Which};
+use super::{Which, assess_one};
 use crate::model::{DayValue, FindingKind, Source, UploadKind};
 use crate::quality::completeness::Assume;
 use crate::quality::registry::Needs;
@@ -28,7 +28,13 @@ pub struct Advice {
 }
 
 /// All that would raise a score, best first. Never empty: where nothing helps, it says so.
-pub(super) fn what_would_raise(values: &[DayValue], reviews: &Reviews, registry: &Registry, which: Which<'_>, score: &Score) -> Vec<Advice> {
+pub(super) fn what_would_raise(
+    values: &[DayValue],
+    reviews: &Reviews,
+    registry: &Registry,
+    which: Which<'_>,
+    score: &Score,
+) -> Vec<Advice> {
     let again = |values: &[DayValue], assume: Assume| {
         let mut new = score.score;
         assess_one(values, reviews, registry, which, assume, |_, assessed| new = assessed.score());

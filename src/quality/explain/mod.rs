@@ -6,11 +6,11 @@ pub mod words;
 
 pub use advice::Advice;
 
-use super::arrange::{day_number, Arranged};
-use super::completeness::Assume;
+use super::arrange::{Arranged, day_number};
 use super::assessed::Assessed;
+use super::completeness::Assume;
 use super::walk::walk;
-use super::{math, Citation, Part, Parts, Registry, Reviews, Score, SCORER_VERSION};
+use super::{Citation, Part, Parts, Registry, Reviews, SCORER_VERSION, Score, math};
 use crate::model::{DayValue, Metric, Source};
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};

@@ -2,10 +2,10 @@
 
 use crate::model::Metric;
 use crate::quality::arrange::Arranged;
+use crate::quality::assessed::Assessed;
 use crate::quality::completeness::Completeness;
 use crate::quality::registry::{Needs, Scale, Tolerance};
-use crate::quality::assessed::Assessed;
-use crate::quality::{provenance as way, Verdict};
+use crate::quality::{Verdict, provenance as way};
 
 /// A value with its unit, durations as hours and minutes.
 pub fn amount(metric: Metric, value: f64) -> String {
@@ -58,7 +58,10 @@ pub(super) fn evidence(a: &Assessed<'_>) -> (String, String) {
         let of = if a.prior.studies == 1 { "study".to_owned() } else { format!("{} studies", a.prior.studies) };
         format!("{:.0} of 100 within it, from {of} worth {:.0} observations", 100.0 * a.prior.probability, a.prior.observations)
     } else {
-        format!("no study found that gives a probability: {:.0} of 100 borrowed from other devices, interval wide", 100.0 * a.prior.probability)
+        format!(
+            "no study found that gives a probability: {:.0} of 100 borrowed from other devices, interval wide",
+            100.0 * a.prior.probability
+        )
     };
     (rule, numbers)
 }
@@ -73,14 +76,23 @@ pub(super) fn plausibility(a: &Assessed<'_>) -> (String, String) {
     if a.verdict == Some(Verdict::Dismissed) {
         return ("A person looked at the doubt and dismissed it.".to_owned(), String::new());
     }
-    let rule = format!("Compared with this person's own median of up to {} days before, and with people while those are few.", a.rule.baseline_days);
+    let rule = format!(
+        "Compared with this person's own median of up to {} days before, and with people while those are few.",
+        a.rule.baseline_days
+    );
     let numbers = match a.plausibility.baseline {
         Some(b) => {
             let median = match a.rule.scale {
                 Scale::Linear => b.median,
                 Scale::Log(offset) => libm::exp(b.median) - offset,
             };
-            format!("{} against {} over {} days: {:.1} spreads away", amount(metric, a.value.value), amount(metric, median), b.n, a.plausibility.z.abs())
+            format!(
+                "{} against {} over {} days: {:.1} spreads away",
+                amount(metric, a.value.value),
+                amount(metric, median),
+                b.n,
+                a.plausibility.z.abs()
+            )
         }
         None => format!("{}; no own days yet, people: {}", amount(metric, a.value.value), amount(metric, a.rule.usual)),
     };

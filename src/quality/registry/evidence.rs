@@ -28,7 +28,8 @@ const KIM: Study = Study("Kim et al. 2023", 2023, Some(32), "adults, laboratory 
 const CHINOY: Study = Study("Chinoy et al. 2021, PMC8120339", 2021, Some(34), "adults, seven devices", None, Seen);
 const ROBBINS: Study = Study("Robbins et al. 2024, Sensors 24:6532", 2024, Some(35), "adults", Some("partly Oura"), Seen);
 const SCHYVENS: Study = Study("Schyvens et al. 2025, Sleep Adv 6:zpaf021", 2025, Some(62), "adults", None, Seen);
-const KIRSZENBLAT: Study = Study("Kirszenblat & Edouard 2021, JMIR e27503", 2021, Some(14), "adults, 70–100 %", Some("authors of Withings"), Seen);
+const KIRSZENBLAT: Study =
+    Study("Kirszenblat & Edouard 2021, JMIR e27503", 2021, Some(14), "adults, 70–100 %", Some("authors of Withings"), Seen);
 const GALAXY: Study = Study("Galaxy Watch 4 oximetry study (index page)", 2023, None, "adults", None, Secondary);
 const RAFL: Study = Study("Rafl et al. 2022", 2022, None, "adults, 90–100 %", None, Seen);
 const LAMBE: Study = Study("Lambe et al. 2025", 2025, None, "adults", None, Seen);
@@ -89,7 +90,14 @@ fn heart() -> Vec<EvidenceRow> {
         row(M::HrvRmssd, "polar", "Polar Grit X Pro", Mape(16.32), "MAPE 16.32 %, CCC .82", DIAL),
         row(M::HrvRmssd, "polar", "Polar Vantage V2", Words, "lnRMSSD bias +0.17, ICC .931", NUUTTILA),
         row(M::HrvSdnn, "apple", "Apple Watch Series 9", Mape(28.88), "bias −8.31 ms, MAPE 28.88 %, MAE 20.46 ms (SDNN)", OGRADY),
-        row(M::AverageHeartRate, "apple", "Apple Watch", Words, "single readings: bias −0.12 bpm, limits −11.06 to 10.81, MAPE 4.43 %", CHOE),
+        row(
+            M::AverageHeartRate,
+            "apple",
+            "Apple Watch",
+            Words,
+            "single readings: bias −0.12 bpm, limits −11.06 to 10.81, MAPE 4.43 %",
+            CHOE,
+        ),
         row(M::AverageHeartRate, "fitbit", "Fitbit", Words, "single readings: bias −2.99 bpm, limits −23.99 to 18.01", FITBIT_META),
         row(M::AverageHeartRate, "garmin", "Garmin Vivosmart HR+", Mape(4.25), "MAPE 3.77–4.73 %", VIVOSMART),
         row(M::AverageHeartRate, "xiaomi", "Mi Band", Mape(6.85), "MAPE 6–7.7 %", VIVOSMART),
@@ -144,7 +152,14 @@ fn vital_and_body() -> Vec<EvidenceRow> {
         row(M::Vo2max, "garmin", "Garmin Forerunner 245", Mape(5.7), "MAPE 5.7 %", DUKING),
         row(M::Vo2max, ANY, "all brands, from exercise", Limits(-9.92, 9.74), "bias −0.09, limits −9.92 to 9.74 ml/kg/min", MOLINA),
         row(M::Weight, "withings", "Body Cardio", BiasSd(0.0, 0.25), "error 0–0.3 kg", FRIJA),
-        row(M::BodyFat, "withings", "Body Cardio", BiasSd(-4.9, 2.0), "fat mass −3.7 kg (about −4.9 points; spread not published, 2 points taken): follow the trend only", FRIJA),
+        row(
+            M::BodyFat,
+            "withings",
+            "Body Cardio",
+            BiasSd(-4.9, 2.0),
+            "fat mass −3.7 kg (about −4.9 points; spread not published, 2 points taken): follow the trend only",
+            FRIJA,
+        ),
         row(M::BloodGlucose, "freestylelibre", "", Right(0.95), "95 % within ±15 mg/dL or 15 %", ISO_GLUCOSE),
         row(M::SystolicBp, "omron", "", BiasSd(0.0, 8.0), "mean difference ≤ 5, standard deviation ≤ 8 mmHg", ISO_CUFF),
     ]

@@ -211,8 +211,7 @@ pub struct Overrides {
     pub tolerances: BTreeMap<Metric, Tolerance>,
 }
 
-static BUILT_IN: LazyLock<Registry> =
-    LazyLock::new(|| Registry::new(REGISTRY_VERSION, metrics::rules(), evidence::rows()));
+static BUILT_IN: LazyLock<Registry> = LazyLock::new(|| Registry::new(REGISTRY_VERSION, metrics::rules(), evidence::rows()));
 
 impl Registry {
     fn new(version: i32, rules: Vec<MetricRule>, evidence: Vec<EvidenceRow>) -> Self {
@@ -262,8 +261,7 @@ impl Registry {
         sources.dedup();
         let mut ranks = Vec::new();
         for rule in &self.rules {
-            let mut order: Vec<(f64, &str)> =
-                sources.iter().map(|s| (self.prior(rule.metric, s, None).low(), *s)).collect();
+            let mut order: Vec<(f64, &str)> = sources.iter().map(|s| (self.prior(rule.metric, s, None).low(), *s)).collect();
             order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
             let mut rank = 0;
             let mut before = f64::NAN;

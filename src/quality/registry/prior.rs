@@ -125,13 +125,7 @@ impl Registry {
                 shown = Some((visible, i));
             }
         }
-        Prior {
-            probability: sum / weight,
-            observations: weight.min(MOST),
-            studied: studies > 0,
-            shown: shown.map(|s| s.1),
-            studies,
-        }
+        Prior { probability: sum / weight, observations: weight.min(MOST), studied: studies > 0, shown: shown.map(|s| s.1), studies }
     }
 
     /// What devices of all brands reach on the metric, each brand one voice; else on the metric it borrows from; else

@@ -5,7 +5,7 @@ use super::support::*;
 use crate::model::{Coverage, FindingKind, Metric, UploadKind};
 use crate::quality::currency::currency;
 use crate::quality::registry::{Key, Overrides, Tolerance};
-use crate::quality::{score_person, Registry, Reviews, REGISTRY_VERSION, SCORER_VERSION};
+use crate::quality::{REGISTRY_VERSION, Registry, Reviews, SCORER_VERSION, score_person};
 
 #[test]
 fn flaw_36_one_new_day_is_scored_alone() {
@@ -136,7 +136,14 @@ fn flaw_46_the_score_sees_all_sources_of_the_day() {
 #[test]
 fn flaw_47_last_year_does_not_decide_today() {
     let recent = series(Metric::Weight, "withings", &around(80.0, 0.3, 30));
-    let mut values: Vec<_> = recent.iter().cloned().map(|mut v| { v.date = v.date.checked_add_days(chrono::Days::new(400)).unwrap(); v }).collect();
+    let mut values: Vec<_> = recent
+        .iter()
+        .cloned()
+        .map(|mut v| {
+            v.date = v.date.checked_add_days(chrono::Days::new(400)).unwrap();
+            v
+        })
+        .collect();
     let without = score_all(&values);
     values.insert(0, value(Metric::Weight, "withings", 0, 200.0));
     let with = score_all(&values);
@@ -164,7 +171,13 @@ fn flaw_49_and_s6_interval_provenance_reasons_and_versions_are_kept() {
 
 #[test]
 fn hole_s1_the_impossible_never_scores() {
-    for (metric, bad) in [(Metric::HrvRmssd, 0.0), (Metric::Spo2, 140.0), (Metric::Weight, 900.0), (Metric::RestingHeartRate, 255.0), (Metric::BodyFat, 97.0)] {
+    for (metric, bad) in [
+        (Metric::HrvRmssd, 0.0),
+        (Metric::Spo2, 140.0),
+        (Metric::Weight, 900.0),
+        (Metric::RestingHeartRate, 255.0),
+        (Metric::BodyFat, 97.0),
+    ] {
         let rule = Registry::built_in().rule(metric).unwrap();
         let score = after(metric, "oura", &around(rule.usual, rule.usual * 0.03, 30), bad);
         assert!(score.score <= 1 && score.high < 0.05, "{} {score:?}", metric.key());
@@ -177,7 +190,13 @@ fn hole_s2_forty_minutes_are_not_a_day() {
     let mut values = series(Metric::Steps, "apple", &around(8000.0, 2000.0, 30));
     let whole = of(&score_all(&values), Metric::Steps, "apple", 29);
     values[29].value = 900.0;
-    values[29].coverage = Coverage { low_s: Some(1200.0), active_s: Some(0.0), inactive_s: Some(80_000.0), accounted_s: Some(86_400.0), ..Coverage::default() };
+    values[29].coverage = Coverage {
+        low_s: Some(1200.0),
+        active_s: Some(0.0),
+        inactive_s: Some(80_000.0),
+        accounted_s: Some(86_400.0),
+        ..Coverage::default()
+    };
     let short = of(&score_all(&values), Metric::Steps, "apple", 29);
     assert!(whole.score >= 60 && short.score <= 10, "{whole:?} {short:?}");
     assert!(short.findings.iter().any(|f| f.kind == FindingKind::Incomplete));
@@ -187,7 +206,8 @@ fn hole_s2_forty_minutes_are_not_a_day() {
 fn hole_s2_zero_steps_that_nobody_walked_are_not_zero() {
     let mut values = series(Metric::Steps, "fitbit", &around(8000.0, 2000.0, 30));
     values[29].value = 0.0;
-    values[29].coverage = Coverage { low_s: Some(0.0), active_s: Some(0.0), inactive_s: Some(80_000.0), accounted_s: Some(86_400.0), ..Coverage::default() };
+    values[29].coverage =
+        Coverage { low_s: Some(0.0), active_s: Some(0.0), inactive_s: Some(80_000.0), accounted_s: Some(86_400.0), ..Coverage::default() };
     let unworn = of(&score_all(&values), Metric::Steps, "fitbit", 29);
     assert!(unworn.score <= 2);
     assert!(unworn.findings.iter().any(|f| f.kind == FindingKind::ZeroForMissing));

@@ -2,8 +2,8 @@
 
 use super::support::*;
 use crate::model::{Coverage, DayValue, Metric, UploadKind};
-use crate::quality::explain::{explain, points, Which};
-use crate::quality::{score_person, Parts, Registry, Reviews, Verdict, LOOKAHEAD_DAYS, LOOKBACK_DAYS};
+use crate::quality::explain::{Which, explain, points};
+use crate::quality::{LOOKAHEAD_DAYS, LOOKBACK_DAYS, Parts, Registry, Reviews, Verdict, score_person};
 use chrono::Days;
 use proptest::prelude::*;
 
@@ -185,7 +185,13 @@ fn an_explanation_is_of_the_stored_score_and_shows_only_studies_that_were_read()
 #[test]
 fn advice_on_wear_gains_what_it_promises() {
     let mut values = series(Metric::Steps, "apple", &around(8000.0, 2000.0, 30));
-    values[29].coverage = Coverage { low_s: Some(7200.0), active_s: Some(7200.0), inactive_s: Some(72_000.0), accounted_s: Some(86_400.0), ..Coverage::default() };
+    values[29].coverage = Coverage {
+        low_s: Some(7200.0),
+        active_s: Some(7200.0),
+        inactive_s: Some(72_000.0),
+        accounted_s: Some(86_400.0),
+        ..Coverage::default()
+    };
     let told = explained(&values, Metric::Steps, "apple", 29);
     let night = told.advice.iter().find(|a| a.text.contains("night worn as well")).unwrap_or_else(|| panic!("{told:?}"));
     values[29].coverage.accounted_s = Some(86_400.0 - 5.0 * 3600.0);

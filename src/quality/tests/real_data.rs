@@ -6,7 +6,7 @@
 use crate::calibration::figures::auroc;
 use crate::calibration::recorded;
 use crate::model::Metric;
-use crate::quality::{score_person, Registry, Reviews, Score};
+use crate::quality::{Registry, Reviews, Score, score_person};
 use chrono::NaiveDate;
 use std::collections::HashMap;
 use std::io::Read;
@@ -109,14 +109,17 @@ fn a_half_delivered_day_scores_low_until_it_is_whole() {
     let day = NaiveDate::from_ymd_opt(2016, 4, 12).unwrap();
     let noon_cut: String = text
         .lines()
-        .filter(|l| serde_json::from_str::<serde_json::Value>(l).is_ok_and(|v| v["ordering_ms"].as_i64().is_some_and(|ms| ms < 1_460_500_000_000)))
+        .filter(|l| {
+            serde_json::from_str::<serde_json::Value>(l).is_ok_and(|v| v["ordering_ms"].as_i64().is_some_and(|ms| ms < 1_460_500_000_000))
+        })
         .fold(String::new(), |all, l| all + l + "\n");
     let of_day = |text: &str| -> HashMap<String, f64> {
         let (persons, _) = recorded::persons(text);
         score(&persons).into_iter().filter(|(_, s)| s.metric == Metric::Steps && s.date == day).map(|(p, s)| (p, s.probability)).collect()
     };
     let (half, whole) = (of_day(&noon_cut), of_day(&text));
-    let both: Vec<(f64, bool)> = half.values().map(|p| (*p, false)).chain(half.keys().filter_map(|k| Some((*whole.get(k)?, true)))).collect();
+    let both: Vec<(f64, bool)> =
+        half.values().map(|p| (*p, false)).chain(half.keys().filter_map(|k| Some((*whole.get(k)?, true)))).collect();
     let area = auroc(&both).unwrap();
     println!("half days {}: AUROC half against whole {area:.3}", half.len());
     assert!(half.len() >= 20 && area >= 0.95);
@@ -130,7 +133,11 @@ fn planted_faults_on_clean_real_days_score_below_sound_values() {
     let wear = wear();
     type Fault = fn(&mut DayValue);
     let faults: [(&str, Fault, &[Metric]); 5] = [
-        ("three times the value", |v| v.value *= 3.0, &[Metric::RestingHeartRate, Metric::HrvRmssd, Metric::Steps, Metric::RespiratoryRate]),
+        (
+            "three times the value",
+            |v| v.value *= 3.0,
+            &[Metric::RestingHeartRate, Metric::HrvRmssd, Metric::Steps, Metric::RespiratoryRate],
+        ),
         ("minutes for seconds", |v| v.value /= 60.0, &[Metric::SleepDuration, Metric::TimeInBed]),
         ("a thousandth", |v| v.value /= 1000.0, &[Metric::Distance, Metric::TotalCalories]),
         ("a fraction for a percentage", |v| v.value /= 100.0, &[Metric::Spo2, Metric::SleepEfficiency]),
@@ -161,8 +168,11 @@ fn planted_faults_on_clean_real_days_score_below_sound_values() {
     // A day cut at 14:00, as its durations show it.
     let mut forecasts: Vec<(f64, bool)> = Vec::new();
     for (person, values) in &persons {
-        let clean: Vec<NaiveDate> =
-            values.iter().filter(|v| v.metric == Metric::Steps && wear.get(&(person.clone(), v.date)).is_some_and(|w| *w >= 1200)).map(|v| v.date).collect();
+        let clean: Vec<NaiveDate> = values
+            .iter()
+            .filter(|v| v.metric == Metric::Steps && wear.get(&(person.clone(), v.date)).is_some_and(|w| *w >= 1200))
+            .map(|v| v.date)
+            .collect();
         let cut: Vec<NaiveDate> = clean.iter().skip(7).step_by(20).copied().collect();
         let mut changed = values.clone();
         for v in changed.iter_mut().filter(|v| v.model == Model::Daily && cut.contains(&v.date)) {
@@ -176,7 +186,9 @@ fn planted_faults_on_clean_real_days_score_below_sound_values() {
             }
         }
         let scores = score_person(&changed, &Reviews::none(), Registry::built_in(), NaiveDate::MIN..=NaiveDate::MAX);
-        forecasts.extend(scores.iter().filter(|s| s.metric == Metric::Steps && clean.contains(&s.date)).map(|s| (s.probability, !cut.contains(&s.date))));
+        forecasts.extend(
+            scores.iter().filter(|s| s.metric == Metric::Steps && clean.contains(&s.date)).map(|s| (s.probability, !cut.contains(&s.date))),
+        );
     }
     let area = auroc(&forecasts).unwrap();
     println!("cut at 14:00, steps: AUROC {area:.3}");

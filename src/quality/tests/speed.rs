@@ -2,7 +2,7 @@
 
 use super::support::{around, series};
 use crate::model::{DayValue, Metric};
-use crate::quality::{score_person, Registry, Reviews};
+use crate::quality::{Registry, Reviews, score_person};
 use std::time::Instant;
 
 /// Two devices, fifteen metrics, two years.

@@ -1,7 +1,7 @@
 //! Values to score.
 
 use crate::model::{Coverage, DayValue, Metric, Model, Ordering, Origin, Source, UploadKind};
-use crate::quality::{score_person, Registry, Reviews, Score};
+use crate::quality::{Registry, Reviews, Score, score_person};
 use chrono::{DateTime, Days, NaiveDate};
 
 pub fn date(day: u64) -> NaiveDate {
@@ -20,7 +20,13 @@ pub fn value(metric: Metric, from: &str, day: u64, value: f64) -> DayValue {
         _ => Model::Daily,
     };
     let coverage = if model == Model::Daily {
-        Coverage { low_s: Some(12_000.0), active_s: Some(2_400.0), inactive_s: Some(43_200.0), accounted_s: Some(57_600.0), ..Coverage::default() }
+        Coverage {
+            low_s: Some(12_000.0),
+            active_s: Some(2_400.0),
+            inactive_s: Some(43_200.0),
+            accounted_s: Some(57_600.0),
+            ..Coverage::default()
+        }
     } else {
         Coverage::default()
     };

@@ -147,7 +147,15 @@ fn read(rows: Vec<PgRow>) -> sqlx::Result<Cycle> {
 macro_rules! bind_claim {
     ($query:expr, $claim:expr) => {{
         let (at, id) = $claim.floor.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()));
-        $query.bind($claim.kind).bind($claim.priority).bind(at).bind(id).bind($claim.limit).bind($claim.epoch).bind($claim.worker).bind($claim.lease.as_secs_f64())
+        $query
+            .bind($claim.kind)
+            .bind($claim.priority)
+            .bind(at)
+            .bind(id)
+            .bind($claim.limit)
+            .bind($claim.epoch)
+            .bind($claim.worker)
+            .bind($claim.lease.as_secs_f64())
     }};
 }
 

@@ -72,9 +72,13 @@ macro_rules! finished {
 /// The newest jobs first. The newest finished ones come from the index on their end, so history is never scanned.
 pub async fn list(conn: &mut PgConnection, filter: &JobFilter) -> sqlx::Result<Vec<JobRow>> {
     sqlx::query_as(concat!(
-        "SELECT * FROM ((", hot!(), " WHERE ($1::text IS NULL OR type = $1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR user_id = $3)
+        "SELECT * FROM ((",
+        hot!(),
+        " WHERE ($1::text IS NULL OR type = $1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR user_id = $3)
             AND ($4::timestamptz IS NULL OR created_at < $4) ORDER BY created_at DESC LIMIT $5)
-          UNION ALL (", finished!(), " WHERE ($1::text IS NULL OR type = $1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR user_id = $3)
+          UNION ALL (",
+        finished!(),
+        " WHERE ($1::text IS NULL OR type = $1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR user_id = $3)
             AND ($4::timestamptz IS NULL OR completed_at < $4) ORDER BY completed_at DESC LIMIT $5)) j
           ORDER BY coalesce(completed_at, created_at) DESC, id DESC LIMIT $5"
     ))

@@ -174,12 +174,24 @@ macro_rules! into_history {
         concat!(
             "history AS (INSERT INTO job_history (id, type, status, priority, payload, result, error, attempts, created_at, scheduled_at,
                  started_at, completed_at, user_id, errors)
-               SELECT id, type, '", $status, "', priority, payload, result, ", $error, ", attempts, created_at, scheduled_at, started_at, now(),
-                      user_id, errors FROM ", $gone, "),
+               SELECT id, type, '",
+            $status,
+            "', priority, payload, result, ",
+            $error,
+            ", attempts, created_at, scheduled_at, started_at, now(),
+                      user_id, errors FROM ",
+            $gone,
+            "),
              counted AS (INSERT INTO job_count_deltas (type, status, delta, day, seconds, max_seconds)
-               SELECT type, '", $status, "', count(*), (created_at AT TIME ZONE 'UTC')::date, coalesce(sum(date_part('epoch', now() - started_at)), 0),
-                      coalesce(max(date_part('epoch', now() - started_at)), 0) FROM ", $gone, " GROUP BY 1, 4
-               UNION ALL SELECT type, status, -count(*), NULL, NULL, NULL FROM ", $gone, " GROUP BY 1, 2)"
+               SELECT type, '",
+            $status,
+            "', count(*), (created_at AT TIME ZONE 'UTC')::date, coalesce(sum(date_part('epoch', now() - started_at)), 0),
+                      coalesce(max(date_part('epoch', now() - started_at)), 0) FROM ",
+            $gone,
+            " GROUP BY 1, 4
+               UNION ALL SELECT type, status, -count(*), NULL, NULL, NULL FROM ",
+            $gone,
+            " GROUP BY 1, 2)"
         )
     };
 }

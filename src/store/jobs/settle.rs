@@ -75,7 +75,11 @@ const CLOSE: &str = concat!(
      gone AS (
        DELETE FROM background_jobs j USING back b WHERE j.id = b.id AND (b.cancel_requested OR b.id IN (SELECT id FROM twins))
        RETURNING j.*), ",
-    into_history!("gone", "cancelled", "CASE WHEN cancel_requested THEN 'cancelled while it ran' ELSE 'merged into a newer job with the same key' END"),
+    into_history!(
+        "gone",
+        "cancelled",
+        "CASE WHEN cancel_requested THEN 'cancelled while it ran' ELSE 'merged into a newer job with the same key' END"
+    ),
     " SELECT count(*) FROM gone"
 );
 
@@ -213,7 +217,11 @@ pub async fn cancel_chunks(conn: &mut PgConnection, operation: Uuid) -> sqlx::Re
 
 /// Puts a waiting job off until the given time; `false`: it does not wait.
 pub async fn snooze(conn: &mut PgConnection, id: Uuid, until: DateTime<Utc>) -> sqlx::Result<bool> {
-    let done = sqlx::query("UPDATE background_jobs SET scheduled_at = $2 WHERE id = $1 AND status = 'pending'").bind(id).bind(until).execute(conn).await?;
+    let done = sqlx::query("UPDATE background_jobs SET scheduled_at = $2 WHERE id = $1 AND status = 'pending'")
+        .bind(id)
+        .bind(until)
+        .execute(conn)
+        .await?;
     Ok(done.rows_affected() > 0)
 }
 
@@ -268,7 +276,9 @@ macro_rules! dead_jobs {
 }
 
 const RETRY_CLOSE: &str = concat!(
-    "WITH dead AS MATERIALIZED (", dead_jobs!(), "),
+    "WITH dead AS MATERIALIZED (",
+    dead_jobs!(),
+    "),
      doubled AS (
        SELECT d.id FROM dead d WHERE d.unique_key IS NOT NULL AND
               (EXISTS (SELECT 1 FROM background_jobs p WHERE p.pending_key = d.unique_key)

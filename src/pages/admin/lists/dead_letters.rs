@@ -38,7 +38,11 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
         lead: "Jobs that used up their attempts or failed for good. Mend the cause, then bring a whole group back.".into(),
         up: (!group.is_empty()).then(|| (Query::href("dead-letters", &[("since", &since)]), "All groups".into())),
         taken: Some(text::moment(now, now)),
-        warning: if there { String::new() } else { "The dead-letter table was dropped; failed jobs are no longer copied. `assay migrate --repair` puts it back.".into() },
+        warning: if there {
+            String::new()
+        } else {
+            "The dead-letter table was dropped; failed jobs are no longer copied. `assay migrate --repair` puts it back.".into()
+        },
         running: operations::list(conn, 20).await?.iter().filter(|o| shows(o, now)).map(running).collect(),
         deeds: chosen.map(|g| vec![redrive(g, &since, &back(g, &since))]).unwrap_or_default(),
         question: chosen.filter(|_| query.get("ask") == "discard").map(|g| question(g, &since)),
@@ -70,7 +74,9 @@ fn table(groups: &[Group], query: &Query, since: &str, now: Instant) -> Part {
 }
 
 fn key(g: &Group, since: &str, back: &str) -> Vec<(String, String)> {
-    [("kind", g.kind.as_str()), ("fingerprint", &g.fingerprint), ("since", since), ("back", back)].map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec()
+    [("kind", g.kind.as_str()), ("fingerprint", &g.fingerprint), ("since", since), ("back", back)]
+        .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        .to_vec()
 }
 
 fn redrive(g: &Group, since: &str, back: &str) -> Cell {
@@ -105,7 +111,12 @@ fn group_row(g: &Group, since: &str, now: Instant) -> Vec<Cell> {
     ]
 }
 
-async fn letters(conn: &mut PgConnection, query: &Query, (kind, group, since, from): (&str, &str, &str, Option<Instant>), now: Instant) -> sqlx::Result<Part> {
+async fn letters(
+    conn: &mut PgConnection,
+    query: &Query,
+    (kind, group, since, from): (&str, &str, &str, Option<Instant>),
+    now: Instant,
+) -> sqlx::Result<Part> {
     let mut rows = store::of_group(conn, group, kind, from, query.before(), PAGE as i64 + 1).await?;
     let more = rows.len() > PAGE;
     rows.truncate(PAGE);

@@ -21,7 +21,8 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 const STATES: [&str; 9] = ["", "pending", "processing", "completed", "failed", "parked", "ignored", "conflict", "invalid"];
-const TYPES: [&str; 12] = ["", "daily", "sleep", "activity", "body", "nutrition", "menstruation", "athlete", "auth", "deauth", "user_reauth", "healthcheck"];
+const TYPES: [&str; 12] =
+    ["", "daily", "sleep", "activity", "body", "nutrition", "menstruation", "athlete", "auth", "deauth", "user_reauth", "healthcheck"];
 /// What can stand before a colon in the search box.
 const KNOWN: [&str; 5] = ["user", "provider", "trace", "type", "status"];
 
@@ -55,7 +56,8 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, query: &Quer
     let n = store::count(conn, &filter).await?;
     let more = rows.len() > PAGE;
     rows.truncate(PAGE);
-    let here = |before: &str| Query::href("webhooks", &[("status", &status), ("type", &kind), ("q", &q), ("since", &since), ("before", before)]);
+    let here =
+        |before: &str| Query::href("webhooks", &[("status", &status), ("type", &kind), ("q", &q), ("since", &since), ("before", before)]);
     let narrowed = filter.status.is_some() || filter.kind.is_some() || filter.provider.is_some();
     Ok(Shown {
         title: "Webhooks".into(),
@@ -65,10 +67,21 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, query: &Quer
         complaint: search.complaint(&KNOWN),
         parts: vec![Part {
             title: format!("{} {}, newest first", counted(n, COUNTED), if n == 1 { "delivery" } else { "deliveries" }),
-            note: if narrowed { "State, type and provider are looked for among the newest 100,000 deliveries.".into() } else { String::new() },
-            fields: vec![field("status", "State", &status, &STATES), field("type", "Type", &kind, &TYPES), since_field(&since), field("q", "Search", &q, &[])],
+            note: if narrowed {
+                "State, type and provider are looked for among the newest 100,000 deliveries.".into()
+            } else {
+                String::new()
+            },
+            fields: vec![
+                field("status", "State", &status, &STATES),
+                field("type", "Type", &kind, &TYPES),
+                since_field(&since),
+                field("q", "Search", &q, &[]),
+            ],
             help: "A trace id, or user: provider: trace:".into(),
-            heads: ["Type", "State", "Provider", "Person", "Received (UTC)", "#Until processed", "#Readings", "Remark"].map(String::from).to_vec(),
+            heads: ["Type", "State", "Provider", "Person", "Received (UTC)", "#Until processed", "#Readings", "Remark"]
+                .map(String::from)
+                .to_vec(),
             rows: rows.iter().map(|d| row(d, now)).collect(),
             next: rows.last().filter(|_| more).map(|r| here(&place((r.created_at, r.id)))).unwrap_or_default(),
             first: if query.before().is_some() { here("") } else { String::new() },
@@ -114,7 +127,10 @@ pub(super) async fn refused(conn: &mut PgConnection, query: &Query, now: Instant
         tabs: tabs("refused"),
         parts: vec![Part {
             title: format!("{} turned away", text::count(sum)),
-            fields: vec![super::Field { options: times.map(|(v, w)| (v.into(), w.into())).to_vec(), ..field("since", "Since", &word, &[]) }],
+            fields: vec![super::Field {
+                options: times.map(|(v, w)| (v.into(), w.into())).to_vec(),
+                ..field("since", "Since", &word, &[])
+            }],
             keep: vec![("tab".into(), "refused".into())],
             clear: "/admin/webhooks?tab=refused".into(),
             heads: ["Reason", "From", "#Times", "First (UTC)", "Last (UTC)"].map(String::from).to_vec(),
@@ -159,7 +175,11 @@ pub(super) async fn one(conn: &mut PgConnection, id: Uuid, now: Instant) -> sqlx
         lead: id.to_string(),
         up: Some(("/admin/webhooks".into(), "Webhooks".into())),
         taken: Some(text::moment(now, now)),
-        deeds: if again { vec![Cell::Buttons(vec![("Process again".into(), ReplayDelivery::url().into(), vec![("id".into(), id.to_string())])])] } else { Vec::new() },
+        deeds: if again {
+            vec![Cell::Buttons(vec![("Process again".into(), ReplayDelivery::url().into(), vec![("id".into(), id.to_string())])])]
+        } else {
+            Vec::new()
+        },
         warning: d.row.error.clone().filter(|_| matches!(d.row.status.as_str(), "failed" | "invalid" | "conflict")).unwrap_or_default(),
         facts: facts(&d, now),
         parts,

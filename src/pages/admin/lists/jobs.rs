@@ -126,7 +126,8 @@ fn sum(counts: &[Count], status: Option<&str>, kind: Option<&str>) -> i64 {
 
 /// One for each state, with its count where that is known without counting.
 fn states(counts: &[Count], filter: &Filter, here: &Here<'_>) -> Vec<super::Chip> {
-    let count = |status: Option<&str>| if filter.is_counted() { text::count(sum(counts, status, filter.kind.as_deref())) } else { String::new() };
+    let count =
+        |status: Option<&str>| if filter.is_counted() { text::count(sum(counts, status, filter.kind.as_deref())) } else { String::new() };
     let state = filter.status.as_deref();
     let mut chips = vec![chip("all", count(None), here.href("", &[]), state.is_none())];
     chips.extend(JobState::ALL.iter().map(|s| chip(s.word(), count(Some(s.word())), here.href(s.word(), &[]), state == Some(s.word()))));
@@ -138,7 +139,12 @@ fn kinds(counts: &[Count], filter: &Filter) -> super::Field {
     let mut names: Vec<&str> = counts.iter().map(|c| c.kind.as_str()).collect();
     names.dedup();
     let mut options = vec![(String::new(), "any".to_owned())];
-    options.extend(names.into_iter().take(200).map(|k| (k.to_owned(), format!("{k} ({})", text::count(sum(counts, filter.status.as_deref(), Some(k)))))));
+    options.extend(
+        names
+            .into_iter()
+            .take(200)
+            .map(|k| (k.to_owned(), format!("{k} ({})", text::count(sum(counts, filter.status.as_deref(), Some(k)))))),
+    );
     super::Field { options, ..field("kind", "Kind", filter.kind.as_deref().unwrap_or_default(), &[]) }
 }
 
@@ -193,7 +199,11 @@ fn question(here: &Here<'_>, total: &str, back: &str) -> Question {
 /// The forms that the rows' buttons send.
 fn forms(back: &str) -> Vec<(String, String, Vec<(String, String)>)> {
     let form = |deed: Deed| {
-        (format!("do-{}", deed.word()), ActOnJob::url().to_owned(), vec![("deed".to_owned(), deed.word().to_owned()), ("back".to_owned(), back.to_owned())])
+        (
+            format!("do-{}", deed.word()),
+            ActOnJob::url().to_owned(),
+            vec![("deed".to_owned(), deed.word().to_owned()), ("back".to_owned(), back.to_owned())],
+        )
     };
     Deed::ALL.map(form).to_vec()
 }
@@ -268,7 +278,8 @@ pub(super) async fn one(conn: &mut PgConnection, id: Uuid, now: Instant) -> sqlx
 /// Created, due, started, ended: what happened with its time, what did not yet without.
 fn steps(j: &JobRow, now: Instant) -> Vec<Step> {
     let step = |words: &str, at: Option<Instant>, note: String| Step { words: words.into(), at: at.map(|t| text::moment(t, now)), note };
-    let started = j.started_at.map(|s| format!("attempt {}, waited {}", j.attempts, took(s - j.scheduled_at.max(j.created_at)))).unwrap_or_default();
+    let started =
+        j.started_at.map(|s| format!("attempt {}, waited {}", j.attempts, took(s - j.scheduled_at.max(j.created_at)))).unwrap_or_default();
     let ran = j.started_at.zip(j.completed_at).map(|(s, c)| format!("ran {}", took(c - s))).unwrap_or_default();
     let end = match j.status.as_str() {
         "failed" => "Failed",
@@ -289,7 +300,8 @@ fn errors(j: &JobRow, now: Instant) -> Vec<Part> {
     if list.is_empty() {
         return Vec::new();
     }
-    let word = |e: &serde_json::Value, k: &str| e.get(k).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default();
+    let word =
+        |e: &serde_json::Value, k: &str| e.get(k).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default();
     let when = |e: &serde_json::Value| chrono::DateTime::parse_from_rfc3339(&word(e, "at")).ok().map(|t| t.to_utc());
     vec![Part {
         title: "Failed attempts".into(),
@@ -297,7 +309,14 @@ fn errors(j: &JobRow, now: Instant) -> Vec<Part> {
         rows: list
             .iter()
             .rev()
-            .map(|e| vec![Cell::Number(word(e, "attempt")), time(when(e), now), Cell::Text(word(e, "class")), Cell::Text(text::cut(&word(e, "error"), 400))])
+            .map(|e| {
+                vec![
+                    Cell::Number(word(e, "attempt")),
+                    time(when(e), now),
+                    Cell::Text(word(e, "class")),
+                    Cell::Text(text::cut(&word(e, "error"), 400)),
+                ]
+            })
             .collect(),
         ..Part::default()
     }]
@@ -310,7 +329,10 @@ mod tests {
     #[test]
     fn the_urls_parts_win_and_plain_words_are_errors_or_an_id() {
         let (f, c) = filter("failed", "", "status:pending kind:vacuum timed out");
-        assert_eq!((f.status.as_deref(), f.kind.as_deref(), f.error.as_deref(), c.as_str()), (Some("failed"), Some("vacuum"), Some("timed out"), ""));
+        assert_eq!(
+            (f.status.as_deref(), f.kind.as_deref(), f.error.as_deref(), c.as_str()),
+            (Some("failed"), Some("vacuum"), Some("timed out"), "")
+        );
         let id = Uuid::from_u128(9);
         assert_eq!(filter("", "", &id.to_string()).0, Filter { ids: Some(vec![id]), ..Filter::default() });
         assert_eq!(filter("", "", "id:nonsense").0.ids, Some(vec![]));
@@ -322,7 +344,12 @@ mod tests {
     #[test]
     fn cursors_survive_the_url() {
         let done = chrono::DateTime::from_timestamp_micros(1_763_900_000_123_456).map(|t| (t, Uuid::from_u128(7)));
-        for c in [Cursor::default(), Cursor { hot: Some(Uuid::from_u128(5)), done: None }, Cursor { hot: None, done }, Cursor { hot: Some(Uuid::from_u128(5)), done }] {
+        for c in [
+            Cursor::default(),
+            Cursor { hot: Some(Uuid::from_u128(5)), done: None },
+            Cursor { hot: None, done },
+            Cursor { hot: Some(Uuid::from_u128(5)), done },
+        ] {
             assert_eq!(cursor(&cursor_word(c)), c);
         }
         assert_eq!(cursor("nonsense"), Cursor::default());

@@ -26,7 +26,9 @@ const KNOWN: [&str; 4] = ["function", "request", "user", "level"];
 const AUDIT_KNOWN: [&str; 1] = ["action"];
 
 fn tabs(current: &str) -> Vec<Chip> {
-    [("", "Functions"), ("audit", "Audit")].map(|(tab, words)| chip(words, String::new(), Query::href("logs", &[("tab", tab)]), tab == current)).to_vec()
+    [("", "Functions"), ("audit", "Audit")]
+        .map(|(tab, words)| chip(words, String::new(), Query::href("logs", &[("tab", tab)]), tab == current))
+        .to_vec()
 }
 
 pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -> sqlx::Result<Shown> {
@@ -53,7 +55,11 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
         complaint: search.complaint(&KNOWN),
         parts: vec![Part {
             title: format!("{} {}", counted(n, COUNTED), if n == 1 { "line" } else { "lines" }),
-            fields: vec![field("level", "Level", &level, &LEVELS), super::Field { label: "Written".into(), ..since_field(&since) }, field("q", "Search", &q, &[])],
+            fields: vec![
+                field("level", "Level", &level, &LEVELS),
+                super::Field { label: "Written".into(), ..since_field(&since) },
+                field("q", "Search", &q, &[]),
+            ],
             help: "Part of a message, or function: request: user:".into(),
             heads: ["Time (UTC)", "Level", "Function", "Message", "Request", "#Took"].map(String::from).to_vec(),
             rows: rows
@@ -64,7 +70,9 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
                         Cell::State(l.level.clone()),
                         Cell::Code(l.function_name.clone()),
                         Cell::Text(text::cut(&l.message, 400)),
-                        l.request_id.as_deref().map_or(Cell::None, |r| Cell::Link(Query::href("logs", &[("q", &format!("request:{r}"))]), text::cut(r, 40))),
+                        l.request_id
+                            .as_deref()
+                            .map_or(Cell::None, |r| Cell::Link(Query::href("logs", &[("q", &format!("request:{r}"))]), text::cut(r, 40))),
                         l.duration_ms.map_or(Cell::None, |ms| Cell::Number(took(TimeDelta::milliseconds(ms.into())))),
                     ]
                 })

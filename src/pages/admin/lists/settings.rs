@@ -1,7 +1,20 @@
 //! `/admin/settings`: switches, schedules, and the processes that do the work.
 
-use super::{super::{deeds::{ScheduleDeed, SetAdvanced}, screen::{Cell, Part, Shown}}, text, time, words};
-use crate::{model::Instant, store::{dashboard, schedules::{self, ScheduleRow}, workers::{self, WorkerRow}}};
+use super::{
+    super::{
+        deeds::{ScheduleDeed, SetAdvanced},
+        screen::{Cell, Part, Shown},
+    },
+    text, time, words,
+};
+use crate::{
+    model::Instant,
+    store::{
+        dashboard,
+        schedules::{self, ScheduleRow},
+        workers::{self, WorkerRow},
+    },
+};
 use chrono::TimeDelta;
 use leptos::server_fn::ServerFn;
 use sqlx::{PgConnection, PgPool};
@@ -16,13 +29,18 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, now: Instant
         title: "Settings".into(),
         lead: "Changes hold for everybody and are in the audit log.".into(),
         facts: vec![
-            ("Advanced metrics on the dashboard".into(), Cell::Text(if advanced { "shown".into() } else { "hidden: basic monitoring only".into() })),
+            (
+                "Advanced metrics on the dashboard".into(),
+                Cell::Text(if advanced { "shown".into() } else { "hidden: basic monitoring only".into() }),
+            ),
             ("Change".into(), Cell::Buttons(vec![(verb.into(), SetAdvanced::url().into(), vec![("advanced".into(), to.into())])])),
         ],
         parts: vec![
             Part {
                 title: "Schedules".into(),
-                heads: ["Name", "State", "Kind of job", "Every", "Last run (UTC)", "Next run (UTC)", "#Runs", "Remark", "Actions"].map(String::from).to_vec(),
+                heads: ["Name", "State", "Kind of job", "Every", "Last run (UTC)", "Next run (UTC)", "#Runs", "Remark", "Actions"]
+                    .map(String::from)
+                    .to_vec(),
                 rows: schedules.iter().map(|s| schedule(s, now)).collect(),
                 empty: "A worker writes the program's schedules down when it starts.".into(),
                 ..Part::default()
@@ -40,7 +58,9 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, now: Instant
 }
 
 fn schedule(s: &ScheduleRow, now: Instant) -> Vec<Cell> {
-    let button = |label: &str, deed: &str| (label.to_owned(), ScheduleDeed::url().to_owned(), vec![("name".to_owned(), s.name.clone()), ("deed".to_owned(), deed.to_owned())]);
+    let button = |label: &str, deed: &str| {
+        (label.to_owned(), ScheduleDeed::url().to_owned(), vec![("name".to_owned(), s.name.clone()), ("deed".to_owned(), deed.to_owned())])
+    };
     let toggle = if s.paused { button("Resume", "resume") } else { button("Pause", "pause") };
     vec![
         Cell::Text(s.name.clone()),

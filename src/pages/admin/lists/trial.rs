@@ -32,7 +32,11 @@ pub(super) async fn page(request: &Request, query: &Query) -> Result<Shown, AppE
         title: "Webhooks".into(),
         lead: "A realistic delivery, signed and received like one of Terra’s. Its person is marked as simulated.".into(),
         tabs: deliveries::tabs("test"),
-        form: Some(("Test event".into(), "A dry run stores nothing: it shows the headers, the body and what would be read from them.".into(), form(&kind, &provider, &user))),
+        form: Some((
+            "Test event".into(),
+            "A dry run stores nothing: it shows the headers, the body and what would be read from them.".into(),
+            form(&kind, &provider, &user),
+        )),
         ..Shown::default()
     };
     if let Some(missing) = missing(request) {
@@ -43,7 +47,8 @@ pub(super) async fn page(request: &Request, query: &Query) -> Result<Shown, AppE
             Ok(said) => {
                 let of = |name: &str| said.get(name).map(pretty).unwrap_or_default();
                 shown.facts = vec![("Dry run".into(), Cell::Text(format!("{kind} of {provider}: nothing was stored.")))];
-                shown.texts = vec![("What is read from it".into(), of("normalised")), ("Body".into(), of("body")), ("Headers".into(), of("headers"))];
+                shown.texts =
+                    vec![("What is read from it".into(), of("normalised")), ("Body".into(), of("body")), ("Headers".into(), of("headers"))];
             }
             Err(error) => shown.complaint = error.message,
         }
@@ -78,8 +83,19 @@ fn missing(request: &Request) -> Option<&'static str> {
 }
 
 /// Gives an order to the gateway and returns its answer. For administrators: the caller checks that.
-pub(in crate::pages::admin) async fn order(request: &Request, kind: &str, provider: &str, user: &str, dry_run: bool) -> Result<Value, AppError> {
-    let key = request.services.config.service_key.as_ref().ok_or_else(|| AppError::new(ErrorKind::Unavailable, missing(request).unwrap_or_default()))?;
+pub(in crate::pages::admin) async fn order(
+    request: &Request,
+    kind: &str,
+    provider: &str,
+    user: &str,
+    dry_run: bool,
+) -> Result<Value, AppError> {
+    let key = request
+        .services
+        .config
+        .service_key
+        .as_ref()
+        .ok_or_else(|| AppError::new(ErrorKind::Unavailable, missing(request).unwrap_or_default()))?;
     let mut wanted = json!({ "type": kind, "provider": provider, "dryRun": dry_run });
     if !user.is_empty() {
         wanted["user_id"] = user.into();
