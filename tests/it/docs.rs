@@ -38,8 +38,8 @@ pub fn statements(sql: &str) -> Vec<String> {
     while let Some(c) = rest.chars().next() {
         let take = if rest.starts_with("--") {
             rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("$$") {
-            rest[2..].find("$$").map_or(rest.len(), |n| n + 4)
+        } else if let Some(tail) = rest.strip_prefix("$$") {
+            tail.find("$$").map_or(rest.len(), |n| n + 4)
         } else if c == '\'' {
             rest[1..].find('\'').map_or(rest.len(), |n| n + 2)
         } else {
