@@ -26,4 +26,4 @@ for _ in $(seq 1 1200); do
   [ "$n" = t ] && break
   sleep 0.1
 done
-cd end2end && npx playwright test "$@"
+(cd end2end && npx playwright test "$@")
