@@ -32,6 +32,15 @@ enum Command {
     Replay(crate::feed::ReplayArgs),
     /// Accounts, from the command line.
     User(crate::access::user_command::UserArgs),
+    /// Erase a person: every row, raw deliveries too. Prints what went; leaves an audit entry without identity.
+    Erase {
+        /// Whose data.
+        #[arg(long, value_name = "ID")]
+        user_id: String,
+        /// Really do it; without this nothing is erased.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Judge the scorer on a simulated world whose true values are known, and print the report.
     Calibrate {
         /// Which world.
@@ -103,6 +112,7 @@ async fn run(config: Config, command: Command) -> Result<ExitCode, String> {
             opened.close().await;
             result.map(|()| ExitCode::SUCCESS)
         }
+        Command::Erase { user_id, yes } => erase(&config, &user_id, yes).await,
         Command::Calibrate { seed, clients, days, draws } => {
             println!("{}", calibrate(seed, clients, days, draws));
             Ok(ExitCode::SUCCESS)
@@ -134,4 +144,26 @@ fn calibrate(seed: u64, clients: u32, days: u32, draws: u32) -> String {
     let world = World::with(seed, clients, days, chrono::NaiveDate::from_ymd_opt(2026, 6, 30).unwrap_or_default(), 0.05, 4);
     let judged = judge::world(&world, registry);
     report::report(&judged, registry.version, draws, seed).markdown()
+}
+
+/// Ends the person's connections at Terra where its REST side is configured, then erases.
+async fn erase(config: &Config, user_id: &str, yes: bool) -> Result<ExitCode, String> {
+    if !yes {
+        return Err("nothing was erased: this cannot be undone, so say --yes as well.".into());
+    }
+    let opened = super::database::open_running(config).await?;
+    let plain = |e: sqlx::Error| format!("the database refused, and nothing was erased: {e}.");
+    if let Some(client) = super::run::terra_client(config)? {
+        let left = crate::outbound::deauthenticate_person(&opened.db, &client, user_id).await.map_err(plain)?;
+        for sentence in &left.failed {
+            eprintln!("assay: at Terra: {sentence}");
+        }
+    }
+    let report = crate::store::erase::erase_person(&opened.db, &crate::store::audit::Actor::system(), user_id).await.map_err(plain)?;
+    for (table, rows) in report.rows.iter().filter(|(_, rows)| *rows > 0) {
+        println!("{rows:>10} {table}");
+    }
+    println!("{:>10} rows erased", report.total());
+    opened.close().await;
+    Ok(ExitCode::SUCCESS)
 }

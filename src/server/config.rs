@@ -91,8 +91,8 @@ pub struct Options {
     #[arg(long, env = "ASSAY_DEMO", value_name = "0|1", global = true)]
     demo: Option<String>,
     /// Which parts run in this process: all, web or worker.
-    #[arg(long = "process-role", env = "ASSAY_ROLE", default_value = "all", value_name = "ROLE", global = true)]
-    role: String,
+    #[arg(long, env = "ASSAY_ROLE", default_value = "all", value_name = "ROLE", global = true)]
+    process_role: String,
     /// Where the embedded PostgreSQL and generated secrets live.
     #[arg(long, env = "ASSAY_DATA_DIR", default_value = ".assay", value_name = "DIRECTORY", global = true)]
     data_dir: PathBuf,
@@ -182,7 +182,7 @@ impl Options {
             Some("1") => true,
             Some(other) => return Err(format!("ASSAY_DEMO is \"{other}\"; it must be 1 (simulated clients) or 0.")),
         };
-        let role = match self.role.trim() {
+        let role = match self.process_role.trim() {
             "all" => ProcessRole::All,
             "web" => ProcessRole::Web,
             "worker" => ProcessRole::Worker,

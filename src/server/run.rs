@@ -94,7 +94,7 @@ fn gateway_settings(config: &Config, node: Uuid) -> GatewaySettings {
 }
 
 /// The client of Terra's REST side, where it is configured.
-fn terra_client(config: &Config) -> Result<Option<outbound::Client>, String> {
+pub(super) fn terra_client(config: &Config) -> Result<Option<outbound::Client>, String> {
     let Some((key, dev_id)) = &config.terra_api else { return Ok(None) };
     outbound::Client::new(&config.terra_api_url, key.expose(), dev_id).map(Some).map_err(|e| format!("TERRA_API_URL cannot be used: {e}."))
 }

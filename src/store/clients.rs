@@ -114,6 +114,8 @@ pub struct LatestRow {
     pub low: Option<f64>,
     /// 90th.
     pub high: Option<f64>,
+    /// What each part of the score does to its log-odds, in the order of the parts; without a score all are absent.
+    pub factors: Vec<Option<f64>>,
     /// Kinds of fault the value is suspected of.
     pub doubts: Vec<String>,
     /// Providers with a value on that day.
@@ -127,6 +129,8 @@ pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String
         "SELECT DISTINCT ON (m.user_id, m.metric_name)
                 m.user_id, m.metric_name, m.source, m.measurement_date, m.value, m.measured_at, m.received_at,
                 c.confidence_score, c.low, c.high,
+                ARRAY(SELECT (c.factors ->> part)::float8
+                        FROM unnest(ARRAY['evidence', 'plausibility', 'completeness', 'concordance', 'provenance', 'consistency']) AS part) AS factors,
                 ARRAY(SELECT DISTINCT f ->> 'kind' FROM jsonb_array_elements(coalesce(c.findings, '[]') || m.findings) AS f
                        WHERE f ->> 'kind' IS NOT NULL ORDER BY 1) AS doubts,
                 count(*) OVER (PARTITION BY m.user_id, m.metric_name, m.measurement_date) AS sources

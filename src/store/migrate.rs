@@ -41,23 +41,25 @@ fn wanted() -> String {
 pub async fn migrate(url: &DatabaseUrl) -> Result<bool, MigrateError> {
     let mut conn = url.owner_options().connect().await?;
     let wanted = wanted();
-    let (version, applied): (i32, Option<String>) = sqlx::query_as(
-        "SELECT current_setting('server_version_num')::int,
-                (SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'app')",
-    )
-    .fetch_one(&mut conn)
-    .await?;
+    let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int").fetch_one(&mut conn).await?;
     if version < 150_000 {
         return Err(MigrateError(format!("PostgreSQL {} is too old; Assay needs 15 or newer.", version / 10_000)));
     }
-    if applied.as_deref() == Some(wanted.as_str()) {
+    if applied(&mut conn).await?.as_deref() == Some(wanted.as_str()) {
         return Ok(false);
     }
     sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut conn).await?;
-    let result = apply(&mut conn, url, &wanted).await;
+    // Whoever held the lock before may have done it all, and be serving already.
+    let done = applied(&mut conn).await?.as_deref() == Some(wanted.as_str());
+    let result = if done { Ok(()) } else { apply(&mut conn, url, &wanted).await };
     sqlx::query("SELECT pg_advisory_unlock($1)").bind(LOCK).execute(&mut conn).await?;
     conn.close().await?;
-    result.map(|()| true)
+    result.map(|()| !done)
+}
+
+/// What was applied last, as the comment of schema `app` says; `None` on an empty database.
+async fn applied(conn: &mut PgConnection) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("SELECT (SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'app')").fetch_one(conn).await
 }
 
 /// Puts back what the rollback of the checklist dropped, on a schema that is otherwise current.
@@ -78,13 +80,33 @@ async fn apply(conn: &mut PgConnection, url: &DatabaseUrl, wanted: &str) -> Resu
         }
         other => MigrateError(format!("the database schema could not be brought up to date: {other}")),
     })?;
+    put_objects(conn, wanted).await?;
+    login_roles(conn, url).await
+}
+
+/// Applies the repeatable objects and writes down what is there now. Nodes that serve meanwhile hold locks on the same
+/// tables in another order: a deadlock, or a lock that is not given within seconds, is tried again.
+async fn put_objects(conn: &mut PgConnection, wanted: &str) -> Result<(), MigrateError> {
+    let mut attempt = 0_u64;
+    loop {
+        attempt += 1;
+        match try_objects(conn, wanted).await {
+            Err(e) if attempt < 20 && e.as_database_error().and_then(|d| d.code()).is_some_and(|c| c == "40P01" || c == "55P03") => {
+                tokio::time::sleep(Duration::from_millis(50 * attempt)).await;
+            }
+            other => return other.map_err(MigrateError::from),
+        }
+    }
+}
+
+async fn try_objects(conn: &mut PgConnection, wanted: &str) -> sqlx::Result<()> {
     let mut tx = conn.begin().await?;
+    tx.execute("SET LOCAL lock_timeout = '5s'").await?;
     tx.execute(OBJECTS).await?;
     let (database,): (String,) = sqlx::query_as("SELECT quote_ident(current_database())").fetch_one(&mut *tx).await?;
     tx.execute(AssertSqlSafe(format!("GRANT CONNECT ON DATABASE {database} TO anon, authenticated, service_role"))).await?;
     tx.execute(AssertSqlSafe(format!("COMMENT ON SCHEMA app IS '{wanted}'"))).await?;
-    tx.commit().await?;
-    login_roles(conn, url).await
+    tx.commit().await
 }
 
 /// The notices of IF NOT EXISTS would only fill the log.

@@ -24,6 +24,8 @@ pub struct MetricRow {
     pub score: Option<i32>,
     /// `71–88`; empty when unknown.
     pub interval: String,
+    /// The score's parts in points that add up to it exactly; parts that do nothing are left out. Empty when unknown.
+    pub bars: Vec<(String, i32)>,
     /// Why there is no score, or what the value is suspected of.
     pub remark: String,
     /// The provider's name, and how many others had a value that day.
@@ -86,9 +88,13 @@ mod server {
     use crate::{
         components::text,
         error::AppError,
-        model::{Category, Instant, Metric, Source},
+        model::{Category, Instant, Metric, Role, Source},
+        quality::{Parts, explain},
         server::context::Request,
-        store::clients::{self, LatestRow, ScoreDay},
+        store::{
+            audit,
+            clients::{self, LatestRow, ScoreDay},
+        },
     };
     use chrono::Utc;
 
@@ -102,6 +108,7 @@ mod server {
             return Err(AppError::not_found("This person"));
         }
         let person = clients::person(&mut tx, user_id).await.map_err(db)?.ok_or_else(|| AppError::not_found("This person"))?;
+        note_reading(&request, user_id).await?;
         let latest = clients::latest(&mut tx, &[user_id.to_owned()], &[]).await.map_err(db)?;
         let scores = clients::scores(&mut tx, user_id, DAYS).await.map_err(db)?;
         let connections = clients::connections(&mut tx, user_id).await.map_err(db)?;
@@ -125,6 +132,16 @@ mod server {
                 })
                 .collect(),
         })
+    }
+
+    /// A trainer's look at a person is recorded before anything is shown.
+    async fn note_reading(request: &Request, user_id: &str) -> Result<(), AppError> {
+        let caller = request.account()?;
+        if caller.role != Role::Trainer {
+            return Ok(());
+        }
+        let actor = audit::Actor::of(caller, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
+        audit::note_reading(&request.services.db, &actor, user_id).await.map_err(|e| request.db(&e))
     }
 
     const GROUPS: [(Category, &str); 7] = [
@@ -168,6 +185,7 @@ mod server {
                 (Some(low), Some(high)) => format!("{}–{}", percent(low), percent(high)),
                 _ => String::new(),
             },
+            bars: bars(l),
             remark,
             source: if others > 0 { format!("{name} (+{others})") } else { name },
             day: text::day(l.measurement_date, now.date_naive()),
@@ -175,6 +193,22 @@ mod server {
             received: text::moment(l.received_at, now),
             spark: spark(metric, scores),
         }
+    }
+
+    /// The waterfall of a stored score: exact, without looking at anything else again.
+    fn bars(l: &LatestRow) -> Vec<(String, i32)> {
+        let parts: Option<Vec<f64>> = l.factors.iter().copied().collect();
+        let (Some(score), Some([evidence, plausibility, completeness, concordance, provenance, consistency])) =
+            (l.confidence_score, parts.and_then(|p| <[f64; 6]>::try_from(p).ok()))
+        else {
+            return Vec::new();
+        };
+        let parts = Parts { evidence, plausibility, completeness, concordance, provenance, consistency };
+        explain::points(&parts, score)
+            .into_iter()
+            .filter(|(_, points)| *points != 0)
+            .map(|(part, points)| (part.name().to_owned(), points))
+            .collect()
     }
 
     fn spark(metric: Metric, scores: &[ScoreDay]) -> Spark {
@@ -274,13 +308,32 @@ fn metric_row(r: MetricRow) -> AnyView {
         <tr>
             <th scope="row">{r.name}{(!r.remark.is_empty()).then(|| view! { <span class="remark">{r.remark}</span> })}</th>
             <td class="num value">{r.value}</td><td class="soft">{r.unit}</td>
-            <td><ScoreBadge score=r.score/></td>
+            <td><ScoreBadge score=r.score/>{why(r.bars)}</td>
             <td class="num soft">{r.interval}</td>
             <td><Sparkline spark=r.spark/></td>
             <td>{r.source}</td><td class="when">{r.day}</td>
             <td class="when">{match r.measured { Some(at) => view! { <TimeStamp at/> }.into_any(), None => view! { <span class="none">"not told"</span> }.into_any() }}</td>
             <td class="when"><TimeStamp at=r.received/></td>
         </tr>
+    }
+    .into_any()
+}
+
+/// Where the points of a score come from. Plain HTML, so it opens without script.
+fn why(bars: Vec<(String, i32)>) -> AnyView {
+    if bars.is_empty() {
+        return ().into_any();
+    }
+    view! {
+        <details class="why">
+            <summary>"Why"</summary>
+            <ul>
+                {bars.into_iter().map(|(part, points)| {
+                    let sign = if points > 0 { "+" } else { "\u{2212}" };
+                    view! { <li><span>{part}</span><b class="num">{format!("{sign}{}", points.unsigned_abs())}</b></li> }
+                }).collect_view()}
+            </ul>
+        </details>
     }
     .into_any()
 }
