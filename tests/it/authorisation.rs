@@ -21,9 +21,9 @@ const EXPECTED: &[(&str, &str, Audience)] = &[
     ("set_advanced", "advanced=true", Audience::Admins),
     ("schedule_deed", "name=retention&deed=pause", Audience::Admins),
     ("act_on_job", "deed=retry&id=00000000-0000-0000-0000-000000000000&back=", Audience::Admins),
-    ("act_on_jobs", "deed=retry&status=failed&kind=&q=", Audience::Admins),
+    ("act_on_jobs", "deed=retry&status=failed&kind=&q=&back=", Audience::Admins),
     ("redrive_group", "kind=none&fingerprint=none&since=&back=", Audience::Admins),
-    ("discard_group", "kind=none&fingerprint=none&since=&note=", Audience::Admins),
+    ("discard_group", "kind=none&fingerprint=none&since=&note=&back=", Audience::Admins),
     ("replay_delivery", "id=00000000-0000-0000-0000-000000000000", Audience::Admins),
     ("send_test_event", "kind=body&provider=WHOOP&user=", Audience::Admins),
 ];
