@@ -26,7 +26,7 @@ const EXPECTED: &[(&str, &str, Audience)] = &[
     ("redrive_group", "kind=none&fingerprint=none&since=&back=", Audience::Admins),
     ("discard_group", "kind=none&fingerprint=none&since=&note=&back=", Audience::Admins),
     ("replay_delivery", "id=00000000-0000-0000-0000-000000000000", Audience::Admins),
-    ("send_test_event", "kind=body&provider=WHOOP&user=", Audience::Admins),
+    ("send_test_event", "type=body&provider=WHOOP&user=", Audience::Admins),
 ];
 
 fn client() -> Client {
