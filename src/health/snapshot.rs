@@ -7,7 +7,6 @@ use serde::Serialize;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// Between two snapshots.
 const EVERY: Duration = Duration::from_secs(2);
@@ -171,12 +170,12 @@ pub struct Monitor {
 
 impl Monitor {
     /// Starts the task; it ends with `cancel`.
-    pub fn spawn(db: Db, node: Uuid, cancel: CancellationToken) -> Self {
+    pub fn spawn(db: Db, cancel: CancellationToken) -> Self {
         let monitor = Self { last: Arc::default(), started: Instant::now() };
         let task = monitor.clone();
         tokio::spawn(async move {
             loop {
-                task.take(&db, node).await;
+                task.take(&db).await;
                 tokio::select! {
                     () = cancel.cancelled() => return,
                     () = tokio::time::sleep(EVERY) => {}
@@ -186,7 +185,7 @@ impl Monitor {
         monitor
     }
 
-    async fn take(&self, db: &Db, node: Uuid) {
+    async fn take(&self, db: &Db) {
         let begin = Instant::now();
         match tokio::time::timeout(Duration::from_secs(5), store::figures(db.service())).await {
             Ok(Ok(figures)) => {
@@ -202,7 +201,7 @@ impl Monitor {
                     .map(|(name, c)| ((*name).to_owned(), serde_json::json!({"status": c.status, "note": c.note})))
                     .collect::<serde_json::Map<_, _>>()
                     .into();
-                if let Err(e) = store::keep_history(db.service(), node, snapshot.status(), &body).await {
+                if let Err(e) = store::keep_history(db.service(), snapshot.status(), &body).await {
                     tracing::debug!(error = %e, "the health snapshot was not kept");
                 }
             }

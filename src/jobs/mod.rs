@@ -30,7 +30,6 @@ pub use kind::{Claimed, JobKind, Kinds, Outcome, job};
 pub use router::{RouterState, router};
 pub use worker::{Worker, WorkerHandle};
 
-use crate::store::{Db, jobs::settle::DeadFilter};
 use std::time::Duration;
 
 /// How a worker works.
@@ -71,14 +70,4 @@ impl Default for Settings {
             role: "all".into(),
         }
     }
-}
-
-/// Retry Failed Jobs: brings every dead job back with all its attempts; returns how many. `by` is the account's e-mail.
-///
-/// # Errors
-/// The database's; then nothing has changed.
-pub async fn retry_failed_jobs(db: &Db, by: &str) -> sqlx::Result<u64> {
-    let retried = operations::retry_failed(db, &DeadFilter::default()).await?;
-    tracing::info!(retried = retried.retried, merged = retried.merged, by_account = !by.is_empty(), "failed jobs are retried");
-    Ok(retried.retried + retried.merged)
 }

@@ -244,11 +244,6 @@ impl Config {
         }
         format!("http://{addr}")
     }
-
-    /// Whether people reach us over https.
-    pub fn https(&self) -> bool {
-        self.public_url.as_deref().is_some_and(|u| u.starts_with("https://"))
-    }
 }
 
 fn at_least(name: &str, value: Option<String>, length: usize) -> Result<Option<Secret>, String> {

@@ -22,7 +22,6 @@ pub mod verify;
 
 use crate::{access::site::Site, gateway::Gateway, health::Monitor, store::Db};
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 /// What the running process offers to pages and endpoints.
 pub struct Services {
@@ -40,6 +39,4 @@ pub struct Services {
     pub site: Site,
     /// What jobs there are, for the endpoint that drains by hand.
     pub kinds: crate::jobs::Kinds,
-    /// Ends with the process.
-    pub cancel: CancellationToken,
 }

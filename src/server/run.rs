@@ -44,12 +44,11 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     }
     let services = Arc::new(Services {
         db: opened.db.clone(),
-        monitor: Monitor::spawn(opened.db.clone(), node, cancel.child_token()),
+        monitor: Monitor::spawn(opened.db.clone(), cancel.child_token()),
         live: Live::spawn(opened.db.clone(), cancel.child_token()),
         gateway: Arc::clone(&gateway),
         site,
         kinds,
-        cancel: cancel.clone(),
         config,
     });
     let app = router::build(Arc::clone(&services), leptos)?;

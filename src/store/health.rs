@@ -4,7 +4,6 @@ use crate::model::HealthStatus;
 use serde_json::Value;
 use sqlx::PgPool;
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
 /// What is measured each time.
 #[derive(Debug, Clone, Default, sqlx::FromRow)]
@@ -78,7 +77,7 @@ pub async fn figures(pool: &PgPool) -> sqlx::Result<Figures> {
 }
 
 /// Keeps one snapshot a minute for the status page, whoever comes first; at once when the status changed.
-pub async fn keep_history(pool: &PgPool, _node: Uuid, status: HealthStatus, checks: &Value) -> sqlx::Result<()> {
+pub async fn keep_history(pool: &PgPool, status: HealthStatus, checks: &Value) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO health_snapshots (at, status, checks)
          SELECT now(), $1, $2
