@@ -290,3 +290,12 @@ pub async fn use_invitation<'e>(executor: impl PgExecutor<'e>, hash: [u8; 32]) -
         .await?;
     Ok(done.rows_affected() > 0)
 }
+
+/// Deletes links that were used or have expired a month ago; how many. The daily clean-up calls it.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn clean_up_invitations<'e>(executor: impl PgExecutor<'e>) -> sqlx::Result<u64> {
+    let done = sqlx::query("DELETE FROM invitations WHERE expires_at < now() - interval '30 days'").execute(executor).await?;
+    Ok(done.rows_affected())
+}

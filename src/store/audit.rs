@@ -82,6 +82,22 @@ pub async fn note_reading(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result
     .map(drop)
 }
 
+/// Deletes entries older than so many days, and writes down that it did. Only the owner's connection may; how many went.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn forget(owner: &mut sqlx::PgConnection, days: i32) -> sqlx::Result<i64> {
+    use sqlx::Connection;
+    let mut tx = owner.begin().await?;
+    let done = sqlx::query("DELETE FROM audit_log WHERE at < now() - make_interval(days => $1)").bind(days).execute(&mut *tx).await?;
+    let n = i64::try_from(done.rows_affected()).unwrap_or(i64::MAX);
+    if n > 0 {
+        write(&mut *tx, &Actor::system(), "audit.forget", None, &serde_json::json!({ "entries": n, "older_than_days": days })).await?;
+    }
+    tx.commit().await?;
+    Ok(n)
+}
+
 /// One entry as the page shows it.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
 pub struct Entry {

@@ -62,21 +62,15 @@ pub async fn make_partitions(owner: &PgPool) -> sqlx::Result<()> {
 /// What retention took away: the table and its rows.
 pub type Removed = Vec<(&'static str, i64)>;
 
-/// Removes what is older than its time. The days are those of the setting `retention`
-/// (`{"history_days", "log_days", "letter_days", "figure_days"}`); without it 14, 14, 90 and 400. Deliveries and values
-/// are kept for ever.
+/// Removes what is older than its time, as [`super::retention`] says. The audit log goes too where a time is set for it:
+/// only the owner may do that.
 ///
 /// # Errors
 /// The database's; what was removed before stays removed.
 pub async fn retention(owner: &PgPool) -> sqlx::Result<Removed> {
     let mut conn = owner.acquire().await?;
-    let (history, logs, letters, figures): (i32, i32, i32, i32) = sqlx::query_as(
-        "WITH s AS (SELECT (SELECT value FROM settings WHERE key = 'retention') AS v)
-         SELECT greatest(1, coalesce((v ->> 'history_days')::int, 14)), greatest(1, coalesce((v ->> 'log_days')::int, 14)),
-                greatest(1, coalesce((v ->> 'letter_days')::int, 90)), greatest(1, coalesce((v ->> 'figure_days')::int, 400)) FROM s",
-    )
-    .fetch_one(&mut *conn)
-    .await?;
+    let kept = super::retention::read(&mut *conn).await?;
+    let (history, logs, letters, figures) = (kept.history_days, kept.log_days, kept.letter_days, kept.figure_days);
     let mut removed = Removed::new();
     let n: i64 = sqlx::query_scalar("SELECT app.drop_job_history_before(current_date - $1)").bind(history).fetch_one(&mut *conn).await?;
     removed.push(("job_history", n));
@@ -101,6 +95,11 @@ pub async fn retention(owner: &PgPool) -> sqlx::Result<Removed> {
         .rows_affected();
         removed.push(("background_jobs_dlq", n as i64));
     }
+    if let Some(days) = kept.audit_days {
+        removed.push(("audit_log", super::audit::forget(&mut conn, days).await?));
+    }
+    removed.push(("login_sessions", super::sessions::clean_up(&mut *conn).await? as i64));
+    removed.push(("invitations", super::accounts::clean_up_invitations(&mut *conn).await? as i64));
     Ok(removed)
 }
 

@@ -36,6 +36,7 @@ mod privacy_tests;
 pub mod raw;
 pub mod records;
 pub mod replay;
+pub mod retention;
 #[cfg(test)]
 mod rls_tests;
 pub mod schedules;

@@ -114,12 +114,12 @@ pub async fn revoke_all<'e>(executor: impl PgExecutor<'e>, account_id: Uuid) -> 
     Ok(done.rows_affected())
 }
 
-/// Deletes what expired; how many. For the daily clean-up.
+/// Deletes what expired; how many. The daily clean-up calls it.
 ///
 /// # Errors
 /// Any of the database's.
-pub async fn clean_up(db: &Db) -> sqlx::Result<u64> {
-    let done = sqlx::query("DELETE FROM login_sessions WHERE idle_until < now() OR expires_at < now()").execute(db.service()).await?;
+pub async fn clean_up<'e>(executor: impl PgExecutor<'e>) -> sqlx::Result<u64> {
+    let done = sqlx::query("DELETE FROM login_sessions WHERE idle_until < now() OR expires_at < now()").execute(executor).await?;
     Ok(done.rows_affected())
 }
 
