@@ -24,6 +24,8 @@ fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
         "delivery-replayed" => ("good", "The delivery is on its way again; its new job is listed below.".into()),
         "test-sent" => ("good", "The test event was sent and received.".into()),
         "redrive-started" => ("good", format!("{jobs} on their way back to the queue.")),
+        "finding-decided" => ("good", "Noted. The scores that depend on it follow in a moment.".into()),
+        "nothing-to-decide" => ("note", "There was no decision to take back.".into()),
         "settings-saved" => ("good", "Settings saved.".into()),
         "schedule-changed" => ("good", "Schedule changed.".into()),
         "logged_out" => ("good", "You are logged out.".into()),

@@ -1,8 +1,10 @@
 //! People: who can be trusted how far, and for one person every metric's newest value.
 
+mod findings;
 mod one;
 mod people;
 
+pub use findings::{FindingsReview, decide_finding, load_findings};
 pub use one::{Client, load_client};
 pub use people::{Clients, PeopleTable, Person, load_clients};
 

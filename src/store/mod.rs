@@ -19,6 +19,7 @@ pub mod dashboard;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod erase;
+pub mod findings;
 pub mod health;
 pub mod job_lists;
 pub mod jobs;

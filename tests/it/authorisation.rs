@@ -13,6 +13,8 @@ const EXPECTED: &[(&str, &str, Audience)] = &[
     ("set_theme", "theme=dark&back=%2Flogin", Audience::Public),
     ("clients", "q=&tier=&page=1", Audience::Members),
     ("client", "user_id=nobody", Audience::Members),
+    ("findings", "user_id=nobody", Audience::Members),
+    ("decide_finding", "user_id=nobody&metric=steps&source=garmin&date=2026-01-01&verdict=confirmed", Audience::Members),
     ("screen", "list=jobs&id=&query=", Audience::Admins),
     ("overview", "range=30&metric=", Audience::Admins),
     ("recalculate_all", "", Audience::Admins),

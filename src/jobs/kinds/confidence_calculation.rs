@@ -76,7 +76,10 @@ pub(super) async fn ask_later(conn: &mut PgConnection, touched: &BTreeMap<String
 }
 
 /// Asks for the scores of everybody whose values changed, in the transaction that changed them.
-pub(super) async fn ask(conn: &mut PgConnection, changed: &BTreeMap<String, NaiveDate>) -> Result<(), String> {
+///
+/// # Errors
+/// A sentence, when the database refuses.
+pub async fn ask(conn: &mut PgConnection, changed: &BTreeMap<String, NaiveDate>) -> Result<(), String> {
     let jobs: Result<Vec<_>, String> = changed
         .iter()
         .map(|(user_id, since)| job::<ConfidenceCalculation>(&Person { user_id: user_id.clone(), since: Some(*since) }))

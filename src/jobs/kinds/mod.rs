@@ -16,7 +16,7 @@ mod vacuum;
 mod webhook_processing;
 
 pub use backfill::Backfill;
-pub use confidence_calculation::ConfidenceCalculation;
+pub use confidence_calculation::{ConfidenceCalculation, ask as ask_for_scores};
 pub use log_rollup::LogRollup;
 pub use matview_refresh::MatviewRefresh;
 pub use partitions::Partitions;

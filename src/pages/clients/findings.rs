@@ -1,0 +1,284 @@
+//! Doubts about a person's values, and the forms with which a trainer or administrator decides about them. It belongs on the
+//! person's page, below the newest values: `<FindingsReview user_id/>`.
+
+use crate::{
+    components::{Empty, Moment, Panel, ScoreBadge, ScrollTable, TimeStamp, Trouble},
+    error::AppError,
+};
+use leptos::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// A doubted value, ready to show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubted {
+    /// The metric's name.
+    pub name: String,
+    /// The day measured.
+    pub day: String,
+    /// With its unit.
+    pub value: String,
+    /// The provider's name.
+    pub source: String,
+    /// Its confidence.
+    pub score: Option<i32>,
+    /// What is suspected, a sentence each, with the reading that would fit.
+    pub doubts: Vec<String>,
+    /// What was decided, in words; empty: still open.
+    pub decided: String,
+    /// What was said about it, and by whom.
+    pub note: String,
+    /// When it was decided.
+    pub at: Option<Moment>,
+    /// Names the value in a form.
+    pub fields: Vec<(String, String)>,
+}
+
+/// The doubts of a person.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubts {
+    /// Open ones first.
+    pub rows: Vec<Doubted>,
+    /// A sentence about how many there are.
+    pub summary: String,
+    /// Where the forms go.
+    pub action: String,
+}
+
+/// What is doubted about a person's values of the last 60 days.
+///
+/// # Errors
+/// Nobody is logged in; the database is away. Of somebody else's client there are none.
+#[server(endpoint = "findings")]
+pub async fn load_findings(
+    /// Whose.
+    user_id: String,
+) -> Result<Doubts, AppError> {
+    server::load(&user_id).await
+}
+
+/// Decides about a doubted value: `confirmed` (it is a fault and leaves later baselines), `dismissed` (it is right), or
+/// `open` (takes the decision back). The person's scores follow.
+///
+/// # Errors
+/// Nobody is logged in; no such value, or not the caller's to see; the database is away.
+#[server(endpoint = "decide_finding")]
+pub async fn decide_finding(
+    /// Whose.
+    user_id: String,
+    /// The metric's key.
+    metric: String,
+    /// The provider.
+    source: String,
+    /// The day.
+    date: chrono::NaiveDate,
+    /// confirmed, dismissed or open.
+    verdict: String,
+    /// Why.
+    #[server(default)]
+    note: String,
+) -> Result<(), AppError> {
+    let changed = server::decide(&user_id, &metric, &source, date, &verdict, &note).await?;
+    let notice = if changed { "finding-decided" } else { "nothing-to-decide" };
+    leptos_axum::redirect(&format!("/clients/{}?notice={notice}#findings", crate::components::text::segment(&user_id)));
+    Ok(())
+}
+
+#[cfg(feature = "ssr")]
+mod server {
+    use super::{DecideFinding, Doubted, Doubts};
+    use crate::{
+        components::text,
+        error::AppError,
+        jobs::kinds::ask_for_scores,
+        model::{Instant, Metric, Source},
+        quality::Verdict,
+        server::context::Request,
+        store::{
+            audit::Actor,
+            findings::{self, Doubt, Subject, is_doubt},
+        },
+    };
+    use chrono::{NaiveDate, Utc};
+    use leptos::server_fn::ServerFn;
+
+    /// Days of a person's data in which doubts are shown.
+    const DAYS: i32 = 60;
+    /// Rows shown.
+    const MOST: i64 = 60;
+
+    pub(super) async fn load(user_id: &str) -> Result<Doubts, AppError> {
+        let request = Request::current()?;
+        let mut tx = request.read().await?;
+        let action = DecideFinding::url().to_owned();
+        if user_id.contains('\0') {
+            return Ok(Doubts { action, ..Doubts::default() });
+        }
+        let found = findings::doubts(&mut tx, user_id, DAYS, MOST).await.map_err(|e| request.db(&e))?;
+        let now = Utc::now();
+        let open = found.iter().filter(|d| d.verdict.is_none()).count();
+        let more = if found.len() as i64 == MOST { " or more" } else { "" };
+        let summary = format!("{open}{more} open, {} decided, in the last {DAYS} days of data.", found.len() - open);
+        Ok(Doubts { rows: found.iter().filter_map(|d| doubted(user_id, d, now)).collect(), summary, action })
+    }
+
+    fn doubted(user_id: &str, d: &Doubt, now: Instant) -> Option<Doubted> {
+        let metric = Metric::from_key(&d.metric_name)?;
+        let with_unit = |v: f64| {
+            let (value, unit) = text::value(metric, v);
+            format!("{value} {unit}").trim_end().to_owned()
+        };
+        let about = |f: &crate::model::Finding| match f.proposed {
+            Some(p) => format!("{} Perhaps {}.", sentence(&f.detail), with_unit(p)),
+            None => sentence(&f.detail),
+        };
+        let mut doubts: Vec<String> = d.findings.0.iter().filter(|f| is_doubt(f)).map(about).collect();
+        doubts.dedup();
+        let decided = match d.verdict.as_deref() {
+            Some("confirmed") => "Fault confirmed",
+            Some(_) => "Dismissed: the value is right",
+            None => "",
+        };
+        let by = d.reviewed_by.as_deref().map(|b| format!(" ({b})")).unwrap_or_default();
+        let note = d.note.as_deref().unwrap_or_default();
+        let key = [
+            ("user_id", user_id.to_owned()),
+            ("metric", d.metric_name.clone()),
+            ("source", d.source.clone()),
+            ("date", d.measurement_date.to_string()),
+        ];
+        Some(Doubted {
+            name: metric.name().into(),
+            day: text::day(d.measurement_date, now.date_naive()),
+            value: with_unit(d.value),
+            source: Source::from_provider(&d.source).name(),
+            score: d.confidence_score,
+            doubts,
+            decided: decided.into(),
+            note: if d.verdict.is_some() { format!("{note}{by}").trim_start().to_owned() } else { String::new() },
+            at: d.reviewed_at.map(|at| text::moment(at, now)),
+            fields: key.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+        })
+    }
+
+    /// With a capital and a full stop.
+    fn sentence(words: &str) -> String {
+        let mut chars = words.trim().trim_end_matches('.').chars();
+        chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+    }
+
+    pub(super) async fn decide(
+        user_id: &str,
+        metric: &str,
+        source: &str,
+        date: NaiveDate,
+        verdict: &str,
+        note: &str,
+    ) -> Result<bool, AppError> {
+        let request = Request::current()?;
+        let account = request.account()?;
+        let db = |e: sqlx::Error| request.db(&e);
+        let unknown = || AppError::not_found("This value");
+        let metric = Metric::from_key(metric).ok_or_else(unknown)?;
+        let source = Source::from_provider(source);
+        let verdict = match verdict {
+            "confirmed" => Some(Verdict::Confirmed),
+            "dismissed" => Some(Verdict::Dismissed),
+            "open" => None,
+            _ => return Err(AppError::invalid("A doubt can be confirmed, dismissed or opened again. Reload the page.")),
+        };
+        let it = Subject { user_id, metric, source: &source, date };
+        // With the caller's eyes first: a trainer decides about assigned clients only.
+        if user_id.contains('\0') || source.as_str().contains('\0') || !findings::sees(&mut *request.read().await?, it).await.map_err(db)? {
+            return Err(unknown());
+        }
+        let actor = Actor::of(account, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
+        let note = text::cut(note.trim(), 500).replace('\0', "");
+        let mut tx = request.services.db.begin_service().await.map_err(db)?;
+        let changed = findings::decide(&mut tx, &actor, it, verdict, &note).await.map_err(db)?;
+        if changed {
+            let later = [(user_id.to_owned(), date)].into();
+            ask_for_scores(&mut tx, &later).await.map_err(|e| AppError::internal(&request.request_id, &e))?;
+        }
+        tx.commit().await.map_err(db)?;
+        Ok(changed)
+    }
+}
+
+/// What is doubted about a person's values, with the forms to decide.
+#[component]
+pub fn FindingsReview(
+    /// Whose; a signal, as the page may change the person.
+    #[prop(into)]
+    user_id: Signal<String>,
+    /// Counts up when scores changed.
+    #[prop(into, optional)]
+    version: Signal<u32>,
+) -> impl IntoView {
+    let data = Resource::new(move || (user_id.get(), version.get()), |(user_id, _)| load_findings(user_id));
+    view! {
+        <Transition fallback=|| ()>
+            {move || Suspend::new(async move {
+                match data.await {
+                    Ok(doubts) => shown(doubts),
+                    Err(error) => view! { <Panel title="Doubted values" id="findings"><Trouble error/></Panel> }.into_any(),
+                }
+            })}
+        </Transition>
+    }
+    .into_any()
+}
+
+fn shown(doubts: Doubts) -> AnyView {
+    if doubts.rows.is_empty() {
+        return view! { <Panel title="Doubted values" id="findings"><Empty title="Nothing is doubted"><p>"In the last 60 days of data no value looks like a fault."</p></Empty></Panel> }
+            .into_any();
+    }
+    let action = doubts.action;
+    view! {
+        <Panel title="Doubted values" id="findings" class="flush">
+            <p class="panel-note soft small">{doubts.summary}" A confirmed fault no longer counts in this person’s later baselines; a dismissed one is trusted as it is."</p>
+            <ScrollTable caption="Doubted values and what was decided">
+                <thead><tr>
+                    <th scope="col">"Metric"</th><th scope="col">"Day"</th><th scope="col" class="num">"Value"</th><th scope="col">"Source"</th>
+                    <th scope="col">"Confidence"</th><th scope="col">"Why it is doubted"</th><th scope="col">"Decision"</th>
+                </tr></thead>
+                <tbody>{doubts.rows.into_iter().map(|d| row(d, action.clone())).collect_view()}</tbody>
+            </ScrollTable>
+        </Panel>
+    }
+    .into_any()
+}
+
+fn row(d: Doubted, action: String) -> AnyView {
+    let open = d.decided.is_empty();
+    let what = format!("{}, {}", d.name, d.day);
+    let fields = d.fields.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value/> }).collect_view();
+    let form = if open {
+        view! {
+            <form class="actions" method="post" action=action>
+                {fields}
+                <input name="note" maxlength="500" autocomplete="off" placeholder="Note" aria-label=format!("Note on {what}")/>
+                <button class="button small" name="verdict" value="confirmed">"It is a fault"<span class="sr-only">": "{what.clone()}</span></button>
+                <button class="button small" name="verdict" value="dismissed">"It is right"<span class="sr-only">": "{what}</span></button>
+            </form>
+        }
+        .into_any()
+    } else {
+        view! {
+            <strong>{d.decided}</strong>
+            {d.at.map(|at| view! { " "<TimeStamp at/> })}
+            {(!d.note.is_empty()).then(|| view! { <span class="remark">{d.note}</span> })}
+            <form method="post" action=action>{fields}<button class="button small" name="verdict" value="open">"Take back"<span class="sr-only">": "{what}</span></button></form>
+        }
+        .into_any()
+    };
+    view! {
+        <tr>
+            <th scope="row">{d.name}</th><td class="when">{d.day}</td><td class="num value">{d.value}</td><td>{d.source}</td>
+            <td><ScoreBadge score=d.score/></td>
+            <td>{d.doubts.into_iter().map(|s| view! { <span class="remark">{s}</span> }).collect_view()}</td>
+            <td>{form}</td>
+        </tr>
+    }
+    .into_any()
+}
