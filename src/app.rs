@@ -72,7 +72,8 @@ pub fn App() -> impl IntoView {
             <footer class="foot">
                 <span>"Assay "{session.version.clone()}</span>
                 <a href="/status">"Status"</a>
-                <span class="foot-note">"Times are UTC. A confidence is the chance, in percent, that a value is close enough to act on."</span>
+                <a rel="external" href="/preferences">"Preferences"</a>
+                <span class="foot-note">"Times are in "{session.zone.clone()}". A confidence is the chance, in percent, that a value is close enough to act on."</span>
             </footer>
         </Router>
         <p class="sr-only" role="status">{move || announcer.0.get()}</p>

@@ -44,6 +44,7 @@ pub const PAGES: &[(&str, Audience)] = &[
     ("login", Audience::Public),
     ("invite", Audience::Public),
     ("status", Audience::Public),
+    ("preferences", Audience::Public),
     ("account", Audience::Members),
     ("clients", Audience::Members),
     ("admin", Audience::Admins),

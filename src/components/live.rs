@@ -71,7 +71,7 @@ pub fn LiveControl(
             <button class="quiet with-js" type="button" aria-pressed=move || live.paused.get().to_string() on:click=move |_| live.paused.update(|p| *p = !*p)>
                 "Pause"
             </button>
-            <span class="soft live-time">"as of "{move || taken_at.get().unwrap_or_default()}" UTC"</span>
+            <span class="soft live-time">"as of "{move || taken_at.get().unwrap_or_default()}</span>
         </div>
     }
     .into_any()

@@ -6,6 +6,8 @@ mod chart;
 mod flash;
 mod live;
 mod parts;
+#[cfg(feature = "ssr")]
+pub mod preferences;
 mod table;
 pub mod text;
 

@@ -1,7 +1,11 @@
-//! Numbers and times as people read them. Pure; used on the server only, and the time is an argument.
+//! Numbers and times as people read them; used on the server only, and the time is an argument. What a reader may choose
+//! (zone, units, dates) is in `preferences`.
 
-use super::Moment;
+#[cfg(feature = "ssr")]
+use super::{Moment, preferences};
+#[cfg(feature = "ssr")]
 use crate::model::{Instant, Metric};
+#[cfg(feature = "ssr")]
 use chrono::{NaiveDate, TimeDelta};
 
 /// `1234567` as `1,234,567`.
@@ -35,6 +39,7 @@ pub fn percent(part: i64, whole: i64) -> String {
     }
 }
 
+#[cfg(feature = "ssr")]
 /// A span in its largest unit that fits: `12 s`, `3 min`, `5 h`, `2 days`.
 pub fn span(delta: TimeDelta) -> String {
     let s = delta.num_seconds().max(0);
@@ -46,44 +51,22 @@ pub fn span(delta: TimeDelta) -> String {
     }
 }
 
-/// A moment for a page: machine-readable, absolute and relative to `now`.
+/// A moment for a page, as the reader at hand wants to see times: machine-readable, absolute and relative to `now`.
+#[cfg(feature = "ssr")]
 pub fn moment(at: Instant, now: Instant) -> Moment {
-    let age = now - at;
-    let text = if at.date_naive() == now.date_naive() {
-        at.format("%H:%M:%S").to_string()
-    } else if age < TimeDelta::days(300) {
-        at.format("%-d %b %H:%M").to_string()
-    } else {
-        at.format("%-d %b %Y").to_string()
-    };
-    let ago = match age.num_seconds() {
-        i64::MIN..=-60 => format!("in {}", span(-age)),
-        -59..=4 => "just now".into(),
-        _ => format!("{} ago", span(age)),
-    };
-    Moment { iso: at.format("%Y-%m-%dT%H:%M:%SZ").to_string(), text, full: at.format("%-d %B %Y, %H:%M:%S UTC").to_string(), ago }
+    preferences::current().moment(at, now)
 }
 
 /// A day: `23 Nov`, with the year when it is not this one's.
+#[cfg(feature = "ssr")]
 pub fn day(date: NaiveDate, today: NaiveDate) -> String {
-    use chrono::Datelike;
-    let format = if date.year() == today.year() { "%-d %b" } else { "%-d %b %Y" };
-    date.format(format).to_string()
+    preferences::current().day(date, today)
 }
 
-/// A stored value with its unit as people read it: seconds as hours and minutes, metres as kilometres.
+/// A stored value with its unit as the reader at hand reads it.
+#[cfg(feature = "ssr")]
 pub fn value(metric: Metric, value: f64) -> (String, &'static str) {
-    match metric.unit() {
-        "s" => {
-            let minutes = (value / 60.0).round() as i64;
-            (format!("{}:{:02}", minutes / 60, minutes.abs() % 60), "h:min")
-        }
-        "m" => (format!("{:.2}", value / 1000.0), "km"),
-        "count" => (count(value.round() as i64), ""),
-        unit @ ("kcal" | "ml") => (count(value.round() as i64), unit),
-        unit @ ("bpm" | "ms" | "min" | "mg/dL" | "mmHg") => (format!("{value:.0}"), unit),
-        unit => (format!("{value:.1}"), unit),
-    }
+    preferences::current().value(metric, value)
 }
 
 /// Cuts a long text at a character border and says so.

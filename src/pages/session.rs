@@ -22,6 +22,8 @@ pub struct Session {
     pub account: Option<Account>,
     /// `light`, `dark` or `system`.
     pub theme: String,
+    /// The zone that times are shown in.
+    pub zone: String,
     /// Of the program.
     pub version: String,
 }
@@ -34,12 +36,13 @@ pub fn shared() -> Session {
 #[cfg(feature = "ssr")]
 fn current() -> Session {
     let account = use_context::<crate::server::context::Request>().and_then(|r| r.caller).map(|c| Account { email: c.email, role: c.role });
-    Session { account, theme: theme().into(), version: env!("CARGO_PKG_VERSION").into() }
+    let zone = crate::components::preferences::current().zone.name().to_owned();
+    Session { account, theme: theme().into(), zone, version: env!("CARGO_PKG_VERSION").into() }
 }
 
 #[cfg(not(feature = "ssr"))]
 fn current() -> Session {
-    Session { account: None, theme: "system".into(), version: env!("CARGO_PKG_VERSION").into() }
+    Session { account: None, theme: "system".into(), zone: "UTC".into(), version: env!("CARGO_PKG_VERSION").into() }
 }
 
 /// The reader's theme, from the cookie; anything else is `system`.

@@ -44,7 +44,8 @@ pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Result<Router, S
         site: Arc::new(services.site.clone()),
         vault: services.config.secret_key.as_ref().and_then(|k| Vault::new(k.expose())).map(Arc::new),
     };
-    let stylesheet = super::frame::stylesheet(std::path::Path::new(leptos.hash_file.as_ref()))?;
+    let stylesheet: Arc<str> = super::frame::stylesheet(std::path::Path::new(leptos.hash_file.as_ref()))?.into();
+    let preferences = super::preferences::router(Arc::clone(&services), Arc::clone(&stylesheet));
     let forms = access::forms::Forms {
         access: access.clone(),
         limit: login::limit(&services),
@@ -54,8 +55,10 @@ pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Result<Router, S
         .merge(login::router(access.clone(), Arc::clone(&services)))
         .merge(access::forms::router(forms))
         .merge(access::downloads::router(access.clone()))
+        .merge(preferences)
         .route("/live", get(live).with_state(Arc::clone(&services)))
         .layer(middleware::from_fn(access::guard::guard))
+        .layer(middleware::from_fn(super::preferences::apply))
         .layer(middleware::from_fn_with_state(access.clone(), access::identify::identify))
         .layer(middleware::from_fn_with_state(access.clone(), access::origin::same_origin))
         .layer(middleware::from_fn_with_state(services.config.trusted_proxies.clone(), visit))
@@ -104,6 +107,9 @@ fn request_context(services: &Arc<Services>) {
     let extension = &parts.extensions;
     if let Some(nonce) = extension.get::<leptos::nonce::Nonce>() {
         provide_context(nonce.clone());
+    }
+    if let Some(preferences) = extension.get::<crate::components::preferences::Preferences>() {
+        provide_context(*preferences);
     }
     let peer = extension.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
     provide_context(PageRequest {

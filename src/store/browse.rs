@@ -1,4 +1,4 @@
-//! Settings as the administrator's page changes them.
+//! Settings as the administrator's page changes them, and what an account prefers.
 
 use sqlx::PgExecutor;
 use uuid::Uuid;
@@ -14,5 +14,15 @@ pub async fn set_switch<'e>(executor: impl PgExecutor<'e>, key: &str, on: bool, 
     .bind(by)
     .execute(executor)
     .await?;
+    Ok(())
+}
+
+/// Keeps what an account wants to see.
+pub async fn set_preferences<'e>(executor: impl PgExecutor<'e>, account: Uuid, preferences: &serde_json::Value) -> sqlx::Result<()> {
+    sqlx::query("UPDATE accounts SET preferences = preferences || $2 WHERE id = $1")
+        .bind(account)
+        .bind(sqlx::types::Json(preferences))
+        .execute(executor)
+        .await?;
     Ok(())
 }

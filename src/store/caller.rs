@@ -54,13 +54,15 @@ pub struct Caller {
     pub email: String,
     /// What people call it; may be empty.
     pub display_name: String,
+    /// What the account chose to see; empty while it never chose.
+    pub preferences: serde_json::Value,
     token: Token,
 }
 
 impl Caller {
     /// Made by `access` after the token was looked up.
     pub fn new(account_id: Uuid, role: Role, email: String, display_name: String, token: Token) -> Self {
-        Self { account_id, role, email, display_name, token }
+        Self { account_id, role, email, display_name, preferences: serde_json::Value::Null, token }
     }
 
     /// The proof for [`super::Db::begin_as`].

@@ -22,6 +22,7 @@ struct Row {
     email: String,
     display_name: String,
     role: String,
+    preferences: sqlx::types::Json<serde_json::Value>,
     must_enrol: bool,
 }
 
@@ -37,7 +38,7 @@ pub async fn find(db: &Db, token: &Token, idle_seconds: i32) -> sqlx::Result<Opt
         "WITH seen AS (
            UPDATE login_sessions SET last_seen_at = now(), idle_until = least(now() + make_interval(secs => $2), expires_at)
             WHERE token_hash = $1 AND last_seen_at < now() - interval '1 minute' AND idle_until > now() AND expires_at > now())
-         SELECT a.id AS account_id, a.email, a.display_name, a.role,
+         SELECT a.id AS account_id, a.email, a.display_name, a.role, a.preferences,
                 a.role = 'admin' AND a.totp_secret IS NULL
                   AND EXISTS (SELECT 1 FROM settings WHERE key = $3 AND value = 'true') AS must_enrol
            FROM login_sessions s JOIN accounts a ON a.id = s.account_id
@@ -50,7 +51,8 @@ pub async fn find(db: &Db, token: &Token, idle_seconds: i32) -> sqlx::Result<Opt
     .await?;
     Ok(row.and_then(|r| {
         let role = Role::from_word(&r.role)?;
-        let caller = Caller::new(r.account_id, role, r.email, r.display_name, token.clone());
+        let mut caller = Caller::new(r.account_id, role, r.email, r.display_name, token.clone());
+        caller.preferences = r.preferences.0;
         Some(Found { caller, must_enrol: r.must_enrol })
     }))
 }

@@ -339,7 +339,7 @@ fn sources(providers: Vec<ProviderRow>) -> AnyView {
                     <ScrollTable caption="Sources, their errors and their silence">
                         <thead><tr>
                             <th scope="col">"Source"</th><th scope="col">"State"</th><th scope="col" class="num">"Active"</th>
-                            <th scope="col" class="num">"Silent for 2 days"</th><th scope="col" class="num">"Broken"</th><th scope="col">"Last data (UTC)"</th>
+                            <th scope="col" class="num">"Silent for 2 days"</th><th scope="col" class="num">"Broken"</th><th scope="col">"Last data"</th>
                         </tr></thead>
                         <tbody>{providers.into_iter().map(|p| {
                             let [active, silent, broken] = p.counts;
@@ -386,7 +386,7 @@ fn kind_table(kinds: Vec<KindRow>) -> AnyView {
 fn job_table(jobs: Vec<JobRow>) -> AnyView {
     view! {
         <ScrollTable caption="The newest jobs">
-            <thead><tr><th scope="col">"Kind"</th><th scope="col">"State"</th><th scope="col">"Made (UTC)"</th><th scope="col" class="num">"Ran"</th><th scope="col" class="num">"Attempts"</th></tr></thead>
+            <thead><tr><th scope="col">"Kind"</th><th scope="col">"State"</th><th scope="col">"Made"</th><th scope="col" class="num">"Ran"</th><th scope="col" class="num">"Attempts"</th></tr></thead>
             <tbody>{jobs.into_iter().map(|j| view! {
                 <tr>
                     <th scope="row"><code>{j.kind}</code>{(!j.error.is_empty()).then(|| view! { <span class="remark">{j.error}</span> })}</th>

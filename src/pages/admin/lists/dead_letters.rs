@@ -65,7 +65,7 @@ fn table(groups: &[Group], query: &Query, since: &str, now: Instant) -> Part {
             "Errors that differ only in ids and numbers are one group.".into()
         },
         fields: vec![super::Field { label: "Died".into(), ..since_field(since) }, super::field("kind", "Kind", &query.get("kind"), &[])],
-        heads: ["Error", "Kind", "How", "#Open", "First (UTC)", "Last (UTC)", "Actions"].map(String::from).to_vec(),
+        heads: ["Error", "Kind", "How", "#Open", "First", "Last", "Actions"].map(String::from).to_vec(),
         rows: groups.iter().map(|g| group_row(g, since, now)).collect(),
         filtered: !since.is_empty() || query.some("kind").is_some(),
         empty: "No job is out of attempts.".into(),
@@ -123,7 +123,7 @@ async fn letters(
     let here = |before: &str| Query::href("dead-letters", &[("kind", kind), ("group", group), ("since", since), ("before", before)]);
     Ok(Part {
         title: format!("Letters of group {group}, newest first"),
-        heads: ["Job", "Error", "How", "Person", "#Attempts", "Died (UTC)"].map(String::from).to_vec(),
+        heads: ["Job", "Error", "How", "Person", "#Attempts", "Died"].map(String::from).to_vec(),
         rows: rows
             .iter()
             .map(|l| {

@@ -79,7 +79,7 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, query: &Quer
                 field("q", "Search", &q, &[]),
             ],
             help: "A trace id, or user: provider: trace:".into(),
-            heads: ["Type", "State", "Provider", "Person", "Received (UTC)", "#Until processed", "#Readings", "Remark"]
+            heads: ["Type", "State", "Provider", "Person", "Received", "#Until processed", "#Readings", "Remark"]
                 .map(String::from)
                 .to_vec(),
             rows: rows.iter().map(|d| row(d, now)).collect(),
@@ -133,7 +133,7 @@ pub(super) async fn refused(conn: &mut PgConnection, query: &Query, now: Instant
             }],
             keep: vec![("tab".into(), "refused".into())],
             clear: "/admin/webhooks?tab=refused".into(),
-            heads: ["Reason", "From", "#Times", "First (UTC)", "Last (UTC)"].map(String::from).to_vec(),
+            heads: ["Reason", "From", "#Times", "First", "Last"].map(String::from).to_vec(),
             rows: rows
                 .into_iter()
                 .map(|r| {
@@ -196,10 +196,10 @@ fn facts(d: &Detail, now: Instant) -> Vec<(String, Cell)> {
         ("Provider".into(), provider(&d.row)),
         ("Person".into(), person(d.row.user_id.as_deref())),
         ("Terra’s id of the connection".into(), d.terra_user_id.clone().map_or(Cell::None, Cell::Code)),
-        ("Received (UTC)".into(), time(Some(d.row.created_at), now)),
-        ("Processed (UTC)".into(), time(d.row.processed_at, now)),
+        ("Received".into(), time(Some(d.row.created_at), now)),
+        ("Processed".into(), time(d.row.processed_at, now)),
         ("Until processed".into(), d.row.processed_at.map_or(Cell::None, |at| Cell::Text(took(at - d.row.created_at)))),
-        ("Ordered by (UTC)".into(), time(ordering, now)),
+        ("Ordered by".into(), time(ordering, now)),
         ("Readings".into(), Cell::Text(text::count(i64::from(d.row.processed_count)))),
         ("Trace id".into(), Cell::Code(d.trace_id.clone())),
         ("Size".into(), Cell::Text(format!("{} bytes", text::count(i64::from(d.size))))),
@@ -209,7 +209,7 @@ fn facts(d: &Detail, now: Instant) -> Vec<(String, Cell)> {
 fn made(jobs: &[job_lists::DeliveryJob], now: Instant) -> Part {
     Part {
         title: "Jobs it made".into(),
-        heads: ["Job", "State", "#Attempts", "Created (UTC)", "Ended (UTC)", "Error"].map(String::from).to_vec(),
+        heads: ["Job", "State", "#Attempts", "Created", "Ended", "Error"].map(String::from).to_vec(),
         rows: jobs
             .iter()
             .map(|j| {

@@ -107,7 +107,7 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
             keep: vec![("status".into(), status.clone())],
             help: "An id, part of an error, or kind: status: user: error:".into(),
             deeds: bulk(deeds, &here, &total, &back),
-            heads: ["Kind", "State", "Person", "#Attempts", "Created (UTC)", "#Ran", "Error", "Actions"].map(String::from).to_vec(),
+            heads: ["Kind", "State", "Person", "#Attempts", "Created", "#Ran", "Error", "Actions"].map(String::from).to_vec(),
             rows: rows.iter().map(|j| row(j, now)).collect(),
             next: next.map(|c| here.href(&status, &[("before", &cursor_word(c))])).unwrap_or_default(),
             first: if before.is_empty() { String::new() } else { here.href(&status, &[]) },
@@ -305,7 +305,7 @@ fn errors(j: &JobRow, now: Instant) -> Vec<Part> {
     let when = |e: &serde_json::Value| chrono::DateTime::parse_from_rfc3339(&word(e, "at")).ok().map(|t| t.to_utc());
     vec![Part {
         title: "Failed attempts".into(),
-        heads: ["#Attempt", "When (UTC)", "How", "Error"].map(String::from).to_vec(),
+        heads: ["#Attempt", "When", "How", "Error"].map(String::from).to_vec(),
         rows: list
             .iter()
             .rev()

@@ -61,7 +61,7 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
                 field("q", "Search", &q, &[]),
             ],
             help: "Part of a message, or function: request: user:".into(),
-            heads: ["Time (UTC)", "Level", "Function", "Message", "Request", "#Took"].map(String::from).to_vec(),
+            heads: ["Time", "Level", "Function", "Message", "Request", "#Took"].map(String::from).to_vec(),
             rows: rows
                 .iter()
                 .map(|l| {
@@ -110,7 +110,7 @@ pub(super) async fn audit(request: &Request, query: &Query, now: Instant) -> sql
             keep: vec![("tab".into(), "audit".into())],
             clear: "/admin/logs?tab=audit".into(),
             help: "Who, or on what; action: is the beginning of a deed, such as action:jobs.".into(),
-            heads: ["When (UTC)", "Who", "What", "On what", "More", "From"].map(String::from).to_vec(),
+            heads: ["When", "Who", "What", "On what", "More", "From"].map(String::from).to_vec(),
             rows: rows
                 .iter()
                 .map(|e| {

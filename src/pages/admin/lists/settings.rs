@@ -38,7 +38,7 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, now: Instant
         parts: vec![
             Part {
                 title: "Schedules".into(),
-                heads: ["Name", "State", "Kind of job", "Every", "Last run (UTC)", "Next run (UTC)", "#Runs", "Remark", "Actions"]
+                heads: ["Name", "State", "Kind of job", "Every", "Last run", "Next run", "#Runs", "Remark", "Actions"]
                     .map(String::from)
                     .to_vec(),
                 rows: schedules.iter().map(|s| schedule(s, now)).collect(),
@@ -47,7 +47,7 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, now: Instant
             },
             Part {
                 title: "Processes".into(),
-                heads: ["Node", "State", "Role", "Duty", "#Jobs held", "Started (UTC)", "Last heard of (UTC)"].map(String::from).to_vec(),
+                heads: ["Node", "State", "Role", "Duty", "#Jobs held", "Started", "Last heard of"].map(String::from).to_vec(),
                 rows: workers.iter().map(|w| worker(w, now)).collect(),
                 empty: "No worker has signed on: nothing is being processed.".into(),
                 ..Part::default()
