@@ -2,12 +2,19 @@
 //!
 //! [`Client`] speaks to Terra: connect links, backfill, who is connected, ending a connection. [`Fetcher`] fetches a
 //! payload without being led into our own network. Both say in sentences what went wrong and print no secret.
+//!
+//! A page finds the client in `Services::terra`; `None` there means that Terra's REST side is not configured, which the
+//! page says instead of offering a button. For administrators: [`connect_person`] makes a link for a person,
+//! `jobs::backfill::start` and `start_for_person` ask for the days of a gap, [`deauthenticate_person`] comes before an
+//! erasure.
 
 mod allowance;
+mod connecting;
 mod fetch;
 mod leaving;
 mod terra_rest;
 
+pub use connecting::{NotLinked, connect_person};
 pub use fetch::{FetchError, FetchRules, Fetcher, is_public};
 pub use leaving::{Left, deauthenticate_person};
 pub use terra_rest::{Client, ConnectLink, MAX_DAYS, RemoteUser, TerraError, UserInfo, UserPage, WidgetSession};

@@ -35,6 +35,29 @@ async fn a_connect_link_is_made_for_a_person() {
 }
 
 #[tokio::test]
+async fn a_link_is_audited_without_itself_and_not_made_for_a_simulated_person() {
+    use crate::store::{audit::Actor, testing::database};
+    let (terra, t) = (Terra::start().await, database().await);
+    sqlx::query("INSERT INTO persons (user_id, simulated) VALUES ('sim', true), ('me', false)").execute(t.db.owner()).await.unwrap();
+    let (client, system) = (terra.client(), Actor::system());
+    let ask = async |person: &str| super::connect_person(&t.db, &client, &system, person, Some("https://assay.example")).await;
+    assert!(ask("me").await.unwrap().url.starts_with("https://"));
+    assert!(ask("not here yet").await.is_ok());
+    assert_eq!(terra.seen().len(), 2);
+    assert!(ask("sim").await.unwrap_err().to_string().contains("simulated"));
+    for bad in ["", "a\0b", &"x".repeat(513)] {
+        assert!(matches!(ask(bad).await, Err(super::NotLinked::Person(_))), "{bad}");
+    }
+    terra.answer_next(StatusCode::BAD_GATEWAY);
+    assert!(ask("me").await.unwrap_err().to_string().contains("502"));
+    let entries: Vec<String> = sqlx::query_scalar("SELECT concat_ws(' ', action, subject, detail) FROM audit_log ORDER BY id")
+        .fetch_all(t.db.owner())
+        .await
+        .unwrap();
+    assert_eq!(entries, ["person.connect_link me {\"expires_in\": 900.0}", "person.connect_link not here yet {\"expires_in\": 900.0}"]);
+}
+
+#[tokio::test]
 async fn data_are_asked_for_in_terras_words_and_sent_to_the_webhook() {
     let terra = Terra::start().await;
     terra.user("t1", Some("me"), true);

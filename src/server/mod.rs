@@ -38,6 +38,8 @@ pub struct Services {
     pub gateway: Arc<Gateway>,
     /// Which origins are ours, and whether cookies travel over https.
     pub site: Site,
+    /// Terra's REST side; `None`: not configured, so no connect links and no backfill.
+    pub terra: Option<crate::outbound::Client>,
     /// What jobs there are, for the endpoint that drains by hand.
     pub kinds: crate::jobs::Kinds,
 }

@@ -32,7 +32,8 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     prepare_tables(&opened.db).await;
 
     let (cancel, node) = (CancellationToken::new(), Uuid::now_v7());
-    let kinds = jobs::kinds::with_terra(terra_client(&config)?);
+    let terra = terra_client(&config)?;
+    let kinds = jobs::kinds::with_terra(terra.clone());
     let gateway = Gateway::new(opened.db.clone(), gateway_settings(&config, node));
     let mut worker = config.role.works().then(|| {
         let settings = jobs::Settings { node: node_name(), role: config.role.word().into(), ..jobs::Settings::default() };
@@ -48,6 +49,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
         live: Live::spawn(opened.db.clone(), cancel.child_token()),
         gateway: Arc::clone(&gateway),
         site,
+        terra,
         kinds,
         config,
     });

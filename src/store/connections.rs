@@ -155,6 +155,28 @@ pub async fn at_terra(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Ve
     .await
 }
 
+/// Whether a person is known and simulated.
+///
+/// # Errors
+/// The database's.
+pub async fn is_simulated(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM persons WHERE user_id = $1 AND simulated)").bind(user_id).fetch_one(conn).await
+}
+
+/// Terra's ids of a person's connections that data come from. None for a simulated person.
+///
+/// # Errors
+/// The database's.
+pub async fn giving(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT c.terra_user_id FROM connections c LEFT JOIN persons p USING (user_id)
+          WHERE c.user_id = $1 AND c.state IN ('active', 'reauthorised', 'error') AND p.simulated IS NOT TRUE ORDER BY c.terra_user_id",
+    )
+    .bind(user_id)
+    .fetch_all(conn)
+    .await
+}
+
 /// Whose a connection is, by Terra's present id: `None` when there is no such connection; inside, our user id where
 /// known.
 ///

@@ -1,6 +1,15 @@
 //! Replays: stored deliveries through normalising and scoring once more. An operation's chunks are stretches of the
 //! time of receipt, so that they name no delivery (an erased person's would be among them), and each carries the filter,
 //! so that it needs nothing but itself.
+//!
+//! A page asks in this order; each call is for administrators only, and the caller has checked that:
+//! 1. a [`Filter`] from the form, [`Filter::problem`] for what is wrong with it, in a sentence;
+//! 2. [`count`], shown before anything starts;
+//! 3. [`start`], which answers with the operation; [`one`] for a single delivery;
+//! 4. `operations::find` for its progress (`done` and `failed` of `total`, `remaining_seconds`);
+//! 5. [`cancel`].
+//!
+//! Starting and cancelling write their audit entries in the commit of the deed.
 
 use super::{Db, audit, audit::Actor, jobs, jobs::NewJob, maintenance, operations, operations::Operation};
 use crate::model::Instant;
@@ -44,6 +53,36 @@ pub struct Filter {
     /// Occurs in the error, letters' case aside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// Words of `status` that deliveries which may be replayed can have, in the order of a delivery's life.
+pub const STATUSES: [&str; 6] = ["pending", "processing", "completed", "failed", "parked", "ignored"];
+
+impl Filter {
+    /// What is wrong with it, in a sentence for the form.
+    pub fn problem(&self) -> Option<String> {
+        if let (Some(from), Some(until)) = (self.from, self.until)
+            && from >= until
+        {
+            return Some("The time begins after it ends.".into());
+        }
+        if self.ids.as_ref().is_some_and(|ids| ids.len() > 1000) {
+            return Some("More than 1000 single deliveries were named. Narrow by time, person or status instead.".into());
+        }
+        let texts = [&self.kind, &self.provider, &self.user_id, &self.error];
+        if texts.into_iter().flatten().any(|text| text.contains('\0') || text.chars().nth(512).is_some()) {
+            return Some("A text of the filter is too long, or holds a character that no delivery has.".into());
+        }
+        match self.status.as_deref() {
+            Some("conflict" | "invalid") => {
+                Some("Conflicts and bodies that are not JSON are never processed, so there is nothing to repeat.".into())
+            }
+            Some(word) if !STATUSES.contains(&word) => {
+                Some(format!("There is no status named '{}'.", word.chars().take(40).collect::<String>()))
+            }
+            _ => None,
+        }
+    }
 }
 
 // $1 ids, $2 from, $3 until, $4 kind, $5 provider, $6 user, $7 status, $8 error
@@ -115,6 +154,24 @@ pub async fn start(db: &Db, actor: &Actor, filter: &Filter) -> sqlx::Result<Oper
     maintenance::announce(&mut tx, "operation", &[], 1).await?;
     tx.commit().await?;
     Ok(operation)
+}
+
+/// Stops a running replay: its waiting chunks are cancelled, the one in work is finished, what was done stays. `false`:
+/// it does not run, or is no replay. The caller has checked that the actor is an administrator.
+///
+/// # Errors
+/// The database's; then it goes on.
+pub async fn cancel(db: &Db, actor: &Actor, operation_id: Uuid) -> sqlx::Result<bool> {
+    let mut tx = db.begin_service().await?;
+    let Some(operation) = operations::find(&mut tx, operation_id).await?.filter(|o| o.kind == KIND) else { return Ok(false) };
+    if !operations::cancel(&mut tx, operation_id).await? {
+        return Ok(false);
+    }
+    let detail = json!({ "kind": operation.kind, "done": operation.done, "total": operation.total });
+    audit::write(&mut *tx, actor, "operation.cancel", Some(&operation_id.to_string()), &detail).await?;
+    maintenance::announce(&mut tx, "operation", &[], 1).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// Replays one delivery, ahead of everything that waits; returns its job. `None`: there is no such delivery, or it is a

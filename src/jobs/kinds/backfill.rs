@@ -10,6 +10,7 @@ use crate::outbound::{Client, MAX_DAYS, TerraError};
 use crate::store::{Db, audit, audit::Actor, connections, jobs::NewJob, jobs::enqueue};
 use chrono::{Days, NaiveDate};
 use serde_json::json;
+use sqlx::PgConnection;
 use std::time::Duration;
 
 /// Models that give values, in the order in which they are asked for.
@@ -165,15 +166,57 @@ pub async fn start(db: &Db, actor: &Actor, terra_user_id: &str, from: NaiveDate,
     let Some(user_id) = connections::owner(&mut tx, terra_user_id).await? else {
         return Err(NotAsked::Gap("This connection does not exist.".into()));
     };
-    let models = models.iter().map(|model| model.word().to_owned()).collect();
-    let gap = Gap { terra_user_id: terra_user_id.to_owned(), from, to, models, user_id };
-    if let Some(problem) = gap.problem() {
-        return Err(NotAsked::Gap(problem));
-    }
-    enqueue(&mut tx, vec![job::<Backfill>(&gap).map_err(NotAsked::Gap)?]).await?;
-    let detail = json!({ "connection": gap.terra_user_id, "from": gap.from, "to": gap.to, "models": gap.models });
-    audit::write(&mut *tx, actor, "backfill.start", gap.user_id.as_deref(), &detail).await?;
+    ask(&mut tx, actor, user_id.as_deref(), &[terra_user_id.to_owned()], from, to, models).await?;
     tx.commit().await?;
+    Ok(())
+}
+
+/// As [`start`], for all connections of a person that Terra still gets data for; returns how many those are. The days
+/// come as deliveries within minutes; the jobs of kind `backfill` with this person's id show how far it is.
+///
+/// # Errors
+/// A gap that is none, a person without such a connection; the database's.
+pub async fn start_for_person(
+    db: &Db,
+    actor: &Actor,
+    user_id: &str,
+    from: NaiveDate,
+    to: NaiveDate,
+    models: &[Model],
+) -> Result<usize, NotAsked> {
+    let mut tx = db.begin_service().await?;
+    let ids = connections::giving(&mut tx, user_id).await?;
+    if ids.is_empty() {
+        return Err(NotAsked::Gap(
+            "This person has no active connection at Terra, so there is nobody to ask. Make a connect link first.".into(),
+        ));
+    }
+    ask(&mut tx, actor, Some(user_id), &ids, from, to, models).await?;
+    tx.commit().await?;
+    Ok(ids.len())
+}
+
+async fn ask(
+    tx: &mut PgConnection,
+    actor: &Actor,
+    user_id: Option<&str>,
+    ids: &[String],
+    from: NaiveDate,
+    to: NaiveDate,
+    models: &[Model],
+) -> Result<(), NotAsked> {
+    let words: Vec<String> = models.iter().map(|model| model.word().to_owned()).collect();
+    let mut jobs = Vec::with_capacity(ids.len());
+    for id in ids {
+        let gap = Gap { terra_user_id: id.clone(), from, to, models: words.clone(), user_id: user_id.map(str::to_owned) };
+        if let Some(problem) = gap.problem() {
+            return Err(NotAsked::Gap(problem));
+        }
+        jobs.push(job::<Backfill>(&gap).map_err(NotAsked::Gap)?);
+    }
+    enqueue(tx, jobs).await?;
+    let detail = json!({ "connections": ids, "from": from, "to": to, "models": words });
+    audit::write(&mut *tx, actor, "backfill.start", user_id, &detail).await?;
     Ok(())
 }
 

@@ -120,3 +120,28 @@ async fn what_cannot_be_asked_for_dies_with_a_reason() {
     assert_eq!(rig.texts(dead).await, ["Terra's REST side is not configured. Set TERRA_API_KEY and TERRA_DEV_ID, then retry."]);
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_persons_gap_is_asked_of_each_connection_that_gives_data() {
+    let terra = Terra::start().await;
+    let mut rig = Rig::new(kinds::with_terra(Some(terra.client()))).await;
+    for (id, kind, at) in [("t1", "auth", 1), ("t2", "auth", 2), ("t3", "auth", 3), ("t3", "deauth", 4)] {
+        terra.user(id, Some("me"), true);
+        rig.deliver(&format!("{kind}-{id}"), at, &json!({ "type": kind, "status": "success", "user": user(id, Some("me")) })).await;
+    }
+    rig.quiet(true).await;
+    let start = async |person: &str| {
+        start_for_person(&rig.t.db, &Actor::system(), person, day("2026-07-01"), day("2026-07-03"), &[Model::Sleep]).await
+    };
+    assert_eq!(start("me").await.unwrap(), 2);
+    assert!(start("you").await.unwrap_err().to_string().contains("no active connection"));
+    rig.quiet(true).await;
+    let asked: Vec<(String, String)> = terra.seen().into_iter().map(|seen| (seen.path, seen.query["user_id"].clone())).collect();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked.contains(&("/sleep".into(), "t1".into())) && asked.contains(&("/sleep".into(), "t2".into())), "{asked:?}");
+    assert_eq!(
+        rig.texts("SELECT concat_ws(' ', action, subject, detail -> 'connections') FROM audit_log").await,
+        ["backfill.start me [\"t1\", \"t2\"]"]
+    );
+    rig.stop().await;
+}

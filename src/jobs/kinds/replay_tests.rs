@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where its expectation fails")]
 
 use super::super::rig::{Rig, daily, user};
-use crate::jobs::{kinds, operations};
+use crate::jobs::kinds;
 use crate::store::audit::Actor;
 use crate::store::replay::{self, Filter};
 use chrono::{Days, NaiveDate, Utc};
@@ -151,6 +151,23 @@ async fn a_filter_takes_what_it_says() {
     assert_eq!((nothing.state.as_str(), nothing.total, nothing.finished_at.is_some()), ("completed", 0, true));
 }
 
+#[test]
+fn a_filter_that_can_match_nothing_says_so() {
+    let now = Utc::now();
+    for (filter, says) in [
+        (Filter { from: Some(now), until: Some(now), ..Filter::default() }, "begins after"),
+        (Filter { status: Some("conflict".into()), ..Filter::default() }, "never processed"),
+        (Filter { status: Some("lost".into()), ..Filter::default() }, "no status named 'lost'"),
+        (Filter { error: Some("a\0b".into()), ..Filter::default() }, "no delivery has"),
+        (Filter { ids: Some(vec![Uuid::nil(); 1001]), ..Filter::default() }, "Narrow"),
+    ] {
+        assert!(filter.problem().unwrap().contains(says), "{filter:?}");
+    }
+    for word in replay::STATUSES {
+        assert_eq!(Filter { status: Some(word.into()), ..Filter::default() }.problem(), None);
+    }
+}
+
 #[tokio::test]
 async fn a_replay_can_be_cancelled_and_a_dead_chunk_is_counted() {
     let mut rig = filled().await;
@@ -158,9 +175,15 @@ async fn a_replay_can_be_cancelled_and_a_dead_chunk_is_counted() {
     let chunks = "SELECT count(*) FROM background_jobs WHERE type = 'replay'";
     let first = replay::start(&rig.t.db, &Actor::system(), &Filter::default()).await.unwrap();
     assert_eq!(rig.number(chunks).await, 3);
-    assert!(operations::cancel(&rig.t.db, first.id).await.unwrap());
+    assert!(replay::cancel(&rig.t.db, &Actor::system(), first.id).await.unwrap());
     assert_eq!((rig.number(chunks).await, operation(&rig, first.id).await), (0, ("cancelled".into(), 243, 0, 0)));
-    assert!(!operations::cancel(&rig.t.db, first.id).await.unwrap());
+    assert!(!replay::cancel(&rig.t.db, &Actor::system(), first.id).await.unwrap());
+    assert!(!replay::cancel(&rig.t.db, &Actor::system(), Uuid::now_v7()).await.unwrap());
+    assert_eq!(
+        rig.texts("SELECT concat_ws(' ', action, detail ->> 'kind', detail ->> 'total') FROM audit_log WHERE action LIKE 'operation%'")
+            .await,
+        ["operation.cancel replay 243"]
+    );
     // One chunk that nobody can read: the others are done, and the operation ends.
     let second = replay::start(&rig.t.db, &Actor::system(), &Filter::default()).await.unwrap();
     let torn = "UPDATE background_jobs SET payload = payload - 'first' WHERE id = (SELECT id FROM background_jobs WHERE type = 'replay' ORDER BY id LIMIT 1)";
