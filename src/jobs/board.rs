@@ -2,21 +2,33 @@
 //!
 //! A lane (kind and priority) is ranked by when its head became due plus half a minute for each step of priority.
 //! That is the aging: whatever comes later, a job of priority 9 is ahead of it after four and a half minutes.
+//!
+//! Each lane has a floor: before it this worker knows of nothing. Claims and looks begin there, so that what was taken
+//! already is not walked again, however long some old transaction keeps the dead rows. Whoever puts a job behind a floor
+//! says so in a notification, which lowers it; a full look now and then finds what nobody said.
 
-use crate::store::jobs::claim::{Floor, LaneHead, due_lanes};
+use crate::store::jobs::claim::{Ask, Floor, LaneHead, due_lanes};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 /// How much later a job of the next priority ranks.
 const STEP: TimeDelta = TimeDelta::seconds(30);
-/// Looks are never closer than this, however often we are woken.
+/// Looks are never closer than this, however often we are woken; further apart while there is work at hand.
 const GAP: Duration = Duration::from_millis(2);
+const BUSY_GAP: Duration = Duration::from_millis(25);
+/// So often, or as seldom as keeps it below a hundredth of the time, the floors are forgotten for one look.
+const FULL: Duration = Duration::from_secs(5);
+/// Commits may be so much later than the times of their jobs, where a notification does not name the time.
+const LATE: TimeDelta = TimeDelta::seconds(1);
+
+type Key = (String, i16);
 
 /// A lane chosen for a claim.
 #[derive(Debug, Clone)]
@@ -25,15 +37,65 @@ pub(super) struct Pick {
     pub priority: i16,
     pub floor: Option<Floor>,
     pub limited: bool,
+    turn: u64,
+}
+
+#[derive(Debug)]
+struct Lane {
+    kind: String,
+    priority: i16,
+    head: DateTime<Utc>,
+    /// When it was last said to have something: a claim that came back empty but began before says nothing.
+    turn: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Rule {
+    paused: bool,
+    limited: bool,
 }
 
 #[derive(Default)]
 struct State {
-    lanes: Vec<LaneHead>,
-    floors: HashMap<(String, i16), Floor>,
-    woken: bool,
+    lanes: Vec<Lane>,
+    floors: HashMap<Key, Floor>,
+    rules: HashMap<String, Rule>,
+    /// Kinds to look at before the next round.
+    asked: HashSet<String>,
+    /// The floors are not to be trusted.
+    forget: bool,
     looked: Option<Instant>,
-    cost: Duration,
+    round: Option<Instant>,
+    full: Option<Instant>,
+    full_cost: Duration,
+    turn: u64,
+}
+
+impl State {
+    fn turn(&mut self) -> u64 {
+        self.turn += 1;
+        self.turn
+    }
+
+    /// The lane has something that became due at `head`.
+    fn put(&mut self, kind: &str, priority: i16, head: DateTime<Utc>) {
+        let turn = self.turn();
+        match self.lanes.iter_mut().find(|l| l.kind == kind && l.priority == priority) {
+            Some(lane) => (lane.head, lane.turn) = (lane.head.min(head), turn),
+            None => self.lanes.push(Lane { kind: kind.to_owned(), priority, head, turn }),
+        }
+    }
+
+    fn lower(&mut self, kind: &str, priority: i16, to: Floor) {
+        if let Some(floor) = self.floors.get_mut(&(kind.to_owned(), priority)) {
+            *floor = (*floor).min(to);
+        }
+    }
+}
+
+/// The floor under everything that became due at `at` or later.
+fn under(at: DateTime<Utc>) -> Floor {
+    (at - TimeDelta::microseconds(1), Uuid::max())
 }
 
 /// The board of one group of slots (quick or slow kinds).
@@ -54,9 +116,32 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something may have become due.
-    pub fn wake(&self) {
-        self.state().woken = true;
+    /// What a notification says: nothing (anything may have become due), a kind, or `kind@microseconds@priority` of
+    /// the oldest of the new jobs. With the last a slot can claim at once, without looking first.
+    pub fn hear(&self, word: &str) {
+        let mut parts = word.split('@');
+        let kind = parts.next().unwrap_or_default();
+        let time = parts.next().and_then(|t| DateTime::from_timestamp_micros(t.parse().ok()?));
+        let priority = parts.next().and_then(|p| p.parse().ok());
+        let mut state = self.state();
+        if kind.is_empty() {
+            state.forget = true;
+        } else if !self.kinds.iter().any(|k| k == kind) {
+            return;
+        } else if let (Some(at), Some(priority)) = (time, priority) {
+            state.lower(kind, priority, under(at));
+            if !state.rules.get(kind).is_some_and(|r| r.paused) {
+                state.put(kind, priority, at);
+            }
+        } else {
+            for priority in 0..10 {
+                if let Some((at, _)) = state.floors.get(&(kind.to_owned(), priority)).copied() {
+                    state.lower(kind, priority, (at - LATE, Uuid::max()));
+                }
+            }
+            state.asked.insert(kind.to_owned());
+        }
+        drop(state);
         self.wake.notify_one();
     }
 
@@ -64,7 +149,8 @@ impl Board {
         let state = self.state();
         let lane = state.lanes.iter().min_by_key(|l| rank(l.head, l.priority))?;
         let floor = state.floors.get(&(lane.kind.clone(), lane.priority)).copied();
-        Some(Pick { kind: lane.kind.clone(), priority: lane.priority, floor, limited: lane.limited })
+        let limited = state.rules.get(&lane.kind).is_some_and(|r| r.limited);
+        Some(Pick { kind: lane.kind.clone(), priority: lane.priority, floor, limited, turn: lane.turn })
     }
 
     /// The lane to take after the present batch, if a look is not due first.
@@ -72,20 +158,25 @@ impl Board {
         if self.until_look().is_zero() { None } else { self.best() }
     }
 
-    /// How long until the next look is allowed; zero: now. A look walks dead rows that the floors spare us, so all
-    /// looks together may cost a fiftieth of the time.
+    /// How long until the next look; zero: now.
     fn until_look(&self) -> Duration {
         let state = self.state();
-        let Some(looked) = state.looked else { return Duration::ZERO };
-        let every = if state.woken { GAP } else { self.poll }.max(state.cost * 50);
-        every.saturating_sub(looked.elapsed())
+        let (Some(looked), Some(round)) = (state.looked, state.round) else { return Duration::ZERO };
+        let mut wait = self.poll.saturating_sub(round.elapsed());
+        if !state.asked.is_empty() {
+            let gap = if state.lanes.is_empty() { GAP } else { BUSY_GAP };
+            wait = wait.min(gap.saturating_sub(looked.elapsed()));
+        }
+        if state.forget {
+            wait = wait.min(GAP.max(state.full_cost * 10).saturating_sub(looked.elapsed()));
+        }
+        wait
     }
 
     /// The best lane. Looks into the database when that is due; waits until there is something.
     pub async fn next(&self, pool: &PgPool) -> sqlx::Result<Pick> {
         loop {
-            let wait = self.until_look();
-            if wait.is_zero() {
+            if self.until_look().is_zero() {
                 self.look(pool).await?;
             }
             if let Some(pick) = self.best() {
@@ -102,7 +193,7 @@ impl Board {
     /// The best lane now, if any; for whoever does not wait.
     pub async fn peek(&self, pool: &PgPool) -> sqlx::Result<Option<Pick>> {
         if self.best().is_none() {
-            self.state().looked = None;
+            self.state().round = None;
             self.look(pool).await?;
         }
         Ok(self.best())
@@ -113,21 +204,47 @@ impl Board {
         if !self.until_look().is_zero() {
             return Ok(()); // another slot looked while we waited
         }
-        self.state().woken = false;
         let begin = Instant::now();
-        let lanes = due_lanes(&mut *pool.acquire().await?, &self.kinds).await?;
-        let mut state = self.state();
-        state.looked = Some(Instant::now());
-        state.cost = begin.elapsed();
-        for lane in &lanes {
-            let key = (lane.kind.clone(), lane.priority);
-            if state.floors.get(&key).is_some_and(|f| *f >= (lane.head, lane.head_id)) {
-                state.floors.remove(&key); // something came in behind us: a late commit, a retry, a rescue
+        let (kinds, full, asks, turn) = {
+            let mut state = self.state();
+            let round = state.round.is_none_or(|r| r.elapsed() >= self.poll);
+            let full = state.forget || (round && state.full.is_none_or(|f| f.elapsed() >= FULL.max(state.full_cost * 100)));
+            state.forget = false;
+            let asked = std::mem::take(&mut state.asked);
+            let kinds: Vec<&String> = self.kinds.iter().filter(|k| full || round || asked.contains(*k)).collect();
+            let floor = |kind: &str, priority| if full { None } else { state.floors.get(&(kind.to_owned(), priority)).copied() };
+            let asks: Vec<Ask> = kinds
+                .iter()
+                .flat_map(|kind| (0..10).map(|priority| Ask { kind: (*kind).clone(), priority, floor: floor(kind, priority) }))
+                .collect();
+            (kinds, full, asks, state.turn())
+        };
+        let looked = async { due_lanes(&mut *pool.acquire().await?, &asks).await };
+        let (now, heads) = match looked.await {
+            Ok(looked) => looked,
+            Err(e) => {
+                // What was asked for is still to be looked at.
+                let mut state = self.state();
+                state.forget |= full;
+                state.asked.extend(kinds.into_iter().cloned());
+                return Err(e);
             }
+        };
+        let mut state = self.state();
+        let end = Instant::now();
+        state.looked = Some(end);
+        if kinds.len() == self.kinds.len() {
+            state.round = Some(end);
         }
-        state.lanes = lanes;
+        if full {
+            (state.full, state.full_cost) = (Some(end), end - begin);
+        }
+        state.found(&kinds, &asks, now, &heads, turn);
+        let more = state.lanes.len() > 1;
         drop(state);
-        self.wake.notify_one(); // another slot may find a lane too
+        if more {
+            self.wake.notify_one(); // there is something for another slot too
+        }
         Ok(())
     }
 
@@ -135,19 +252,65 @@ impl Board {
     pub fn claimed(&self, pick: &Pick, last: Option<Floor>, more: bool) {
         let mut state = self.state();
         let at = state.lanes.iter().position(|l| l.kind == pick.kind && l.priority == pick.priority);
+        let heard_since = at.and_then(|i| state.lanes.get(i)).is_some_and(|l| l.turn != pick.turn);
         if let Some(last) = last {
-            let floor = state.floors.entry((pick.kind.clone(), pick.priority)).or_insert(last);
-            *floor = (*floor).max(last);
-            if let Some(lane) = at.and_then(|i| state.lanes.get_mut(i)) {
+            // What was heard of since may lie before it.
+            if !heard_since {
+                let floor = state.floors.entry((pick.kind.clone(), pick.priority)).or_insert(last);
+                *floor = (*floor).max(last);
+            }
+            if let (false, Some(lane)) = (heard_since, at.and_then(|i| state.lanes.get_mut(i))) {
                 lane.head = lane.head.max(last.0);
             }
         }
-        if let (false, Some(i)) = (more, at) {
+        if let (false, false, Some(i)) = (more, heard_since, at) {
             state.lanes.swap_remove(i);
         }
         drop(state);
         if more {
             self.wake.notify_one();
+        }
+    }
+
+    /// A limited kind has room again.
+    pub fn room(&self, kind: &str) {
+        self.state().asked.insert(kind.to_owned());
+        self.wake.notify_one();
+    }
+}
+
+impl State {
+    /// Takes in what a look found; what was heard while it was under way stays.
+    fn found(&mut self, kinds: &[&String], asks: &[Ask], now: DateTime<Utc>, heads: &[LaneHead], turn: u64) {
+        for kind in kinds {
+            self.rules.remove(*kind);
+        }
+        for head in heads {
+            self.rules.insert(head.kind.clone(), Rule { paused: head.paused, limited: head.limited });
+        }
+        let heard: HashSet<Key> = self.lanes.iter().filter(|l| l.turn > turn).map(|l| (l.kind.clone(), l.priority)).collect();
+        self.lanes.retain(|l| l.turn > turn || !kinds.contains(&&l.kind));
+        for ask in asks {
+            let key = (ask.kind.clone(), ask.priority);
+            let head = heads.iter().find(|h| h.kind == ask.kind && h.priority == ask.priority).and_then(|h| h.head);
+            if !heard.contains(&key) {
+                // Nothing lies before the head; where there is none, nothing before now, but for commits under way.
+                let known = under(head.unwrap_or(now - LATE * 2));
+                match ask.floor {
+                    Some(floor) => {
+                        let kept = self.floors.entry(key).or_insert(floor);
+                        *kept = (*kept).max(known);
+                    }
+                    None => drop(self.floors.insert(key, known)),
+                }
+            }
+            if let (Some(head), false) = (head, self.rules.get(&ask.kind).is_some_and(|r| r.paused)) {
+                let known = self.lanes.iter_mut().find(|l| l.kind == ask.kind && l.priority == ask.priority);
+                match known {
+                    Some(lane) => lane.head = lane.head.min(head),
+                    None => self.lanes.push(Lane { kind: ask.kind.clone(), priority: ask.priority, head, turn }),
+                }
+            }
         }
     }
 }
@@ -159,36 +322,77 @@ fn rank(head: DateTime<Utc>, priority: i16) -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    fn lane(kind: &str, priority: i16, waited: i64) -> LaneHead {
-        LaneHead {
-            kind: kind.into(),
-            priority,
-            head: DateTime::<Utc>::UNIX_EPOCH + TimeDelta::seconds(10_000 - waited),
-            head_id: uuid::Uuid::nil(),
-            limited: false,
+    fn at(s: i64) -> DateTime<Utc> {
+        DateTime::<Utc>::UNIX_EPOCH + TimeDelta::seconds(s)
+    }
+
+    fn board(lanes: &[(&str, i16, i64)]) -> Board {
+        let board = Board::new(lanes.iter().map(|l| l.0.to_owned()).collect(), Duration::from_secs(1));
+        for (kind, priority, waited) in lanes {
+            board.state().put(kind, *priority, at(10_000 - waited));
         }
+        board
+    }
+
+    fn best(board: &Board) -> Option<String> {
+        board.best().map(|p| p.kind)
     }
 
     #[test]
     fn urgent_first_but_nothing_starves() {
-        let board = Board::new(vec![], Duration::from_secs(1));
-        board.state().lanes = vec![lane("recalculation", 8, 100), lane("webhook_processing", 2, 0)];
-        assert_eq!(board.best().map(|p| p.kind).as_deref(), Some("webhook_processing"));
-        board.state().lanes = vec![lane("recalculation", 8, 181), lane("webhook_processing", 2, 0)];
-        assert_eq!(board.best().map(|p| p.kind).as_deref(), Some("recalculation"));
+        assert_eq!(best(&board(&[("recalculation", 8, 100), ("webhook_processing", 2, 0)])).as_deref(), Some("webhook_processing"));
+        assert_eq!(best(&board(&[("recalculation", 8, 181), ("webhook_processing", 2, 0)])).as_deref(), Some("recalculation"));
+    }
+
+    proptest! {
+        /// Against a flood of any priorities that comes second by second, the oldest and least urgent job is taken
+        /// within four and a half minutes of its time.
+        #[test]
+        fn whatever_floods_the_queue_a_job_waits_no_longer_than_its_priority_says(priority in 0_i16..10, flood in prop::collection::vec(0_i16..10, 300)) {
+            let board = Board::new(vec!["old".into(), "flood".into()], Duration::from_secs(1));
+            board.state().put("old", priority, at(0));
+            let mut taken = None;
+            for (second, urgent) in flood.into_iter().enumerate() {
+                board.state().put("flood", urgent, at(second as i64));
+                let Some(pick) = board.best() else { unreachable!("two lanes were put there") };
+                if pick.kind == "old" {
+                    taken = Some(second as i64);
+                    break;
+                }
+                board.claimed(&pick, Some((at(second as i64), Uuid::nil())), false);
+            }
+            prop_assert!(taken.is_some_and(|s| s <= i64::from(priority) * 30 + 1), "taken after {taken:?} s with priority {priority}");
+        }
     }
 
     #[test]
-    fn a_drained_lane_goes_and_a_floor_only_rises() {
-        let board = Board::new(vec![], Duration::from_secs(1));
-        board.state().lanes = vec![lane("a", 5, 10)];
+    fn a_drained_lane_goes_and_a_floor_only_rises_with_claims() {
+        let board = board(&[("a", 5, 10)]);
         let Some(pick) = board.best() else { unreachable!("a lane was put there") };
-        let floor = |s: i64| (DateTime::<Utc>::UNIX_EPOCH + TimeDelta::seconds(s), uuid::Uuid::nil());
+        let floor = |s: i64| (at(s), Uuid::nil());
         board.claimed(&pick, Some(floor(9_995)), true);
         board.claimed(&pick, Some(floor(9_992)), true); // another slot's older claim comes home later
         assert_eq!(board.best().and_then(|p| p.floor), Some(floor(9_995)));
         board.claimed(&pick, None, false);
         assert!(board.best().is_none());
+    }
+
+    #[test]
+    fn what_is_heard_while_a_claim_is_under_way_is_not_forgotten_and_lowers_the_floor() {
+        let board = board(&[("a", 5, 10)]);
+        let Some(pick) = board.best() else { unreachable!("a lane was put there") };
+        board.claimed(&pick, Some((at(9_999), Uuid::nil())), true);
+        board.hear(&format!("a@{}@5", at(9_998).timestamp_micros()));
+        board.claimed(&pick, None, false); // it began before that
+        let Some(again) = board.best() else { unreachable!("it was heard of") };
+        assert_eq!(again.floor, Some(under(at(9_998))));
+        board.claimed(&again, None, false);
+        assert!(board.best().is_none());
+        for word in ["b@1@5", "cancel:1", "a@x@5"] {
+            board.hear(word); // not ours, not for us, or without a time: no lane
+        }
+        assert!(board.best().is_none() && board.state().asked.contains("a"));
     }
 }

@@ -5,6 +5,7 @@ use super::{
     backoff::Backoff,
     board::{Board, Pick},
     kind::{AnyKind, Kinds, Outcome},
+    tally::Tally,
 };
 use crate::store::{
     Db,
@@ -20,7 +21,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -63,6 +64,8 @@ pub(super) struct Batch {
     pub kind: Arc<dyn AnyKind>,
     pub epoch: i64,
     pub rows: Vec<ClaimedRow>,
+    /// Whether its kind has limits: its end makes room.
+    pub limited: bool,
 }
 
 /// What one batch came to, for `job-worker`'s answer.
@@ -91,11 +94,22 @@ pub(super) struct Engine {
     pub hard: CancellationToken,
     running: Mutex<HashMap<Uuid, CancellationToken>>,
     last_epoch: AtomicI64,
+    /// What was run, for the log.
+    pub tally: Tally,
 }
 
 impl Engine {
     pub fn new(db: Db, kinds: Kinds, settings: Settings, worker: Uuid) -> Self {
-        Self { db, kinds, settings, worker, hard: CancellationToken::new(), running: Mutex::default(), last_epoch: AtomicI64::new(0) }
+        Self {
+            db,
+            kinds,
+            settings,
+            worker,
+            hard: CancellationToken::new(),
+            running: Mutex::default(),
+            last_epoch: AtomicI64::new(0),
+            tally: Tally::default(),
+        }
     }
 
     /// A token no claim had before: microseconds and ten random bits, rising. It is not a sequence of the database,
@@ -147,14 +161,19 @@ impl Engine {
         // A lane with limits is left until the next look, so that a limit that is reached is not asked in a loop.
         let more = rows.len() as i64 == kind.spec().batch && !pick.limited;
         board.claimed(pick, rows.last().map(|r| (r.scheduled_at, r.id)), more);
-        (!rows.is_empty()).then_some(Batch { kind, epoch, rows })
+        (!rows.is_empty()).then_some(Batch { kind, epoch, rows, limited: pick.limited })
     }
 
     /// Runs a batch to its end and settles it; where a next lane is given, takes the next batch in the same statement.
     pub async fn work(&self, batch: Batch, board: &Board, next: Option<Pick>) -> (Vec<Settled>, Option<Batch>) {
+        let begin = Instant::now();
         let outcomes = self.run(&batch.kind, batch.epoch, batch.rows.len(), batch.rows.clone()).await;
+        self.tally.note(batch.kind.spec().name, begin.elapsed(), outcomes.iter().map(|(_, outcome)| outcome));
         let report = self.report(&batch, &outcomes);
         let next = self.settle(report, board, next).await;
+        if batch.limited {
+            board.room(batch.kind.spec().name);
+        }
         (outcomes.into_iter().map(|(id, outcome)| Settled { id, outcome }).collect(), next)
     }
 

@@ -15,10 +15,12 @@ pub mod enqueue;
 pub mod kind;
 pub mod kinds;
 mod leader;
+pub mod limits;
 pub mod operations;
 mod presence;
 mod router;
 mod schedule;
+mod tally;
 #[cfg(test)]
 mod tests;
 pub mod worker;

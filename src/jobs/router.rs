@@ -152,6 +152,9 @@ async fn drain_due(db: &Db, kinds: &Kinds, most: usize, time: Duration) -> sqlx:
             }
         }
     }
+    if let Err(e) = engine.tally.write(db, &engine.settings.node).await {
+        tracing::warn!(error = %e, "what job-worker ran could not be logged");
+    }
     beating.abort();
     session.end().await;
     if let Ok(mut conn) = db.service().acquire().await {

@@ -81,8 +81,8 @@ async fn run(db: Db, kinds: Kinds, settings: Settings, id: Uuid, here: watch::Se
         match word.strip_prefix("cancel:") {
             Some(job) => job.parse().map_or((), |id| canceller.cancel_running(id)),
             None => {
-                wake_quick.wake();
-                wake_slow.wake();
+                wake_quick.hear(word);
+                wake_slow.hear(word);
             }
         }
     }));
@@ -102,6 +102,9 @@ async fn run(db: Db, kinds: Kinds, settings: Settings, id: Uuid, here: watch::Se
         warn!(running = slots.len(), "the drain is over; running jobs are handed back");
         engine.hard.cancel();
         let _ = tokio::time::timeout(std::time::Duration::from_secs(5), async { while slots.join_next().await.is_some() {} }).await;
+    }
+    if let Err(e) = engine.tally.write(&db, &settings.node).await {
+        warn!(error = %e, "what was run at last could not be logged");
     }
     let signed_off = async { workers::unregister(&mut *db.service().acquire().await?, id).await };
     if let Err(e) = signed_off.await {
@@ -154,6 +157,9 @@ async fn heartbeats(engine: Arc<Engine>, cancel: CancellationToken) {
         let beat = async { workers::heartbeat(&mut *engine.db.service().acquire().await?, engine.worker, engine.settings.lease).await };
         if let Err(e) = beat.await {
             warn!(error = %e, "a heartbeat was missed");
+        }
+        if let Err(e) = engine.tally.write(&engine.db, &engine.settings.node).await {
+            warn!(error = %e, "what was run could not be logged yet");
         }
     }
 }

@@ -2,7 +2,10 @@
 //! owner's pool. Each statement may run at any time and again.
 
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
-use std::time::Instant;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 /// What the view was last made from: how many rows of its tables were ever written, as the server counts.
 const WRITTEN: &str = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_all_tables
@@ -112,8 +115,11 @@ pub async fn clean_rate_limits(conn: &mut PgConnection) -> sqlx::Result<i64> {
 pub async fn roll_up_logs(conn: &mut PgConnection) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "INSERT INTO log_rollups AS r (date, function_name, level, count, avg_duration_ms, max_duration_ms)
-         SELECT (timestamp AT TIME ZONE 'UTC')::date, function_name, level, count(*), avg(duration_ms)::float8, max(duration_ms)
-           FROM edge_function_logs WHERE timestamp >= ((now() AT TIME ZONE 'UTC')::date - 1)::timestamp AT TIME ZONE 'UTC' GROUP BY 1, 2, 3
+         SELECT (timestamp AT TIME ZONE 'UTC')::date, function_name, level, sum(c.calls), (sum(duration_ms * c.calls) / nullif(sum(c.calls) FILTER (WHERE duration_ms IS NOT NULL), 0))::float8, max(c.longest)
+           FROM edge_function_logs l CROSS JOIN LATERAL (SELECT
+                  CASE jsonb_typeof(metadata -> 'calls') WHEN 'number' THEN (metadata ->> 'calls')::numeric::bigint ELSE 1 END AS calls,
+                  CASE jsonb_typeof(metadata -> 'max_ms') WHEN 'number' THEN (metadata ->> 'max_ms')::numeric::int ELSE duration_ms END AS longest) c
+          WHERE timestamp >= ((now() AT TIME ZONE 'UTC')::date - 1)::timestamp AT TIME ZONE 'UTC' GROUP BY 1, 2, 3
          ON CONFLICT (date, function_name, level) DO UPDATE
             SET count = excluded.count, avg_duration_ms = excluded.avg_duration_ms, max_duration_ms = excluded.max_duration_ms",
     )
@@ -163,5 +169,59 @@ pub async fn log_call(
         .bind(duration_ms)
         .execute(conn)
         .await?;
+    Ok(())
+}
+
+/// What a kind's handler did in some seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Runs {
+    /// Batches.
+    pub calls: u32,
+    /// Jobs in them.
+    pub jobs: u64,
+    /// Jobs that are to be tried again.
+    pub retried: u64,
+    /// Jobs that cannot succeed.
+    pub dead: u64,
+    /// Time of all batches.
+    pub total: Duration,
+    /// Time of the longest.
+    pub longest: Duration,
+}
+
+impl Runs {
+    /// Adds further runs.
+    pub fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.jobs += other.jobs;
+        self.retried += other.retried;
+        self.dead += other.dead;
+        self.total += other.total;
+        self.longest = self.longest.max(other.longest);
+    }
+}
+
+/// One line of `edge_function_logs` a kind. Losing it with the server costs nothing else, so it does not wait for the disk.
+pub async fn log_runs(conn: &mut PgConnection, node: &str, runs: &BTreeMap<&'static str, Runs>) -> sqlx::Result<()> {
+    let (mut kinds, mut messages, mut figures, mut millis) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (kind, r) in runs {
+        kinds.push(*kind);
+        messages.push(format!("{} jobs in {} batches; {} to be tried again, {} dead", r.jobs, r.calls, r.retried, r.dead));
+        figures.push(serde_json::json!({
+            "calls": r.calls, "jobs": r.jobs, "retried": r.retried, "dead": r.dead, "max_ms": r.longest.as_millis() as u64, "node": node
+        }));
+        millis.push(i32::try_from((r.total / r.calls.max(1)).as_millis()).unwrap_or(i32::MAX));
+    }
+    sqlx::query(
+        "WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+         INSERT INTO edge_function_logs (level, function_name, message, metadata, duration_ms)
+         SELECT 'info', r.* FROM lazily, unnest($1::text[], $2::text[], $3::jsonb[], $4::int4[]) AS r",
+    )
+    .bind(kinds)
+    .bind(messages)
+    .bind(figures)
+    .bind(millis)
+    .execute(conn)
+    .await?;
     Ok(())
 }

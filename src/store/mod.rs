@@ -21,6 +21,7 @@ pub mod deliveries;
 pub mod erase;
 pub mod findings;
 pub mod health;
+pub mod job_kinds;
 pub mod job_lists;
 pub mod jobs;
 pub mod letter_lists;

@@ -160,7 +160,8 @@ pub async fn rescue(conn: &mut PgConnection, absent: &[Uuid], limit: i64) -> sql
         .bind(absent)
         .execute(&mut *conn)
         .await?;
-    if total.pending > 0 {
+    if !batches.is_empty() || !absent.is_empty() {
+        // What a dead worker was just about to take, others passed by.
         sqlx::query("SELECT pg_notify('assay_jobs', '')").execute(conn).await?;
     }
     Ok((batches.len() as i64, total))

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::jobs::{Enqueuer, Worker};
+use sqlx::Connection;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -94,86 +95,167 @@ async fn fill(t: &TestDb, n: i64) {
     }
 }
 
+/// How many are done. The truth is the database's; the counts are exact at any moment (a test says so) and cost nothing
+/// to read, while a look at the queue itself would walk the dead rows that this is to measure.
+async fn done(t: &TestDb) -> i64 {
+    sqlx::query_scalar(
+        "SELECT coalesce(sum(n), 0)::bigint FROM (SELECT count AS n FROM job_counts WHERE type = 'noop' AND status = 'completed'
+           UNION ALL SELECT delta FROM job_count_deltas WHERE type = 'noop' AND status = 'completed') c",
+    )
+    .fetch_one(t.db.owner())
+    .await
+    .unwrap()
+}
+
+async fn wait_for(t: &TestDb, n: i64) {
+    while done(t).await < n {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn checkpoint(t: &TestDb) {
+    sqlx::query("CHECKPOINT").execute(t.db.owner()).await.ok();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+}
+
+/// Starts a worker on a full queue and waits until the database says that all is done.
 async fn drained(t: &TestDb, n: i64, slots: usize) -> f64 {
     let cancel = CancellationToken::new();
     let begin = Instant::now();
-    let worker = Worker::spawn(t.url.pools(1, 10), Kinds::default().with(Noop), Settings { slots, ..settings() }, cancel.clone());
-    loop {
-        // The truth is the database's; the counts are exact at any moment (a test says so) and cost nothing to read, while
-        // a look at the queue itself would walk the dead rows that this is to measure.
-        let done: i64 = sqlx::query_scalar(
-            "SELECT coalesce(sum(n), 0)::bigint FROM (SELECT count AS n FROM job_counts WHERE type = 'noop' AND status = 'completed'
-               UNION ALL SELECT delta FROM job_count_deltas WHERE type = 'noop' AND status = 'completed') c",
-        )
-        .fetch_one(t.db.owner())
-        .await
-        .unwrap();
-        if done >= n {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let worker = Worker::spawn(t.url.pools(1, 10), Kinds::default().with(Noop), Settings { slots, ..Settings::default() }, cancel.clone());
+    wait_for(t, n).await;
     let seconds = begin.elapsed().as_secs_f64();
-    let done: i64 = sqlx::query_scalar("SELECT count(*) FROM job_history WHERE type = 'noop'").fetch_one(t.db.owner()).await.unwrap();
-    assert!(done >= n, "{done} of {n}");
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM job_history WHERE type = 'noop'").fetch_one(t.db.owner()).await.unwrap();
+    assert!(kept >= n, "{kept} of {n}");
     cancel.cancel();
     worker.stopped().await;
     seconds
 }
 
+fn number(name: &str, or: i64) -> i64 {
+    std::env::var(name).ok().and_then(|s| s.parse().ok()).unwrap_or(or)
+}
+
+fn jobs() -> i64 {
+    number("ASSAY_BENCH_JOBS", 100_000)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
-async fn bench() {
-    let n: i64 = std::env::var("ASSAY_BENCH_JOBS").ok().and_then(|s| s.parse().ok()).unwrap_or(100_000);
+async fn bench_drain() {
+    let n = jobs();
     for slots in [1, 2, 3] {
         let t = database().await;
-        sqlx::query("CHECKPOINT").execute(t.db.owner()).await.ok();
+        checkpoint(&t).await;
         let from = meter(&t).await;
         fill(&t, n).await;
         let seconds = from.at.elapsed().as_secs_f64();
         report(&t, "bulk enqueue, 1000 a call", n, &from, seconds).await;
-        sqlx::query("CHECKPOINT").execute(t.db.owner()).await.ok();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        checkpoint(&t).await;
         let from = meter(&t).await;
         let seconds = drained(&t, n, slots).await;
         report(&t, &format!("drain, {slots} slots"), n, &from, seconds).await;
     }
-    burdened(n).await;
-    singles().await;
-    pickup().await;
 }
 
-/// The same drain with a transaction open for all the time, and with a million jobs that are scheduled or dead.
-async fn burdened(n: i64) {
+/// Enqueued and drained at the same time by one long-lived worker, before and while a transaction is held open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn bench_pinned() {
+    let (n, seconds) = (jobs() / 5, number("ASSAY_BENCH_PINNED_S", 120) as f64);
     let t = database().await;
-    for round in 0..5 {
-        if round == 1 {
-            let mut pin = t.db.service().acquire().await.unwrap();
-            sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM job_counts").execute(&mut *pin).await.unwrap();
-            std::mem::forget(pin.leak());
+    let cancel = CancellationToken::new();
+    let mut worker =
+        Worker::spawn(t.url.pools(1, 10), Kinds::default().with(Noop), Settings { slots: 2, ..Settings::default() }, cancel.clone());
+    worker.arrived().await;
+    let mut total = 0;
+    let mut rounds = async |most: f64| -> Vec<f64> {
+        let (begin, mut rates) = (Instant::now(), Vec::new());
+        while begin.elapsed().as_secs_f64() < most {
+            let from = Instant::now();
+            fill(&t, n).await;
+            total += n;
+            wait_for(&t, total).await;
+            rates.push(n as f64 / from.elapsed().as_secs_f64());
         }
-        fill(&t, n).await;
-        sqlx::query("CHECKPOINT").execute(t.db.service()).await.ok();
-        let from = Instant::now();
-        drained(&t, n * (round + 1), 2).await;
-        let rate = n as f64 / from.elapsed().as_secs_f64();
-        println!(
-            "drain, {}: {rate:.0}/s",
-            if round == 0 { "before".to_owned() } else { format!("a transaction open since round 1, round {round}") }
-        );
-    }
-    let t = database().await;
+        rates
+    };
+    let mean = |rates: &[f64]| rates.len() as f64 / rates.iter().map(|r| 1.0 / r).sum::<f64>();
+    rounds(3.0).await;
+    let before = rounds(seconds / 6.0).await;
+    let mut pin = sqlx::PgConnection::connect_with(&t.db.service().connect_options()).await.unwrap();
+    sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM job_counts").execute(&mut pin).await.unwrap();
+    let held = rounds(seconds).await;
+    let dead: i64 = sqlx::query_scalar("SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'background_jobs'")
+        .fetch_one(t.db.owner())
+        .await
+        .unwrap();
+    let (first, last) = (mean(&held[..held.len() / 4]), mean(&held[held.len() * 3 / 4..]));
+    println!(
+        "enqueue and drain: {:.0}/s; while a transaction is open for {seconds} s: {:.0}/s = {:.1} % (first quarter {first:.0}, last quarter {last:.0}); {dead} dead rows then",
+        mean(&before),
+        mean(&held),
+        100.0 * mean(&held) / mean(&before)
+    );
+    pin.close().await.unwrap();
+    let after = rounds(seconds / 12.0).await;
+    println!("after it ended: {:.0}/s", mean(&after));
+    cancel.cancel();
+    worker.stopped().await;
+}
+
+/// Drains of a table that holds nothing else, and of one with a million scheduled and dead jobs, in turns.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn bench_beside() {
+    let n = jobs();
+    let (bare, full) = (database().await, database().await);
     sqlx::raw_sql(
         "INSERT INTO background_jobs (type, payload, scheduled_at) SELECT 'noop', '{}', now() + interval '1 day' FROM generate_series(1, 500000);
          INSERT INTO background_jobs (type, payload, status, failed_at) SELECT 'noop', '{}', 'failed', now() FROM generate_series(1, 500000)",
     )
-    .execute(t.db.owner())
+    .execute(full.db.owner())
     .await
     .unwrap();
-    fill(&t, n).await;
-    let from = Instant::now();
-    drained(&t, n, 2).await;
-    println!("drain beside 1 million scheduled and dead: {:.0}/s", n as f64 / from.elapsed().as_secs_f64());
+    for round in 1..=4 {
+        for (t, what) in [(&bare, "alone"), (&full, "beside 1 million scheduled and dead")] {
+            fill(t, n).await;
+            checkpoint(t).await;
+            let seconds = drained(t, n * round, 2).await;
+            println!("drain {what}, round {round}: {:.0}/s", n as f64 / seconds);
+        }
+    }
+}
+
+/// What a worker without work asks of the database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn bench_idle() {
+    let t = database().await;
+    let cancel = CancellationToken::new();
+    let mut worker =
+        Worker::spawn(t.url.pools(1, 10), crate::jobs::kinds::all(), Settings { schedules: false, ..Settings::default() }, cancel.clone());
+    worker.arrived().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let from = meter(&t).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let to = meter(&t).await;
+    println!(
+        "idle: {:.0} transactions a minute; CPU {:.1} ms a second (client {:.1}, server {:.1})",
+        (to.commits - from.commits) as f64 * 2.0,
+        (to.client - from.client + to.server - from.server) / 30.0 * 1e3,
+        (to.client - from.client) / 30.0 * 1e3,
+        (to.server - from.server) / 30.0 * 1e3
+    );
+    cancel.cancel();
+    worker.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn bench_single() {
+    singles().await;
+    pickup().await;
 }
 
 async fn singles() {
@@ -214,7 +296,8 @@ async fn pickup() {
     let t = database().await;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let cancel = CancellationToken::new();
-    let mut worker = Worker::spawn(t.url.pools(1, 10), Kinds::default().with(Stamp(Arc::clone(&seen))), settings(), cancel.clone());
+    let mut worker =
+        Worker::spawn(t.url.pools(1, 10), Kinds::default().with(Stamp(Arc::clone(&seen))), Settings::default(), cancel.clone());
     worker.arrived().await;
     let entrance = Enqueuer::spawn(t.db.service().clone());
     for _ in 0..400 {

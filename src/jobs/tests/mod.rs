@@ -4,6 +4,7 @@
 
 mod bench;
 mod drills;
+mod limits;
 mod model;
 mod pipeline;
 mod queue;

@@ -196,3 +196,73 @@ async fn job_worker_drains_what_is_due_for_whoever_has_the_key() {
         closed.oneshot(axum::http::Request::post("/functions/v1/job-worker").body(axum::body::Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status().as_u16(), 503);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_commits_behind_what_was_taken_since_is_heard_of() {
+    let t = database().await;
+    let cancel = CancellationToken::new();
+    // Nothing but the notification can find it: the worker looks by itself once a minute.
+    let mut worker = Worker::spawn(t.url.pools(1, 8), kinds(), Settings { poll: Duration::from_secs(60), ..settings() }, cancel.clone());
+    worker.arrived().await;
+    let done = async |id| until("it is done", Duration::from_secs(5), async || status(&t, id).await == "completed").await;
+    done(put(&t, vec![ask("", 0)]).await[0]).await;
+    let mut late = t.db.begin_service().await.unwrap();
+    let behind = enqueue(&mut late, vec![ask("", 1)]).await.unwrap().ids[0];
+    for n in 0..3 {
+        done(put(&t, vec![ask("", n)]).await[0]).await;
+    }
+    late.commit().await.unwrap();
+    done(behind).await;
+    // What waits for its retry's time is found by looking; what is brought forward is heard of.
+    let entrance = Enqueuer::spawn(t.db.service().clone());
+    let job = NewJob { scheduled_at: Some(chrono::Utc::now() + chrono::TimeDelta::hours(1)), ..ask("", 9) };
+    let id = job.id;
+    entrance.enqueue(job).await.unwrap();
+    assert!(crate::store::jobs::settle::run_now(&mut t.db.service().acquire().await.unwrap(), id).await.unwrap());
+    done(id).await;
+    let job = ask("", 10);
+    let id = job.id;
+    entrance.enqueue(job).await.unwrap();
+    done(id).await;
+    cancel.cancel();
+    worker.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_run_is_in_the_log_and_in_the_performance_view() {
+    let t = database().await;
+    put(&t, (0..25).map(|n| ask("", n)).chain([ask("dead", 25)]).collect()).await;
+    let cancel = CancellationToken::new();
+    let worker = Worker::spawn(t.url.pools(1, 8), kinds(), settings(), cancel.clone());
+    until("all are done", Duration::from_secs(10), async || {
+        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM background_jobs WHERE status <> 'failed'")
+            .fetch_one(t.db.service())
+            .await
+            .unwrap()
+            == 0
+    })
+    .await;
+    cancel.cancel();
+    worker.stopped().await;
+    let (lines, jobs, calls): (i64, i64, i64) = sqlx::query_as(
+        "SELECT count(*), sum((metadata ->> 'jobs')::bigint)::bigint, sum((metadata ->> 'calls')::bigint)::bigint FROM edge_function_logs WHERE function_name = 'act'",
+    )
+    .fetch_one(t.db.service())
+    .await
+    .unwrap();
+    assert_eq!(jobs, 26);
+    assert!(lines <= 2 && calls >= 3, "{lines} lines for {calls} batches of at most ten");
+    sqlx::query("INSERT INTO edge_function_logs (level, function_name, message, metadata, duration_ms) VALUES ('info', 'act', 'x', '{\"calls\": 1000, \"max_ms\": 70}', 50)")
+        .execute(t.db.service())
+        .await
+        .unwrap();
+    let seen: (i64, i32) = sqlx::query_as("SELECT invocations, max_duration_ms FROM edge_function_performance WHERE function_name = 'act'")
+        .fetch_one(t.db.service())
+        .await
+        .unwrap();
+    assert!(seen.0 == calls + 1000 && seen.1 >= 70, "{seen:?}");
+    crate::store::maintenance::roll_up_logs(&mut t.db.service().acquire().await.unwrap()).await.unwrap();
+    let rolled: i64 =
+        sqlx::query_scalar("SELECT count FROM log_rollups WHERE function_name = 'act'").fetch_one(t.db.service()).await.unwrap();
+    assert_eq!(rolled, calls + 1000);
+}

@@ -191,12 +191,14 @@ pub async fn lock_ours(conn: &mut PgConnection, ids: &[Uuid], epoch: i64) -> sql
 /// How many jobs of a kind may be started now under its limits in `job_kinds`; locks that row until the
 /// transaction ends, so that all nodes together keep the limit. `None`: the kind has no row.
 pub async fn allowance(conn: &mut PgConnection, kind: &str) -> sqlx::Result<Option<i64>> {
+    // The lock first, in a statement of its own: one statement would count the leases as they were before it waited.
+    sqlx::query("SELECT FROM job_kinds WHERE type = $1 FOR UPDATE").bind(kind).execute(&mut *conn).await?;
     sqlx::query_scalar(
         "SELECT CASE WHEN paused THEN 0 ELSE greatest(0, least(
                   coalesce(max_running - (SELECT coalesce(sum(cardinality(ids)), 0) FROM job_leases l WHERE l.type = k.type), 1000000),
                   coalesce(floor(extract(epoch FROM now() - greatest(next_start, now() - make_interval(secs => greatest(6.0, 60.0 / per_minute)))) * per_minute / 60.0), 1000000)))
                 END::bigint
-           FROM (SELECT * FROM job_kinds WHERE type = $1 FOR UPDATE) k",
+           FROM job_kinds k WHERE type = $1",
     )
     .bind(kind)
     .fetch_optional(conn)
@@ -217,35 +219,68 @@ pub async fn spend_allowance(conn: &mut PgConnection, kind: &str, n: i64) -> sql
     Ok(())
 }
 
-/// A lane in which something is due.
-#[derive(Debug, Clone, sqlx::FromRow)]
+/// A lane to look into.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The kind.
+    pub kind: String,
+    /// The lane within it.
+    pub priority: i16,
+    /// Rows at or before it are skipped; `None`: from the beginning.
+    pub floor: Option<Floor>,
+}
+
+/// What is known of a lane in which something is due, or whose kind is limited or paused.
+#[derive(Debug, Clone)]
 pub struct LaneHead {
     /// The kind.
     pub kind: String,
     /// The lane within it.
     pub priority: i16,
-    /// When its oldest job became due.
-    pub head: DateTime<Utc>,
-    /// That job.
-    pub head_id: Uuid,
+    /// When its oldest job became due; `None`: nothing is.
+    pub head: Option<DateTime<Utc>>,
+    /// Whether nothing of the kind may start.
+    pub paused: bool,
     /// Whether the kind has limits, so that [`allowance`] must be asked.
     pub limited: bool,
 }
 
-/// Looks into every lane of the kinds, past all floors. Paused kinds are left out.
-pub async fn due_lanes(conn: &mut PgConnection, kinds: &[String]) -> sqlx::Result<Vec<LaneHead>> {
-    sqlx::query_as(
-        "SELECT k.kind, p.priority, h.head, h.head_id, l.type IS NOT NULL AS limited
-           FROM unnest($1::text[]) AS k(kind)
-           CROSS JOIN (SELECT n::int2 AS priority FROM generate_series(0, 9) AS n) p
-           CROSS JOIN LATERAL (
-             SELECT scheduled_at AS head, id AS head_id FROM background_jobs
-              WHERE failed_at IS NULL AND type = k.kind AND priority = p.priority AND status = 'pending' AND scheduled_at <= now()
-              ORDER BY scheduled_at, id LIMIT 1) h
-           LEFT JOIN job_kinds l ON l.type = k.kind
-          WHERE l.paused IS NOT TRUE",
+/// Looks into lanes, beyond their floors. Also says when, by the server's clock.
+pub async fn due_lanes(conn: &mut PgConnection, asks: &[Ask]) -> sqlx::Result<(DateTime<Utc>, Vec<LaneHead>)> {
+    let kinds: Vec<&str> = asks.iter().map(|a| a.kind.as_str()).collect();
+    let priorities: Vec<i16> = asks.iter().map(|a| a.priority).collect();
+    let none = (DateTime::<Utc>::UNIX_EPOCH, Uuid::nil());
+    let (times, ids): (Vec<DateTime<Utc>>, Vec<Uuid>) = asks.iter().map(|a| a.floor.unwrap_or(none)).unzip();
+    let rows = sqlx::query(
+        "SELECT now(), a.kind, a.priority, a.head, coalesce(a.paused, false), a.limited
+           FROM (SELECT 1) one LEFT JOIN (
+             SELECT k.kind, k.priority, h.head, l.paused, l.max_running IS NOT NULL OR l.per_minute IS NOT NULL AS limited
+               FROM unnest($1::text[], $2::int2[], $3::timestamptz[], $4::uuid[]) AS k(kind, priority, at, id)
+               LEFT JOIN LATERAL (
+                 SELECT scheduled_at AS head FROM background_jobs
+                  WHERE failed_at IS NULL AND type = k.kind AND priority = k.priority AND status = 'pending' AND scheduled_at <= now()
+                    AND (scheduled_at, id) > (k.at, k.id)
+                  ORDER BY scheduled_at, id LIMIT 1) h ON true
+               LEFT JOIN job_kinds l ON l.type = k.kind
+              WHERE h.head IS NOT NULL OR l.type IS NOT NULL) a ON true",
     )
     .bind(kinds)
+    .bind(priorities)
+    .bind(times)
+    .bind(ids)
     .fetch_all(conn)
-    .await
+    .await?;
+    let now = rows.first().map_or_else(|| Ok(DateTime::<Utc>::UNIX_EPOCH), |row| row.try_get(0))?;
+    let mut heads = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(kind) = row.try_get::<Option<String>, _>(1)? else { break };
+        heads.push(LaneHead {
+            kind,
+            priority: row.try_get(2)?,
+            head: row.try_get(3)?,
+            paused: row.try_get(4)?,
+            limited: row.try_get::<Option<bool>, _>(5)?.unwrap_or(false),
+        });
+    }
+    Ok((now, heads))
 }

@@ -9,7 +9,7 @@ pub mod list;
 pub mod settle;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection, PgPool};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -43,6 +43,8 @@ pub struct Enqueued {
     pub merged: u64,
     /// The ids of the jobs that will do the work, one a distinct wish.
     pub ids: Vec<Uuid>,
+    /// The server's time when it took them: from when on those are due that named no time.
+    pub at: DateTime<Utc>,
 }
 
 /// The bulk form has one array a column; jobs of a kind differ little, but kinds may be mixed.
@@ -72,10 +74,12 @@ impl Columns {
 }
 
 const INSERT_PLAIN: &str = "
-    INSERT INTO background_jobs (id, type, priority, payload, max_attempts, scheduled_at, user_id)
-    SELECT id, type, priority, payload::jsonb, max_attempts, coalesce(scheduled_at, now()), user_id
-      FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int4[], $6::timestamptz[], $7::text[])
-           AS n(id, type, priority, payload, max_attempts, scheduled_at, user_id)";
+    WITH put AS (
+      INSERT INTO background_jobs (id, type, priority, payload, max_attempts, scheduled_at, user_id)
+      SELECT id, type, priority, payload::jsonb, max_attempts, coalesce(scheduled_at, now()), user_id
+        FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int4[], $6::timestamptz[], $7::text[])
+             AS n(id, type, priority, payload, max_attempts, scheduled_at, user_id))
+    SELECT now()";
 
 const INSERT_KEYED: &str = "
     INSERT INTO background_jobs AS j (id, type, priority, payload, max_attempts, scheduled_at, user_id, unique_key, pending_key)
@@ -86,7 +90,7 @@ const INSERT_KEYED: &str = "
        SET payload = app.merge_payload(j.payload, excluded.payload),
            scheduled_at = least(j.scheduled_at, excluded.scheduled_at),
            priority = least(j.priority, excluded.priority)
-    RETURNING id, xmax = 0";
+    RETURNING id, xmax = 0, now()";
 
 /// Enqueues any number of jobs in at most two statements. Jobs with a key are merged into the pending job of
 /// that key where there is one: the newer payload wins, `since` is the earlier of the two. Workers hear of
@@ -114,7 +118,7 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: Vec<NewJob>) -> sqlx::Result
     }
     let mut result = Enqueued::default();
     if !plain.ids.is_empty() {
-        result.inserted = sqlx::query(INSERT_PLAIN)
+        result.at = sqlx::query_scalar(INSERT_PLAIN)
             .bind(&plain.ids)
             .bind(&plain.kinds)
             .bind(&plain.priorities)
@@ -122,15 +126,15 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: Vec<NewJob>) -> sqlx::Result
             .bind(&plain.max_attempts)
             .bind(&plain.scheduled)
             .bind(&plain.users)
-            .execute(&mut *conn)
-            .await?
-            .rows_affected();
+            .fetch_one(&mut *conn)
+            .await?;
+        result.inserted = plain.ids.len() as u64;
         result.ids = plain.ids;
     }
     if !keyed.is_empty() {
         let mut columns = Columns::default();
         keyed.into_values().for_each(|job| columns.push(job));
-        let rows: Vec<(Uuid, bool)> = sqlx::query_as(INSERT_KEYED)
+        let rows: Vec<(Uuid, bool, DateTime<Utc>)> = sqlx::query_as(INSERT_KEYED)
             .bind(&columns.ids)
             .bind(&columns.kinds)
             .bind(&columns.priorities)
@@ -141,11 +145,29 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: Vec<NewJob>) -> sqlx::Result
             .bind(&columns.keys)
             .fetch_all(&mut *conn)
             .await?;
-        result.inserted += rows.iter().filter(|(_, new)| *new).count() as u64;
-        result.ids.extend(rows.into_iter().map(|(id, _)| id));
+        result.inserted += rows.iter().filter(|(_, new, _)| *new).count() as u64;
+        result.at = rows.first().map_or(result.at, |row| row.2);
+        result.ids.extend(rows.into_iter().map(|(id, ..)| id));
     }
     result.merged = asked - result.inserted;
     Ok(result)
+}
+
+/// A connection for whoever enqueues often: its commits notify nobody, so they do not queue for the lock that a NOTIFY
+/// takes. Call [`notify`] after the commit.
+pub async fn entrance(pool: &PgPool) -> sqlx::Result<PgConnection> {
+    let mut conn = PgConnection::connect_with(&pool.connect_options()).await?;
+    sqlx::query("SELECT set_config('assay.notify_later', 'on', false), set_config('plan_cache_mode', 'force_generic_plan', false)")
+        .execute(&mut conn)
+        .await?;
+    Ok(conn)
+}
+
+/// Tells the workers that jobs are there: of which kinds, from when on, in which lanes.
+pub async fn notify(conn: &mut PgConnection, lanes: &[(String, i16, DateTime<Utc>)]) -> sqlx::Result<()> {
+    let words: Vec<String> = lanes.iter().map(|(kind, priority, at)| format!("{kind}@{}@{priority}", at.timestamp_micros())).collect();
+    sqlx::query("SELECT count(pg_notify('assay_jobs', word)) FROM unnest($1::text[]) AS w(word)").bind(words).execute(conn).await?;
+    Ok(())
 }
 
 /// The rule of `app.merge_payload`, for wishes of one call. What is not a JSON object is replaced by the newer.

@@ -165,6 +165,10 @@ async fn try_set_back(conn: &mut PgConnection, epoch: i64, jobs: &[Setback]) -> 
         .bind(&again)
         .fetch_one(&mut *tx)
         .await?;
+    if jobs.iter().any(|j| j.again_at.is_none() && j.class != Class::Permanent) {
+        // They come back at their old time, before what workers have taken since: those must look there again.
+        sqlx::query("SELECT pg_notify('assay_jobs', '')").execute(&mut *tx).await?;
+    }
     tx.commit().await?;
     Ok(SetBack { pending: pending.unsigned_abs(), failed: failed.unsigned_abs(), closed: closed.unsigned_abs() })
 }

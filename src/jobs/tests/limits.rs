@@ -1,0 +1,91 @@
+//! Limits of a kind: kept by all nodes together, changed by a person, written down.
+
+use super::*;
+use crate::jobs::{
+    Worker,
+    limits::{self, Limits, NotSet},
+};
+use crate::store::audit::Actor;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Counts how many run at the same time, in all workers of this process.
+#[derive(Clone, Default)]
+struct Crowd(Arc<(AtomicI64, AtomicI64)>);
+impl JobKind for Crowd {
+    const NAME: &'static str = "crowd";
+    const BATCH: i64 = 5;
+    type Payload = Ask;
+    async fn run_batch(&self, _: &Ctx, jobs: &[Claimed<Ask>]) -> Result<Vec<Outcome>, String> {
+        let n = jobs.len() as i64;
+        let now = self.0.0.fetch_add(n, Ordering::SeqCst) + n;
+        self.0.1.fetch_max(now, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(15)).await;
+        self.0.0.fetch_sub(n, Ordering::SeqCst);
+        Ok(vec![Outcome::Done; jobs.len()])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_run_at_a_time_than_a_kind_may_on_any_number_of_nodes() {
+    for (limit, reached) in [(None, false), (Some(3), true)] {
+        let t = database().await;
+        if limit.is_some() {
+            sqlx::query("INSERT INTO job_kinds (type, max_running) VALUES ('crowd', $1)")
+                .bind(limit)
+                .execute(t.db.service())
+                .await
+                .unwrap();
+        }
+        put(&t, (0..60).map(|n| job::<Crowd>(&Ask { n, ..Ask::default() }).unwrap()).collect()).await;
+        let (crowd, cancel) = (Crowd::default(), CancellationToken::new());
+        let node = |_| {
+            let settings = Settings { poll: Duration::from_millis(10), ..settings() };
+            Worker::spawn(t.url.pools(1, 8), Kinds::default().with(crowd.clone()), settings, cancel.clone())
+        };
+        let nodes: Vec<_> = (0..3).map(node).collect();
+        let waiting =
+            async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM background_jobs").fetch_one(t.db.service()).await.unwrap();
+        until("all done", Duration::from_secs(30), async || waiting().await == 0).await;
+        let most = crowd.0.1.load(Ordering::SeqCst);
+        // Without the limit the same work does crowd: the test can fail.
+        assert_eq!(most <= 3, reached, "{most} at the same time with {limit:?}");
+        cancel.cancel();
+        futures::future::join_all(nodes.into_iter().map(crate::jobs::WorkerHandle::stopped)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_person_pauses_limits_and_resumes_a_kind_and_each_is_written_down() {
+    let t = database().await;
+    let me = Actor { name: "anna@example.com".into(), ..Actor::system() };
+    put(&t, vec![ask("", 1)]).await;
+    assert!(limits::set_paused(&t.db, &me, "act", true).await.unwrap());
+    assert!(!limits::set_paused(&t.db, &me, "act", true).await.unwrap());
+    limits::set(&t.db, &me, "act", Limits { max_running: Some(2), per_minute: Some(60) }).await.unwrap();
+    let of = async |kind: &str| limits::list(&t.db).await.unwrap().into_iter().find(|k| k.kind == kind).unwrap();
+    let act = of("act").await;
+    assert_eq!((act.paused, act.max_running, act.per_minute, act.pending), (true, Some(2), Some(60), 1));
+    assert!(!of("webhook_processing").await.paused, "kinds without jobs or limits are listed too");
+    let due = async || {
+        let ask = claim::Ask { kind: "act".into(), priority: 5, floor: None };
+        claim::due_lanes(&mut t.db.service().acquire().await.unwrap(), &[ask]).await.unwrap().1
+    };
+    assert!(due().await[0].paused);
+    assert!(limits::set_paused(&t.db, &me, "act", false).await.unwrap());
+    assert!(due().await[0].limited);
+    limits::set(&t.db, &me, "act", Limits::default()).await.unwrap();
+    assert!(!due().await[0].limited, "no limits left, nothing to ask");
+    for bad in [Limits { max_running: Some(0), per_minute: None }, Limits { max_running: None, per_minute: Some(-1) }] {
+        assert!(matches!(limits::set(&t.db, &me, "act", bad).await, Err(NotSet::Invalid(_))));
+    }
+    assert!(matches!(limits::set_paused(&t.db, &me, "no such kind", true).await, Err(NotSet::Invalid(_))));
+    let written: Vec<(String, String)> =
+        sqlx::query_as("SELECT actor, action FROM audit_log ORDER BY id").fetch_all(t.db.owner()).await.unwrap();
+    let said: Vec<&str> = written.iter().map(|(_, action)| action.as_str()).collect();
+    assert_eq!(said, ["kind.pause", "kind.limit", "kind.resume", "kind.limit"]);
+    assert!(written.iter().all(|(actor, _)| actor == "anna@example.com"));
+}
