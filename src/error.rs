@@ -43,7 +43,10 @@ pub struct AppError {
 impl AppError {
     /// An error with a sentence.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), request_id: None }
+        let error = Self { kind, message: message.into(), request_id: None };
+        #[cfg(feature = "ssr")]
+        error.tell_status();
+        error
     }
 
     /// Nobody is logged in.
@@ -83,6 +86,19 @@ impl AppError {
 
 #[cfg(feature = "ssr")]
 impl AppError {
+    /// Gives the answer of a server function the status that the error means; Leptos by itself answers 500. A form sent
+    /// without JavaScript is answered with a redirect, which must stay one, and a page decides for itself.
+    fn tell_status(&self) {
+        use leptos::prelude::use_context;
+        let Some(parts) = use_context::<axum::http::request::Parts>() else { return };
+        let wants_page = parts.headers.get("accept").and_then(|v| v.to_str().ok()).is_some_and(|a| a.contains("text/html"));
+        if let (false, Some(options), Ok(status)) =
+            (wants_page, use_context::<leptos_axum::ResponseOptions>(), axum::http::StatusCode::from_u16(self.status()))
+        {
+            options.set_status(status);
+        }
+    }
+
     /// Logs the cause with the request id and gives the sentence that goes out instead.
     pub fn internal(request_id: &str, cause: &dyn std::fmt::Display) -> Self {
         tracing::error!(request_id, cause = %cause, "request failed");

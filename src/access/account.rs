@@ -127,6 +127,32 @@ pub async fn revoke_session(db: &Db, caller: &Caller, actor: &Actor, session_id:
     Ok(())
 }
 
+/// Ends the caller's own sessions but the one that asks.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn revoke_other_sessions(db: &Db, caller: &Caller, actor: &Actor) -> Result<(), AccessError> {
+    let mut tx = db.begin_service().await?;
+    let ended = sessions::revoke_others(&mut *tx, caller).await?;
+    audit::write(&mut *tx, actor, "session.revoke_others", Some(&caller.account_id.to_string()), &json!({ "sessions_ended": ended }))
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Ends all sessions of an account, for administrators: a lost telephone, a shared computer.
+///
+/// # Errors
+/// No such account, or the database's.
+pub async fn end_sessions(db: &Db, actor: &Actor, account_id: Uuid) -> Result<(), AccessError> {
+    let mut tx = db.begin_service().await?;
+    accounts::by_id(&mut *tx, account_id).await?.ok_or(NO_ACCOUNT)?;
+    let ended = sessions::revoke_all(&mut *tx, account_id).await?;
+    audit::write(&mut *tx, actor, "account.sessions_ended", Some(&account_id.to_string()), &json!({ "sessions_ended": ended })).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
 /// Locks out other changes of administrators first, so that two at once cannot remove the last two.
 async fn accounts_before(tx: &mut PgConnection, account_id: Uuid) -> Result<accounts::Credentials, AccessError> {
     accounts::lock_admins(tx).await?;

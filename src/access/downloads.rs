@@ -21,8 +21,8 @@ const MOST_LINES: i64 = 50_000;
 pub fn router(access: Access) -> Router {
     Router::new()
         .route("/admin/audit.csv", get(audit_csv))
-        .route("/clients/{user_id}/export.json", get(person_json))
-        .route("/clients/{user_id}/export.csv", get(person_csv))
+        .route("/clients/{user_id}/export.json", get(person).layer(Extension(Form::Json)))
+        .route("/clients/{user_id}/export.csv", get(person).layer(Extension(Form::Csv)))
         .with_state(access)
 }
 
@@ -35,10 +35,10 @@ pub struct AuditQuery {
     /// The action's beginning.
     #[serde(default)]
     pub action: String,
-    /// RFC 3339, not before.
+    /// RFC 3339 or a day, not before.
     #[serde(default)]
     pub from: String,
-    /// RFC 3339, before.
+    /// RFC 3339, before; or a day, that day included.
     #[serde(default)]
     pub until: String,
 }
@@ -47,8 +47,21 @@ impl AuditQuery {
     /// The filter; a time that cannot be read does not narrow.
     pub fn filter(&self) -> audit::Filter {
         let given = |text: &str| Some(text.trim().to_owned()).filter(|t| !t.is_empty() && !t.contains('\0'));
-        let time = |text: &str| DateTime::parse_from_rfc3339(text.trim()).ok().map(|t| t.with_timezone(&Utc));
-        audit::Filter { text: given(&self.text), action: given(&self.action), from: time(&self.from), until: time(&self.until) }
+        let time = |text: &str, days: u64| {
+            let day = || text.trim().parse::<chrono::NaiveDate>().ok()?.checked_add_days(chrono::Days::new(days));
+            let midnight = || day().map(|d| d.and_time(chrono::NaiveTime::MIN).and_utc());
+            DateTime::parse_from_rfc3339(text.trim()).ok().map(|t| t.with_timezone(&Utc)).or_else(midnight)
+        };
+        audit::Filter { text: given(&self.text), action: given(&self.action), from: time(&self.from, 0), until: time(&self.until, 1) }
+    }
+
+    /// The filter as the rest of an address, `&text=…`; empty when nothing narrows.
+    pub fn address(&self) -> String {
+        [("text", &self.text), ("action", &self.action), ("from", &self.from), ("until", &self.until)]
+            .into_iter()
+            .filter(|(_, value)| !value.trim().is_empty())
+            .map(|(name, value)| format!("&{name}={}", super::forms::segment(value.trim())))
+            .collect()
     }
 }
 
@@ -71,38 +84,37 @@ async fn audit_csv(
     answer(found.await, "text/csv; charset=utf-8", "audit.csv")
 }
 
-async fn person_json(
+/// A person's data in one of two forms: everything as JSON, or the day values as CSV.
+async fn person(
     State(access): State<Access>,
     Extension(identity): Extension<Identity>,
     visit: Option<Extension<Visit>>,
+    Extension(form): Extension<Form>,
     Path(user_id): Path<String>,
 ) -> Response {
     let caller = match identity.caller() {
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
-    let found = match readable(&user_id) {
-        true => persons::export(&access.db, caller, &actor(caller, visit), &user_id).await,
-        false => Ok(None),
+    let actor = actor(caller, visit);
+    let found = async {
+        match form {
+            _ if !readable(&user_id) => Ok(None),
+            Form::Json => persons::export(&access.db, caller, &actor, &user_id).await.map(|f| f.map(|v| v.to_string())),
+            Form::Csv => persons::export_csv(&access.db, caller, &actor, &user_id).await,
+        }
     };
-    answer(found.map(|f| f.map(|v| v.to_string())), "application/json", "person.json")
+    match form {
+        Form::Json => answer(found.await, "application/json", "person.json"),
+        Form::Csv => answer(found.await, "text/csv; charset=utf-8", "metrics.csv"),
+    }
 }
 
-async fn person_csv(
-    State(access): State<Access>,
-    Extension(identity): Extension<Identity>,
-    visit: Option<Extension<Visit>>,
-    Path(user_id): Path<String>,
-) -> Response {
-    let caller = match identity.caller() {
-        Ok(caller) => caller,
-        Err(denied) => return denied.into_response(),
-    };
-    let found = match readable(&user_id) {
-        true => persons::export_csv(&access.db, caller, &actor(caller, visit), &user_id).await,
-        false => Ok(None),
-    };
-    answer(found, "text/csv; charset=utf-8", "metrics.csv")
+/// What an export is written as.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Json,
+    Csv,
 }
 
 /// PostgreSQL's text cannot hold a NUL; nobody of that name exists.

@@ -1,16 +1,13 @@
-//! Where to go after login: a path of ours, or nowhere.
+//! Where to go after login: a page of ours, or nowhere.
 
-const LONGEST: usize = 1000;
+use crate::model::place;
 
-/// The path when it can only lead to a page of this site, else `None`. It begins with exactly one `/`, holds only
-/// visible ASCII (a browser drops tabs and line ends, a header must not have them), no backslash (browsers read it as
-/// a slash), no empty or dot segments, and is no login, logout or machine address.
+/// The path when it leads to a page of this site, else `None`: a place of ours that is no login, logout or machine
+/// address.
 pub fn validated(next: &str) -> Option<&str> {
     let path = next.split(['?', '#']).next().unwrap_or_default();
-    let visible = next.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'\\');
-    let segments_fine = path.split('/').skip(1).all(|s| !matches!(s, "." | "..")) && !path.contains("//");
     let machine = ["/login", "/logout", "/_fn/", "/functions/", "/api/", "/pkg/"].iter().any(|p| path == *p || path.starts_with(p));
-    (next.len() <= LONGEST && next.starts_with('/') && visible && segments_fine && !machine).then_some(next)
+    place(next).filter(|_| !machine)
 }
 
 /// The address of the login page that comes back to `next` (a path with its query).
@@ -37,43 +34,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn open_redirects_lead_nowhere() {
+    fn what_is_no_page_is_not_gone_to() {
         for bad in [
-            "",
-            "admin",
             "//evil.com",
-            "///evil.com",
-            "/\\evil.com",
-            "\\/evil.com",
-            "/\\/evil.com",
-            "https://evil.com",
-            "https:/evil.com",
-            "javascript:alert(1)",
-            "/\t/evil.com",
-            "/\n/evil.com",
-            "/\r\nSet-Cookie: a=b",
-            "/a\0b",
-            " /admin",
-            "/admin ",
-            "/.//evil.com",
-            "/./admin",
-            "/../admin",
-            "/a//b",
-            "/ünïcode",
             "/login",
             "/login?next=/login",
             "/logout",
             "/_fn/retry_jobs",
             "/functions/v1/job-worker",
             "/api/v1/metrics",
-            "@evil.com",
-            "?next=//evil.com",
-            "#a",
+            "/pkg/x.js",
         ] {
             assert_eq!(validated(bad), None, "{bad:?}");
         }
-        let long = format!("/{}", "a".repeat(LONGEST));
-        assert_eq!(validated(&long), None);
     }
 
     #[test]

@@ -29,6 +29,7 @@ fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
         "settings-saved" => ("good", "Settings saved.".into()),
         "schedule-changed" => ("good", "Schedule changed.".into()),
         "logged_out" => ("good", "You are logged out.".into()),
+        "password_set" => ("good", "Your password is set. Log in with it now.".into()),
         "new-version" => ("note", "A new version of Assay is out. The page was reloaded; please repeat what you did.".into()),
         _ => return None,
     })

@@ -7,6 +7,7 @@ mod badge;
 mod finding;
 mod job;
 mod metric;
+mod place;
 mod reading;
 mod source;
 
@@ -14,5 +15,6 @@ pub use badge::Badge;
 pub use finding::{Finding, FindingKind};
 pub use job::{HealthStatus, JobState, Role};
 pub use metric::{Category, Metric};
+pub use place::place;
 pub use reading::{Coverage, DayValue, Device, Instant, Model, Ordering, Origin, Record, UploadKind};
 pub use source::Source;

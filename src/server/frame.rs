@@ -1,6 +1,7 @@
 //! The document around the few pages that need no script at all: account, accounts, invitation. Same style sheet, same
 //! header and footer as the rest.
 
+use crate::{access::forms::Sheet, model::Role};
 use std::path::Path;
 
 /// The reader's theme, painted by the server.
@@ -49,32 +50,72 @@ pub fn stylesheet(hash_file: &Path) -> Result<String, String> {
     Ok(format!("/pkg/assay.{}.css", hash.trim()))
 }
 
-/// A whole document. `title` and `body` are HTML already.
-pub fn document(stylesheet: &str, title: &str, body: &str) -> String {
+/// The main pages by role, as the application's own header has them.
+const MEMBERS: [(&str, &str); 1] = [("/clients", "People")];
+const ADMINS: [(&str, &str); 9] = [
+    ("/admin", "Overview"),
+    ("/clients", "People"),
+    ("/admin/jobs", "Jobs"),
+    ("/admin/dead-letters", "Dead letters"),
+    ("/admin/webhooks", "Webhooks"),
+    ("/admin/logs", "Logs"),
+    ("/admin/settings", "Settings"),
+    ("/admin/users", "Accounts"),
+    ("/admin/audit", "Audit log"),
+];
+
+/// A whole document.
+pub fn document(stylesheet: &str, sheet: &Sheet<'_>) -> String {
+    let title = escaped(sheet.title);
     let theme = THEME.try_with(|t| *t).unwrap_or_default().word();
+    let pages: &[(&str, &str)] = match sheet.role {
+        Some(Role::Admin) => &ADMINS,
+        Some(Role::Trainer) => &MEMBERS,
+        None => &[],
+    };
+    let links: String = pages.iter().map(|(to, text)| format!("<a href=\"{to}\">{text}</a>")).collect();
+    let account = if sheet.role.is_some() {
+        "<a class=\"button small\" href=\"/account\">Account</a>"
+    } else {
+        "<a class=\"button small\" href=\"/login\">Log in</a>"
+    };
     format!(
         "<!DOCTYPE html><html lang=\"en\" data-theme=\"{theme}\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
          <link rel=\"icon\" href=\"/favicon.svg\" type=\"image/svg+xml\"><link rel=\"stylesheet\" href=\"{stylesheet}\"><title>{title} · Assay</title></head>\
          <body><a class=\"skip\" href=\"#main\">Skip to the content</a>\
-         <header class=\"mast\"><a class=\"brand\" href=\"/\"><span>Assay</span></a><nav class=\"mast-nav\" aria-label=\"Main\"><a href=\"/\">Start</a><a href=\"/account\">Account</a></nav></header>\
-         <main id=\"main\" class=\"plain\" tabindex=\"-1\">{body}</main>\
+         <header class=\"mast\"><a class=\"brand\" href=\"/\"><span>Assay</span></a><nav class=\"mast-nav\" aria-label=\"Main\">{links}</nav>{account}</header>\
+         <main id=\"main\" class=\"sheet\" tabindex=\"-1\">{}</main>\
          <footer class=\"foot\"><span>Assay {}</span><a href=\"/status\">Status</a><a href=\"/preferences\">Preferences</a></footer></body></html>",
+        sheet.body,
         env!("CARGO_PKG_VERSION")
     )
+}
+
+/// A title may hold a person's name.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::guard::{Decision, decide};
 
     #[test]
     fn the_document_links_the_hashed_style_sheet_and_needs_no_script() {
-        let html = document("/pkg/assay.abc.css", "Account", "<h1>Account</h1>");
-        assert!(html.contains("href=\"/pkg/assay.abc.css\"") && html.contains("<title>Account · Assay</title>"));
-        assert!(html.contains("data-theme=\"system\""));
-        let dark = THEME.sync_scope(Theme::from_cookie(Some("dark")), || document("/x.css", "Account", ""));
-        assert!(dark.contains("data-theme=\"dark\""));
-        assert!(!html.contains("<script") && !html.contains("style="));
+        let sheet = Sheet { title: "<b>Erika", body: "<h1>Account</h1>", role: Some(Role::Trainer) };
+        let html = document("/pkg/assay.abc.css", &sheet);
+        assert!(html.contains("href=\"/pkg/assay.abc.css\"") && html.contains("<title>&lt;b&gt;Erika · Assay</title>"));
+        let dark = THEME.sync_scope(Theme::from_cookie(Some("dark")), || document("/x.css", &sheet));
+        assert!(html.contains("data-theme=\"system\"") && dark.contains("data-theme=\"dark\""));
+        assert!(!html.contains("<script") && !html.contains("style=") && !html.contains("/admin"));
+    }
+
+    #[test]
+    fn nobody_is_offered_what_is_refused() {
+        for (pages, role) in [(&ADMINS[..], Role::Admin), (&MEMBERS[..], Role::Trainer)] {
+            assert!(pages.iter().all(|(to, _)| decide(to, Some(role)) == Decision::Allow));
+        }
     }
 }

@@ -14,6 +14,7 @@ mod listen;
 pub mod live;
 mod login;
 mod metrics;
+pub mod paths;
 mod preferences;
 pub mod router;
 pub mod run;

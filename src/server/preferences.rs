@@ -5,6 +5,7 @@
 use super::{Services, frame};
 use crate::{
     access::Identity,
+    access::forms::Sheet,
     components::preferences::{Dates, Preferences, REQUEST, Units},
     pages::session::safe_next,
 };
@@ -57,9 +58,15 @@ struct Asked {
     saved: String,
 }
 
-async fn show(State(page): State<Page>, axum::Extension(chosen): axum::Extension<Preferences>, Query(asked): Query<Asked>) -> Response {
+async fn show(
+    State(page): State<Page>,
+    axum::Extension(identity): axum::Extension<Identity>,
+    axum::Extension(chosen): axum::Extension<Preferences>,
+    Query(asked): Query<Asked>,
+) -> Response {
     let body = form(chosen, safe_next(&asked.back), !asked.saved.is_empty());
-    axum::response::Html(frame::document(&page.stylesheet, "Preferences", &body)).into_response()
+    axum::response::Html(frame::document(&page.stylesheet, &Sheet { title: "Preferences", body: &body, role: identity.role() }))
+        .into_response()
 }
 
 fn options<'a>(out: &mut String, all: impl Iterator<Item = (&'a str, &'a str)>, chosen: &str) {
@@ -111,7 +118,10 @@ async fn save(State(page): State<Page>, axum::Extension(identity): axum::Extensi
     {
         tracing::warn!(%error, "preferences could not be saved");
         let body = "<h1>Not saved</h1><p>The database does not answer just now. Nothing was changed; try again in a moment.</p><p><a href=\"/preferences\">Back to the form</a></p>";
-        return (StatusCode::SERVICE_UNAVAILABLE, axum::response::Html(frame::document(&page.stylesheet, "Not saved", body)))
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            axum::response::Html(frame::document(&page.stylesheet, &Sheet { title: "Not saved", body, role: identity.role() })),
+        )
             .into_response();
     }
     let mut to = String::from("/preferences?saved=1&back=");

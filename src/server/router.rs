@@ -49,7 +49,7 @@ pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Result<Router, S
     let forms = access::forms::Forms {
         access: access.clone(),
         limit: login::limit(&services),
-        frame: Arc::new(move |title, body| super::frame::document(&stylesheet, title, body)),
+        frame: Arc::new(move |sheet| super::frame::document(&stylesheet, sheet)),
     };
     let guarded = pages(Arc::clone(&services), leptos)
         .merge(login::router(access.clone(), Arc::clone(&services)))

@@ -94,6 +94,38 @@ async fn exists(tx: &mut PgConnection, relation: &str) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT to_regclass('public.' || $1) IS NOT NULL").bind(relation).fetch_one(tx).await
 }
 
+/// Deliveries of a person: by name, by the person's connections, or parked with the name in the body.
+async fn deliveries(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT r.id::text FROM terra_webhooks_raw r
+          WHERE r.user_id = $1
+             OR (r.user_id IS NULL AND (r.terra_user_id IN (SELECT c.terra_user_id FROM connections c WHERE c.user_id = $1)
+                 OR payload(r) #>> '{user,reference_id}' = $1 OR payload(r) ->> 'reference_id' = $1))",
+    )
+    .bind(user_id)
+    .fetch_all(conn)
+    .await
+}
+
+/// What [`erase_person`] would remove now; nothing is changed and nobody is waited for.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn counts(db: &Db, user_id: &str) -> sqlx::Result<Report> {
+    let mut tx = db.begin_service().await?;
+    let ids = deliveries(&mut tx, user_id).await?;
+    let mut report = Report::default();
+    for (table, condition) in JOB_TABLES.into_iter().chain(OTHER_TABLES) {
+        if exists(&mut tx, table).await? {
+            let sql = format!("SELECT count(*) FROM {table} WHERE {condition}");
+            let n = sqlx::query_scalar(AssertSqlSafe(sql)).bind(user_id).bind(&ids).fetch_one(&mut *tx).await?;
+            report.rows.push((table.to_owned(), n));
+        }
+    }
+    tx.commit().await?;
+    Ok(report)
+}
+
 /// Erases a person and says what went. Administrators only: the caller of this function has checked that.
 ///
 /// # Errors
@@ -101,16 +133,7 @@ async fn exists(tx: &mut PgConnection, relation: &str) -> sqlx::Result<bool> {
 pub async fn erase_person(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result<Report> {
     let mut tx = db.owner().begin().await?;
     let mut report = Report::default();
-    // Deliveries of this person: by name, by the person's connections, or parked with the name in the body.
-    let ids: Vec<String> = sqlx::query_scalar(
-        "SELECT r.id::text FROM terra_webhooks_raw r
-          WHERE r.user_id = $1
-             OR (r.user_id IS NULL AND (r.terra_user_id IN (SELECT c.terra_user_id FROM connections c WHERE c.user_id = $1)
-                 OR payload(r) #>> '{user,reference_id}' = $1 OR payload(r) ->> 'reference_id' = $1))",
-    )
-    .bind(user_id)
-    .fetch_all(&mut *tx)
-    .await?;
+    let ids = deliveries(&mut tx, user_id).await?;
     // Jobs, then the person's row, then the rest: the order in which a worker locks them. Whoever works on this person
     // now is waited for; whoever comes later finds the job gone, or its list without this person.
     leave_shared_jobs(&mut tx, user_id).await?;

@@ -47,6 +47,21 @@ pub async fn visible(db: &Db, caller: &Caller, user_id: &str) -> sqlx::Result<bo
     Ok(seen)
 }
 
+/// What the pages call a person, in two layers: `None`, the caller sees no such person; `Some(None)`, the `user_id`.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn label(db: &Db, caller: &Caller, user_id: &str) -> sqlx::Result<Option<Option<String>>> {
+    // PostgreSQL's text cannot hold a NUL; nobody of that name exists.
+    if user_id.contains('\0') {
+        return Ok(None);
+    }
+    let mut tx = db.begin_as(caller).await?;
+    let found = sqlx::query_scalar("SELECT label FROM persons WHERE user_id = $1").bind(user_id).fetch_optional(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(found)
+}
+
 /// Gives a client to trainers, all in one statement; how many assignments are new. Pairs whose account is no trainer
 /// are left out.
 ///

@@ -81,7 +81,9 @@ async fn an_erased_person_is_nowhere_and_the_neighbour_keeps_everything() {
     let before = persons::export(&t.db, &admin, &actor, "anna").await.unwrap().unwrap();
     assert!(mentions(&t, "erika").await.len() > 15, "the search itself finds things");
 
+    let announced = erase::counts(&t.db, "erika").await.unwrap();
     let report = erase::erase_person(&t.db, &actor, "erika").await.unwrap();
+    assert_eq!(announced.rows, report.rows, "what the page announces is what goes");
     let rows: std::collections::BTreeMap<_, _> = report.rows.iter().cloned().collect();
     assert_eq!((rows["terra_webhooks_raw"], rows["delivery_keys"], rows["background_jobs"], rows["background_jobs_dlq"]), (4, 4, 3, 1));
     assert_eq!(

@@ -116,6 +116,19 @@ pub async fn revoke_all<'e>(executor: impl PgExecutor<'e>, account_id: Uuid) -> 
     Ok(done.rows_affected())
 }
 
+/// Ends the caller's sessions but the one that asks; how many.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn revoke_others<'e>(executor: impl PgExecutor<'e>, caller: &Caller) -> sqlx::Result<u64> {
+    let done = sqlx::query("DELETE FROM login_sessions WHERE account_id = $1 AND token_hash <> $2")
+        .bind(caller.account_id)
+        .bind(caller.token().hash())
+        .execute(executor)
+        .await?;
+    Ok(done.rows_affected())
+}
+
 /// Deletes what expired; how many. The daily clean-up calls it.
 ///
 /// # Errors

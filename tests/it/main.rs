@@ -14,3 +14,4 @@ mod docs;
 mod durability;
 mod embedded;
 mod process;
+mod visitors;

@@ -20,8 +20,8 @@ pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Respon
     if let Some(caller) = &visitor.enrolling {
         let page = Html::new().heading("Your account").notice("Administrators here need a second factor. Set it up to go on.");
         return match second_factor_section(&forms, caller, page).await {
-            Ok(page) => forms.page(StatusCode::OK, "Your account", page),
-            Err(error) => forms.failed(&error, "/login"),
+            Ok(page) => forms.page(&visitor, StatusCode::OK, "Your account", page),
+            Err(error) => forms.failed(&visitor, &error, "/login"),
         };
     }
     let caller = match visitor.identity.caller() {
@@ -29,8 +29,8 @@ pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Respon
         Err(denied) => return denied.into_response(),
     };
     match body(&forms, caller).await {
-        Ok(page) => forms.page(StatusCode::OK, "Your account", page),
-        Err(error) => forms.failed(&error, "/"),
+        Ok(page) => forms.page(&visitor, StatusCode::OK, "Your account", page),
+        Err(error) => forms.failed(&visitor, &error, "/"),
     }
 }
 
@@ -55,17 +55,16 @@ async fn body(forms: &Forms, caller: &Caller) -> Result<Html, AccessError> {
         .await?
         .iter()
         .map(|s| {
-            let end = if s.current { "this one".to_owned() } else { html::form(&format!("/account/sessions/{}/end", s.id), &[], "End") };
+            let end = if s.current { "this one".to_owned() } else { html::deed(&format!("/account/sessions/{}/end", s.id), "End") };
             let place = [s.address.as_deref(), s.user_agent.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" · ");
-            vec![
-                s.created_at.format("%F %H:%M UTC").to_string(),
-                s.last_seen_at.format("%F %H:%M UTC").to_string(),
-                html::escape(&place),
-                end,
-            ]
+            vec![html::time(s.created_at), html::time(s.last_seen_at), html::time(s.expires_at), html::escape(&place), end]
         })
         .collect();
-    let page = page.section("Sessions").table(&["Login", "Last use", "From", ""], &rows);
+    let page = page.section("Sessions").table("Your sessions", &["Login", "Last use", "Ends at the latest", "From", ""], &rows);
+    let page = match rows.len() {
+        0 | 1 => page,
+        _ => page.part(&html::deed("/account/sessions/end-others", "End all others")),
+    };
     let page = second_factor_section(forms, caller, page).await?;
     keys_section(forms, caller, page).await
 }
@@ -94,32 +93,29 @@ async fn keys_section(forms: &Forms, caller: &Caller, page: Html) -> Result<Html
         .await?
         .iter()
         .map(|k| {
-            let end = if k.revoked_at.is_some() {
-                "revoked".to_owned()
-            } else {
-                html::form(&format!("/account/keys/{}/revoke", k.id), &[], "Revoke")
-            };
-            let day = |t: Option<chrono::DateTime<chrono::Utc>>| t.map_or_else(|| "never".to_owned(), |t| t.format("%F").to_string());
+            let end =
+                if k.revoked_at.is_some() { "revoked".to_owned() } else { html::deed(&format!("/account/keys/{}/revoke", k.id), "Revoke") };
             vec![
                 html::escape(&k.name),
                 html::escape(&k.email),
                 html::escape(&k.scopes.join(", ")),
-                day(k.last_used_at),
-                day(k.expires_at),
+                html::day(k.last_used_at, "never"),
+                html::day(k.expires_at, "never"),
                 end,
             ]
         })
         .collect();
     let fields = [
         html::input("Name", "name", "text", "off", "What will use it."),
-        html::choice("For", "scope", api_key::SCOPES),
+        html::boxes("What it may read", "scope", api_key::SCOPES),
         html::choice("Lives", "days", &[("90", "90 days"), ("30", "30 days"), ("365", "a year")]),
     ];
-    Ok(page.section("Keys for programs").table(&["Name", "Account", "For", "Last use", "Ends", ""], &rows).form(
-        "/account/keys",
-        &fields,
-        "Make a key",
-    ))
+    let page = page.section("Keys for programs").text("A program that has one reads what its account may read, and changes nothing.");
+    let page = match rows.is_empty() {
+        true => page.text("There is no key yet."),
+        false => page.table("Keys for programs", &["Name", "Account", "For", "Last use", "Ends", ""], &rows),
+    };
+    Ok(page.form("/account/keys", &fields, "Make a key"))
 }
 
 #[derive(Deserialize)]
@@ -143,7 +139,7 @@ pub(super) async fn change_password(State(forms): State<Forms>, visitor: Visitor
             response.headers_mut().append(header::SET_COOKIE, session::cookie(&forms.access.site, &token));
             response
         }
-        Err(error) => forms.failed(&error, BACK),
+        Err(error) => forms.failed(&visitor, &error, BACK),
     }
 }
 
@@ -152,7 +148,15 @@ pub(super) async fn end_session(State(forms): State<Forms>, visitor: Visitor, Pa
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
-    settled(&forms, account::revoke_session(&forms.access.db, caller, &visitor.actor(caller), id).await)
+    settled(&forms, &visitor, account::revoke_session(&forms.access.db, caller, &visitor.actor(caller), id).await)
+}
+
+pub(super) async fn end_others(State(forms): State<Forms>, visitor: Visitor) -> Response {
+    let caller = match visitor.identity.caller() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    settled(&forms, &visitor, account::revoke_other_sessions(&forms.access.db, caller, &visitor.actor(caller)).await)
 }
 
 #[derive(Deserialize)]
@@ -170,10 +174,10 @@ pub(super) async fn second_factor(State(forms): State<Forms>, visitor: Visitor, 
         return refusal;
     }
     let Some(vault) = &forms.access.vault else {
-        return forms.refusal(StatusCode::CONFLICT, "Not done", "ASSAY_SECRET_KEY is not set.", BACK);
+        return forms.refusal(&visitor, StatusCode::CONFLICT, "Not done", "ASSAY_SECRET_KEY is not set.", BACK);
     };
     let now = chrono::Utc::now().timestamp();
-    settled(&forms, totp::finish(&forms.access.db, vault, caller, &visitor.actor(caller), &form.sealed, &form.code, now).await)
+    settled(&forms, &visitor, totp::finish(&forms.access.db, vault, caller, &visitor.actor(caller), &form.sealed, &form.code, now).await)
 }
 
 #[derive(Deserialize)]
@@ -193,29 +197,27 @@ pub(super) async fn second_factor_off(State(forms): State<Forms>, visitor: Visit
         Ok(()) => totp::remove(&forms.access.db, &visitor.actor(caller), caller.account_id).await,
         Err(error) => Err(error),
     };
-    settled(&forms, done)
+    settled(&forms, &visitor, done)
 }
 
-#[derive(Deserialize)]
-pub(super) struct NewKey {
-    name: String,
-    scope: String,
-    days: i32,
-}
+/// The form's fields: `name`, `days`, and `scope` as often as boxes are ticked.
+type NewKey = Vec<(String, String)>;
 
 pub(super) async fn make_key(State(forms): State<Forms>, visitor: Visitor, Form(form): Form<NewKey>) -> Response {
     let caller = match visitor.identity.caller() {
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
-    let made =
-        api_key::create(&forms.access.db, caller, &visitor.actor(caller), &form.name, &[form.scope], form.days, chrono::Utc::now()).await;
+    let all = |wanted: &str| form.iter().filter(|(k, _)| k == wanted).map(|(_, v)| v.clone()).collect::<Vec<_>>();
+    let (name, scopes) = (all("name").concat(), all("scope"));
+    let days = all("days").concat().parse().unwrap_or(0);
+    let made = api_key::create(&forms.access.db, caller, &visitor.actor(caller), &name, &scopes, days, chrono::Utc::now()).await;
     match made {
         Ok((_, text)) => {
             let page = Html::new().heading("A new key").text("Copy it now: it is shown only here.").code(&text).link(BACK, "Done");
-            forms.page(StatusCode::OK, "A new key", page)
+            forms.page(&visitor, StatusCode::OK, "A new key", page)
         }
-        Err(error) => forms.failed(&error, BACK),
+        Err(error) => forms.failed(&visitor, &error, BACK),
     }
 }
 
@@ -224,13 +226,13 @@ pub(super) async fn revoke_key(State(forms): State<Forms>, visitor: Visitor, Pat
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
-    settled(&forms, api_key::revoke(&forms.access.db, caller, &visitor.actor(caller), id).await)
+    settled(&forms, &visitor, api_key::revoke(&forms.access.db, caller, &visitor.actor(caller), id).await)
 }
 
 /// Back to the page, or the refusal.
-fn settled(forms: &Forms, done: Result<(), AccessError>) -> Response {
+fn settled(forms: &Forms, visitor: &Visitor, done: Result<(), AccessError>) -> Response {
     match done {
         Ok(()) => guard::redirect(BACK),
-        Err(error) => forms.failed(&error, BACK),
+        Err(error) => forms.failed(visitor, &error, BACK),
     }
 }

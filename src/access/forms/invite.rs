@@ -12,10 +12,10 @@ use serde::Deserialize;
 
 const TITLE: &str = "Set your password";
 
-pub(super) async fn show(State(forms): State<Forms>, Path(token): Path<String>) -> Response {
+pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor, Path(token): Path<String>) -> Response {
     match invite::look_up(&forms.access.db, &token).await {
-        Ok(email) => forms.page(StatusCode::OK, TITLE, body(&token, &email, None)),
-        Err(error) => forms.failed(&error, "/login"),
+        Ok(email) => forms.page(&visitor, StatusCode::OK, TITLE, body(&token, &email, None)),
+        Err(error) => forms.failed(&visitor, &error, "/login"),
     }
 }
 
@@ -36,10 +36,10 @@ pub(super) async fn accept(
     match invite::accept(&forms.access.db, &token, &form.password, visitor.visit.address.clone()).await {
         Ok(()) => guard::redirect("/login?notice=password_set"),
         Err(error @ AccessError::Invalid(_)) => match invite::look_up(&forms.access.db, &token).await {
-            Ok(email) => forms.page(status_of(&error), TITLE, body(&token, &email, Some(&error.to_string()))),
-            Err(error) => forms.failed(&error, "/login"),
+            Ok(email) => forms.page(&visitor, status_of(&error), TITLE, body(&token, &email, Some(&error.to_string()))),
+            Err(error) => forms.failed(&visitor, &error, "/login"),
         },
-        Err(error) => forms.failed(&error, "/login"),
+        Err(error) => forms.failed(&visitor, &error, "/login"),
     }
 }
 
@@ -51,5 +51,5 @@ fn body(token: &str, email: &str, notice: Option<&str>) -> Html {
     };
     let field =
         html::input("New password", "password", "password", "new-password", "At least 12 characters, for example four unrelated words.");
-    page.form(&format!("/invite/{token}"), &[field], "Set password")
+    page.section("New password").form(&format!("/invite/{token}"), &[field], "Set password")
 }

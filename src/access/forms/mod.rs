@@ -1,16 +1,23 @@
-//! Pages that hand out or take in secrets: `/invite/{token}`, `/account`, `/admin/users`. Plain forms and plain HTML,
-//! rendered here and not by the pages' framework, so that a password, a key or a link is in one answer to one request
-//! and in nothing that is cached, hydrated or put into an address.
+//! Pages about access: `/invite/{token}`, `/account`, `/admin/users`, `/admin/people/{user_id}`, `/admin/audit`,
+//! `/admin/settings/retention`. Plain forms and plain HTML, rendered here and not by the pages' framework, so that a
+//! password, a key or a link is in one answer to one request and in nothing that is cached, hydrated or put into an
+//! address, and so that none of it weighs on the browser.
 //!
 //! Every handler asks for its caller in its first line; the same-origin check and the guard stand in front.
 
 mod account;
+mod audit;
 mod html;
 mod invite;
+mod person;
+mod retention;
 mod users;
 
 use super::{Access, AccessError, Enrolling, Identity, Visit};
-use crate::store::{Caller, audit::Actor};
+use crate::{
+    model::Role,
+    store::{Caller, audit::Actor},
+};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts},
@@ -19,12 +26,24 @@ use axum::{
     routing::{get, post},
 };
 use html::Html;
+pub(super) use html::segment;
 use std::{sync::Arc, time::Duration};
 
 /// Asks a limit: policy and key; how long to wait, if refused.
 pub type Limit = Arc<dyn Fn(&'static str, String) -> Result<(), Duration> + Send + Sync>;
-/// Puts a document around a page's title and body: head, style sheet, navigation.
-pub type Frame = Arc<dyn Fn(&str, &str) -> String + Send + Sync>;
+/// Puts a document around a page: head, style sheet, navigation.
+pub type Frame = Arc<dyn Fn(&Sheet<'_>) -> String + Send + Sync>;
+
+/// A page before its document.
+#[derive(Debug)]
+pub struct Sheet<'a> {
+    /// Text.
+    pub title: &'a str,
+    /// HTML.
+    pub body: &'a str,
+    /// Who looks: decides the navigation.
+    pub role: Option<Role>,
+}
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -43,6 +62,7 @@ pub fn router(forms: Forms) -> Router {
         .route("/invite/{token}", get(invite::show).post(invite::accept))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))
+        .route("/account/sessions/end-others", post(account::end_others))
         .route("/account/sessions/{id}/end", post(account::end_session))
         .route("/account/second-factor", post(account::second_factor))
         .route("/account/second-factor/off", post(account::second_factor_off))
@@ -51,14 +71,23 @@ pub fn router(forms: Forms) -> Router {
         .route("/admin/users", get(users::show))
         .route("/admin/users/invite", post(users::invite))
         .route("/admin/users/{id}/{deed}", post(users::change))
+        .route("/admin/people/{user_id}", get(person::show))
+        .route("/admin/people/{user_id}/label", post(person::label))
+        .route("/admin/people/{user_id}/trainers", post(person::assign))
+        .route("/admin/people/{user_id}/trainers/{id}/remove", post(person::unassign))
+        .route("/admin/people/{user_id}/erase", post(person::erase))
+        .route("/admin/audit", get(audit::show))
+        .route("/admin/settings/retention", get(retention::show).post(retention::change))
         .layer(DefaultBodyLimit::max(16 * 1024))
         .with_state(forms)
 }
 
-/// A document with no style, for tests and as a fallback.
-pub fn plain_frame(title: &str, body: &str) -> String {
+/// A document with no style, for tests.
+pub fn plain_frame(sheet: &Sheet<'_>) -> String {
+    let title = html::escape(sheet.title);
     format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{title} · Assay</title></head><body><main>{body}</main></body></html>"
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · Assay</title></head><body><main>{}</main></body></html>",
+        sheet.body
     )
 }
 
@@ -98,19 +127,21 @@ impl Visitor {
 
 impl Forms {
     /// A page with a status.
-    fn page(&self, status: StatusCode, title: &str, body: Html) -> Response {
+    fn page(&self, visitor: &Visitor, status: StatusCode, title: &str, body: Html) -> Response {
         let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
-        (status, headers, (self.frame)(title, &body.into_string())).into_response()
+        let body = body.into_string();
+        let sheet = Sheet { title, body: &body, role: visitor.identity.role() };
+        (status, headers, (self.frame)(&sheet)).into_response()
     }
 
     /// A refusal in place of the page.
-    fn refusal(&self, status: StatusCode, title: &str, sentence: &str, back: &'static str) -> Response {
-        self.page(status, title, Html::new().heading(title).notice(sentence).link(back, "Back"))
+    fn refusal(&self, visitor: &Visitor, status: StatusCode, title: &str, sentence: &str, back: &str) -> Response {
+        self.page(visitor, status, title, Html::new().heading(title).notice(sentence).link(back, "Back"))
     }
 
     /// A failed action, as a page with the way back.
-    fn failed(&self, error: &AccessError, back: &'static str) -> Response {
-        self.refusal(status_of(error), "Not done", &error.to_string(), back)
+    fn failed(&self, visitor: &Visitor, error: &AccessError, back: &str) -> Response {
+        self.refusal(visitor, status_of(error), "Not done", &error.to_string(), back)
     }
 
     /// Passwords asked again are limited as logins are; the refusal, if it is one.
@@ -118,7 +149,7 @@ impl Forms {
         let by_account = caller.map_or(Ok(()), |c| (self.limit)(super::login::LIMIT_ACCOUNT, super::fingerprint(&c.email)));
         let wait = by_account.and_then(|()| (self.limit)(super::login::LIMIT_ADDRESS, visitor.address())).err()?;
         let sentence = format!("Too many attempts. Try again in {} seconds.", wait.as_secs().max(1));
-        Some(self.refusal(StatusCode::TOO_MANY_REQUESTS, "Too many attempts", &sentence, "/"))
+        Some(self.refusal(visitor, StatusCode::TOO_MANY_REQUESTS, "Too many attempts", &sentence, "/"))
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Respon
     };
     let all = match accounts::list(&forms.access.db, caller).await {
         Ok(all) => all,
-        Err(error) => return forms.failed(&error.into(), "/admin"),
+        Err(error) => return forms.failed(&visitor, &error.into(), "/admin"),
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
     let fields = [
@@ -34,19 +34,28 @@ pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Respon
     ];
     let page = Html::new()
         .heading("Users")
-        .table(&["E-mail", "Name", "Role", "Clients", "State", ""], &rows)
+        .section("Accounts")
+        .table("Accounts", &["E-mail", "Name", "Role", "Clients", "State", ""], &rows)
         .section("Invite somebody")
         .text("No mail is sent: you get a link to hand over. It works once, for three days.")
         .form("/admin/users/invite", &fields, "Make the link");
-    forms.page(StatusCode::OK, "Users", page)
+    forms.page(&visitor, StatusCode::OK, "Users", page)
 }
 
 fn row(a: &accounts::Listed) -> Vec<String> {
-    let deed = |word: &str, text: &str| html::form(&format!("/admin/users/{}/{word}", a.id), &[], text);
+    let deed = |word: &str, text: &str| html::deed(&format!("/admin/users/{}/{word}", a.id), text);
     let (state, switch) =
         if a.disabled_at.is_some() { ("shut out", deed("enable", "Let in")) } else { ("active", deed("disable", "Shut out")) };
     let role = if a.role == "admin" { deed("trainer", "Make trainer") } else { deed("admin", "Make administrator") };
-    let deeds = [switch, role, deed("link", "New password link"), deed("second-factor-off", "Turn second factor off")].concat();
+    let deeds = [
+        switch,
+        role,
+        deed("sign-out", "End sessions"),
+        deed("link", "New password link"),
+        deed("second-factor-off", "Turn second factor off"),
+    ]
+    .concat();
+    let deeds = format!("<div class=\"actions\">{deeds}</div>");
     vec![html::escape(&a.email), html::escape(&a.display_name), a.role.clone(), a.clients.to_string(), state.to_owned(), deeds]
 }
 
@@ -62,12 +71,12 @@ pub(super) async fn invite(State(forms): State<Forms>, visitor: Visitor, Form(fo
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
-    let Some(role) = Role::from_word(&form.role) else { return forms.failed(&AccessError::Invalid("Choose a role."), BACK) };
+    let Some(role) = Role::from_word(&form.role) else { return forms.failed(&visitor, &AccessError::Invalid("Choose a role."), BACK) };
     let made = invite::invite(&forms.access.db, &visitor.actor(caller), &form.email, &form.name, role).await;
     link(&forms, &visitor, made)
 }
 
-/// One deed on one account: `disable`, `enable`, `admin`, `trainer`, `link`, `second-factor-off`.
+/// One deed on one account: `disable`, `enable`, `admin`, `trainer`, `sign-out`, `link`, `second-factor-off`.
 pub(super) async fn change(State(forms): State<Forms>, visitor: Visitor, Path((id, deed)): Path<(Uuid, String)>) -> Response {
     let caller = match visitor.identity.admin() {
         Ok(caller) => caller,
@@ -79,13 +88,14 @@ pub(super) async fn change(State(forms): State<Forms>, visitor: Visitor, Path((i
         "enable" => account::set_disabled(db, &actor, id, false).await,
         "admin" => account::set_role(db, &actor, id, Role::Admin).await,
         "trainer" => account::set_role(db, &actor, id, Role::Trainer).await,
+        "sign-out" => account::end_sessions(db, &actor, id).await,
         "second-factor-off" => totp::remove(db, &actor, id).await,
         "link" => return link(&forms, &visitor, invite::reset_link(db, &actor, id).await),
         _ => Err(AccessError::NotFound("There is no such action.")),
     };
     match done {
         Ok(()) => guard::redirect(BACK),
-        Err(error) => forms.failed(&error, BACK),
+        Err(error) => forms.failed(&visitor, &error, BACK),
     }
 }
 
@@ -100,8 +110,8 @@ fn link(forms: &Forms, visitor: &Visitor, made: Result<invite::Invitation, Acces
                 .text("Shown only here. It sets the password once, within three days.")
                 .code(&address)
                 .link(BACK, "Done");
-            forms.page(StatusCode::OK, "A link to hand over", page)
+            forms.page(visitor, StatusCode::OK, "A link to hand over", page)
         }
-        Err(error) => forms.failed(&error, BACK),
+        Err(error) => forms.failed(visitor, &error, BACK),
     }
 }

@@ -1,0 +1,195 @@
+//! `/admin/people/{user_id}`: a person's trainers, name, export, and erasure. Administrators only.
+
+use super::{Forms, Html, Visitor, html};
+use crate::{
+    access::{AccessError, guard},
+    store::{accounts, erase, persons},
+};
+use axum::{
+    Form,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use uuid::Uuid;
+
+const NOBODY: AccessError = AccessError::NotFound("There is no such person, or nothing is stored about them.");
+
+fn address(user_id: &str) -> String {
+    format!("/admin/people/{}", html::segment(user_id))
+}
+
+pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor, Path(user_id): Path<String>) -> Response {
+    let caller = match visitor.identity.admin() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    let found = async {
+        let label = persons::label(&forms.access.db, caller, &user_id).await?.ok_or(NOBODY)?;
+        let assigned = persons::assignments(&forms.access.db, caller).await?;
+        let trainers = accounts::list(&forms.access.db, caller).await?;
+        let counts = erase::counts(&forms.access.db, &user_id).await?;
+        Ok::<_, AccessError>((label, assigned, trainers, counts))
+    };
+    let (label, assigned, accounts, counts) = match found.await {
+        Ok(found) => found,
+        Err(error) => return forms.failed(&visitor, &error, "/clients"),
+    };
+    let here = address(&user_id);
+    let is_theirs = |id: Uuid| assigned.iter().any(|a| a.user_id == user_id && a.trainer_id == id);
+    let rows: Vec<Vec<String>> = accounts
+        .iter()
+        .filter(|a| is_theirs(a.id))
+        .map(|a| {
+            vec![html::escape(&a.email), html::escape(&a.display_name), html::deed(&format!("{here}/trainers/{}/remove", a.id), "Remove")]
+        })
+        .collect();
+    let ids: Vec<(String, String)> = accounts
+        .iter()
+        .filter(|a| a.role == "trainer" && a.disabled_at.is_none() && !is_theirs(a.id))
+        .map(|a| (a.id.to_string(), a.email.clone()))
+        .collect();
+    let free: Vec<(&str, &str)> = ids.iter().map(|(id, email)| (id.as_str(), email.as_str())).collect();
+    let shown = label.as_deref().unwrap_or(&user_id);
+    let mut page = Html::new().heading(shown).text(&format!("The person with the user id {user_id}."));
+    page = page.link(&format!("/clients/{}", html::segment(&user_id)), "Their metrics").section("Trainers");
+    page = if rows.is_empty() {
+        page.text("No trainer sees this person.")
+    } else {
+        page.table("Trainers of this person", &["E-mail", "Name", ""], &rows)
+    };
+    if free.is_empty() {
+        page = page.text("There is no other trainer to assign.");
+    } else {
+        page = page.form(&format!("{here}/trainers"), &[html::choice("Trainer", "trainer", &free)], "Assign");
+    }
+    let field = html::filled("Name", "label", "text", label.as_deref().unwrap_or_default(), "empty: the user id");
+    page = page.section("What pages call them").form(&format!("{here}/label"), &[field], "Save");
+    let export = format!("/clients/{}/export", html::segment(&user_id));
+    page = page
+        .section("Take their data away")
+        .text("Each export is in the audit log.")
+        .link(&format!("{export}.json"), "Everything, as JSON")
+        .link(&format!("{export}.csv"), "Day values and scores, as CSV")
+        .section("Erase this person")
+        .warning(&format!("This removes {} rows of {shown} ({user_id}) for ever, the deliveries as they came included.", counts.total()))
+        .table("What would go", &["Table", "Rows"], &lines(&counts))
+        .text("A delivery that comes later makes the person again: end the connection at the provider or at Terra first.")
+        .part(&html::danger(
+            &format!("{here}/erase"),
+            &[html::input(&format!("To confirm, type the user id: {user_id}"), "confirm", "text", "off", "")],
+            "Erase for ever",
+        ));
+    forms.page(&visitor, StatusCode::OK, shown, page)
+}
+
+/// Tables with rows; the empty ones say nothing.
+fn lines(report: &erase::Report) -> Vec<Vec<String>> {
+    report
+        .rows
+        .iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(table, n)| vec![format!("<code>{}</code>", html::escape(table)), n.to_string()])
+        .collect()
+}
+
+#[derive(Deserialize)]
+pub(super) struct Confirmed {
+    confirm: String,
+}
+
+pub(super) async fn erase(
+    State(forms): State<Forms>,
+    visitor: Visitor,
+    Path(user_id): Path<String>,
+    Form(form): Form<Confirmed>,
+) -> Response {
+    let caller = match visitor.identity.admin() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    let here = address(&user_id);
+    if form.confirm.trim() != user_id {
+        return forms.failed(&visitor, &AccessError::Invalid("That is not the user id of this person; nothing was erased."), &here);
+    }
+    let done = async {
+        persons::label(&forms.access.db, caller, &user_id).await?.ok_or(NOBODY)?;
+        Ok::<_, AccessError>(erase::erase_person(&forms.access.db, &visitor.actor(caller), &user_id).await?)
+    };
+    match done.await {
+        Ok(report) => {
+            let page = Html::new()
+                .heading("Erased")
+                .notice(&format!("{} rows are gone.", report.total()))
+                .section("Report")
+                .text(&format!(
+                    "{} entries of the audit log lost the identity and stay. Backups keep what they had until they expire.",
+                    report.anonymised_audit_entries
+                ))
+                .table("What went", &["Table", "Rows"], &lines(&report))
+                .link("/clients", "To the people");
+            forms.page(&visitor, StatusCode::OK, "Erased", page)
+        }
+        Err(error) => forms.failed(&visitor, &error, &here),
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Chosen {
+    trainer: Uuid,
+}
+
+pub(super) async fn assign(
+    State(forms): State<Forms>,
+    visitor: Visitor,
+    Path(user_id): Path<String>,
+    Form(form): Form<Chosen>,
+) -> Response {
+    let caller = match visitor.identity.admin() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    let done = async {
+        persons::label(&forms.access.db, caller, &user_id).await?.ok_or(NOBODY)?;
+        accounts::by_id(forms.access.db.service(), form.trainer).await?.ok_or(AccessError::NotFound("There is no such account."))?;
+        persons::assign(&forms.access.db, &visitor.actor(caller), &[(form.trainer, user_id.clone())]).await?;
+        Ok(())
+    };
+    settled(&forms, &visitor, &user_id, done.await)
+}
+
+pub(super) async fn unassign(State(forms): State<Forms>, visitor: Visitor, Path((user_id, trainer)): Path<(String, Uuid)>) -> Response {
+    let caller = match visitor.identity.admin() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    let done = persons::unassign(&forms.access.db, &visitor.actor(caller), trainer, &user_id).await;
+    settled(&forms, &visitor, &user_id, done.map(drop).map_err(AccessError::from))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Named {
+    label: String,
+}
+
+pub(super) async fn label(State(forms): State<Forms>, visitor: Visitor, Path(user_id): Path<String>, Form(form): Form<Named>) -> Response {
+    let caller = match visitor.identity.admin() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    let done = match persons::set_label(&forms.access.db, &visitor.actor(caller), &user_id, Some(&form.label)).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(NOBODY),
+        Err(error) => Err(error.into()),
+    };
+    settled(&forms, &visitor, &user_id, done)
+}
+
+/// Back to the page, or the refusal.
+fn settled(forms: &Forms, visitor: &Visitor, user_id: &str, done: Result<(), AccessError>) -> Response {
+    match done {
+        Ok(()) => guard::redirect(&address(user_id)),
+        Err(error) => forms.failed(visitor, &error, &address(user_id)),
+    }
+}

@@ -1,0 +1,87 @@
+//! `/admin/settings/retention`: how long things are kept. Administrators only.
+
+use super::{Forms, Html, Visitor, html};
+use crate::{
+    access::{AccessError, guard},
+    store::retention::{self, FIELDS, Retention},
+};
+use axum::{
+    Form,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use std::collections::HashMap;
+
+const BACK: &str = "/admin/settings/retention";
+const TITLE: &str = "How long things are kept";
+
+pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Response {
+    if let Err(denied) = visitor.identity.admin() {
+        return denied.into_response();
+    }
+    match retention::read(forms.access.db.service()).await {
+        Ok(kept) => {
+            let values = kept.days().map(|d| d.map(|d| d.to_string()).unwrap_or_default());
+            forms.page(&visitor, StatusCode::OK, TITLE, body(&values, None))
+        }
+        Err(error) => forms.failed(&visitor, &error.into(), "/admin/settings"),
+    }
+}
+
+fn body(values: &[String; 7], problem: Option<&str>) -> Html {
+    let fields: Vec<String> = FIELDS
+        .iter()
+        .zip(values)
+        .map(|((name, about, fewest, for_ever), value)| {
+            let hint = if *for_ever { format!("at least {fewest} days, or empty: for ever") } else { format!("at least {fewest} days") };
+            html::filled(about, name, "number", value, &hint)
+        })
+        .collect();
+    let page = Html::new().heading(TITLE);
+    let page = match problem {
+        Some(sentence) => page.notice(sentence),
+        None => page,
+    };
+    page.section("Days")
+        .text("Once a day the job “retention” removes what is older. Values, scores and records are kept until a person is erased.")
+        .form(BACK, &fields, "Save")
+        .link("/admin/settings", "Back to the settings")
+}
+
+pub(super) async fn change(State(forms): State<Forms>, visitor: Visitor, Form(form): Form<HashMap<String, String>>) -> Response {
+    let caller = match visitor.identity.admin() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    let values = FIELDS.map(|(name, ..)| form.get(name).map(|v| v.trim().to_owned()).unwrap_or_default());
+    let fresh = match read(&values) {
+        Ok(fresh) => fresh,
+        Err(sentence) => return forms.page(&visitor, StatusCode::UNPROCESSABLE_ENTITY, TITLE, body(&values, Some(&sentence))),
+    };
+    match retention::change(&forms.access.db, caller, &visitor.actor(caller), &fresh).await {
+        Ok(_) => guard::redirect("/admin/settings?notice=settings-saved"),
+        Err(error) => forms.failed(&visitor, &AccessError::from(error), BACK),
+    }
+}
+
+/// The fields as typed, checked.
+fn read(values: &[String; 7]) -> Result<Retention, String> {
+    let mut days = [None; 7];
+    for ((slot, value), (_, about, ..)) in days.iter_mut().zip(values).zip(FIELDS) {
+        if !value.is_empty() {
+            *slot = Some(value.parse::<i32>().map_err(|_| format!("{about}: enter a number of days."))?);
+        }
+    }
+    // What must have a number and has none becomes one that the check refuses, with its sentence.
+    Retention {
+        raw_days: days[0],
+        key_days: days[1],
+        history_days: days[2].unwrap_or(0),
+        log_days: days[3].unwrap_or(0),
+        letter_days: days[4].unwrap_or(0),
+        figure_days: days[5].unwrap_or(0),
+        audit_days: days[6],
+    }
+    .checked()
+}
