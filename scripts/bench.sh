@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Measurements by hand, on a PostgreSQL of their own with durable commits. Compare figures of one run only, as ratios:
 # machines differ and are noisy. What was measured where is in docs/BENCHMARKS.md.
+# An argument picks some by name: bench_drain, bench_single (and idle pickup), bench_beside, bench_pinned, bench_idle …
+# ASSAY_BENCH_JOBS: jobs a drain (100000); ASSAY_BENCH_PINNED_S: how long the transaction is held open (120).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 log=.tools/log/bench.log

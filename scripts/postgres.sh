@@ -36,3 +36,9 @@ stop_postgres() {
   rm -rf "$PG_DIR"
   PG_DIR=""
 }
+
+crash_postgres() { # what a power cut does to the server, and a new start; for whoever knows PG_BIN and PG_DIR
+  PG_USER=$(id -u postgres 2>/dev/null || id -u nobody)
+  PG_GROUP=$(id -g postgres 2>/dev/null || id -g nobody)
+  (cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_DIR/data" -l "$PG_DIR/log" -m immediate -w -t 60 restart) >/dev/null
+}

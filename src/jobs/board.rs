@@ -162,7 +162,9 @@ impl Board {
     fn until_look(&self) -> Duration {
         let state = self.state();
         let (Some(looked), Some(round)) = (state.looked, state.round) else { return Duration::ZERO };
-        let mut wait = self.poll.saturating_sub(round.elapsed());
+        // While something is at hand, taking it comes before looking around, for a while.
+        let every = if state.lanes.is_empty() { self.poll } else { self.poll * 2 };
+        let mut wait = every.saturating_sub(round.elapsed());
         if !state.asked.is_empty() {
             let gap = if state.lanes.is_empty() { GAP } else { BUSY_GAP };
             wait = wait.min(gap.saturating_sub(looked.elapsed()));

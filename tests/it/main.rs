@@ -8,6 +8,7 @@
 #![allow(missing_docs, reason = "test names say it")]
 
 mod authorisation;
+mod chaos;
 mod checklist;
 mod command_line;
 mod docs;

@@ -167,3 +167,40 @@ async fn retention_drops_days_and_takes_them_out_of_the_counts() {
     assert_eq!(kept, counted);
     assert_eq!(kept[&("act".into(), "completed".into())], 6);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redrive_counts_first_shows_its_progress_keeps_to_its_filter_and_can_be_cancelled() {
+    let t = database().await;
+    // Two kinds of death: 1,200 of one (more than two chunks), 3 of another.
+    sqlx::raw_sql(
+        "INSERT INTO background_jobs (type, payload, max_attempts, error) SELECT 'act', '{\"v\": 1}', 1, CASE WHEN n > 3 THEN 'no answer from ' || n ELSE 'refused' END FROM generate_series(1, 1203) n;
+         UPDATE background_jobs SET status = 'failed', failed_at = now(), attempts = 1",
+    )
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+    let groups = dead_letters::groups(&mut t.db.service().acquire().await.unwrap(), 9).await.unwrap();
+    assert_eq!(groups.iter().map(|g| g.open).collect::<Vec<_>>(), [1200, 3]);
+    let of = |n: usize| DeadFilter { fingerprint: Some(groups[n].fingerprint.clone()), ..Default::default() };
+    let cancelled = operations::start_redrive(&t.db, &of(1), "anna").await.unwrap();
+    assert!(operations::cancel(&t.db, cancelled.id).await.unwrap());
+    let running = operations::start_redrive(&t.db, &of(0), "anna").await.unwrap();
+    assert_eq!((cancelled.total, running.total), (3, 1200), "counted before anything is done");
+    let cancel = CancellationToken::new();
+    let worker = Worker::spawn(t.url.pools(1, 10), kinds::all(), settings(), cancel.clone()); // it does not know `act`
+    let find = async |id| crate::store::operations::find(&mut t.db.service().acquire().await.unwrap(), id).await.unwrap().unwrap();
+    until("redriven", Duration::from_secs(20), async || find(running.id).await.state == "completed").await;
+    assert_eq!(find(running.id).await.done, 1200);
+    let left: Vec<(String, i64)> = sqlx::query_as("SELECT status, count(*) FROM background_jobs WHERE type = 'act' GROUP BY 1 ORDER BY 1")
+        .fetch_all(t.db.service())
+        .await
+        .unwrap();
+    assert_eq!(left, [("failed".into(), 3), ("pending".into(), 1200)], "a cancelled one does nothing, nor anything outside the filter");
+    assert_eq!(find(cancelled.id).await.state, "cancelled");
+    cancel.cancel();
+    worker.stopped().await;
+    // The UPDATE by hand went past the counts; the leader's sweep puts that right.
+    counts::recount(&mut t.db.service().acquire().await.unwrap()).await.unwrap();
+    let (kept, counted) = both_counts(&t).await;
+    assert_eq!(kept, counted);
+}
