@@ -93,10 +93,7 @@ async fn score_some(
     if spans.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let slow: Vec<&str> =
-        registry.rules().iter().filter(|r| i64::from(r.baseline_days) > DAILY_LOOKBACK_DAYS).map(|r| r.metric.key()).collect();
-    let lookback = Lookback { daily: DAILY_LOOKBACK_DAYS as i32, slow: LOOKBACK_DAYS as i32, slow_metrics: &slow };
-    let mut contexts = confidence::contexts(conn, &spans, &lookback).await?;
+    let mut contexts = contexts(conn, registry, &spans).await?;
     let mut all = BTreeMap::new();
     for span in spans {
         let Context { values, reviews } = contexts.remove(&span.user_id).unwrap_or_default();
@@ -104,6 +101,22 @@ async fn score_some(
         all.insert(span.user_id, scores);
     }
     Ok(all)
+}
+
+async fn contexts(conn: &mut PgConnection, registry: &Registry, spans: &[Span]) -> sqlx::Result<BTreeMap<String, Context>> {
+    let slow: Vec<&str> =
+        registry.rules().iter().filter(|r| i64::from(r.baseline_days) > DAILY_LOOKBACK_DAYS).map(|r| r.metric.key()).collect();
+    let lookback = Lookback { daily: DAILY_LOOKBACK_DAYS as i32, slow: LOOKBACK_DAYS as i32, slow_metrics: &slow };
+    confidence::contexts(conn, spans, &lookback).await
+}
+
+/// What the scorer sees when it scores one day of a person: to explain a score. Read with the eyes of `conn`.
+///
+/// # Errors
+/// The database's.
+pub async fn context(conn: &mut PgConnection, registry: &Registry, user_id: &str, date: NaiveDate) -> sqlx::Result<Context> {
+    let span = Span { user_id: user_id.to_owned(), since: date, until: date };
+    Ok(contexts(conn, registry, &[span]).await?.remove(user_id).unwrap_or_default())
 }
 
 /// What another registry or scorer would change, before it is put to use.

@@ -1,6 +1,7 @@
 //! The ingest on a real PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
+mod bench;
 mod connecting;
 mod orders;
 mod recorded;
@@ -116,7 +117,7 @@ async fn a_delivery_becomes_values_and_a_replay_leaves_no_trace() {
     let mut tx = t.db.begin_service().await.unwrap();
     let loaded = raw::load(&mut tx, &[(one[0].id, one[0].created_at)]).await.unwrap();
     assert_eq!(loaded, one);
-    let latest = metrics::latest(&mut tx, "me").await.unwrap();
+    let latest = crate::store::read_api::newest(&mut tx, "me", &[]).await.unwrap();
     assert_eq!((latest.len(), latest[0].metric_name.as_str(), latest[0].value, latest[0].source.as_str()), (1, "steps", 0.0, "garmin"));
 }
 

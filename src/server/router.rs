@@ -7,6 +7,7 @@
 use super::{Services, context::Request as PageRequest, login, metrics};
 use crate::{
     access::{self, Access, Identity, Vault, service_key},
+    api,
     app::{App, shell},
     gateway::{self, Networks},
     health, jobs,
@@ -63,7 +64,12 @@ pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Result<Router, S
         .layer(middleware::from_fn_with_state(access.clone(), access::origin::same_origin))
         .layer(middleware::from_fn_with_state(services.config.trusted_proxies.clone(), visit))
         .layer(CompressionLayer::new().br(true).gzip(true).quality(tower_http::CompressionLevel::Fastest));
+    // Programs with a key; cookies mean nothing here.
+    let programs = api::router(api::Api { db: services.db.clone(), limiter: services.gateway.limiter().clone() })
+        .layer(middleware::from_fn_with_state(services.config.trusted_proxies.clone(), visit))
+        .layer(CompressionLayer::new().br(true).gzip(true).quality(tower_http::CompressionLevel::Fastest));
     let app = machines(&services)
+        .merge(programs)
         .merge(guarded)
         .layer(middleware::from_fn_with_state(access, access::headers::security_headers))
         .layer(middleware::from_fn(nonce))

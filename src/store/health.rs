@@ -59,7 +59,7 @@ pub async fn figures(pool: &PgPool) -> sqlx::Result<Figures> {
                 (SELECT coalesce(sum(count), 0)::bigint FROM gateway_counts WHERE outcome = 'completed' AND minute > now() - interval '24 hours') AS webhooks_completed,
                 (SELECT coalesce(sum(count), 0)::bigint FROM gateway_counts WHERE outcome = 'failed' AND minute > now() - interval '24 hours') AS webhooks_failed,
                 to_regclass('public.latest_unified_metrics') IS NOT NULL AS view_exists,
-                (SELECT extract(epoch FROM now() - last_run_at)::float8 FROM schedules WHERE name = 'matview_refresh') AS view_age_s,
+                (SELECT extract(epoch FROM now() - (payload ->> 'current_at')::timestamptz)::float8 FROM schedules WHERE name = 'matview_refresh') AS view_age_s,
                 coalesce((SELECT next_run_at < now() - interval '15 minutes' FROM schedules WHERE name = 'matview_refresh' AND NOT paused), false) AS view_behind,
                 to_regclass('public.rate_limits') IS NOT NULL AS rate_limits_exists,
                 EXISTS (SELECT 1 FROM pg_trigger WHERE tgname = 'on_max_retries_exceeded') AS trigger_exists",

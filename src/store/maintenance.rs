@@ -16,7 +16,8 @@ const WRITTEN: &str = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0
 pub async fn skip_refresh_without_news(conn: &mut PgConnection) -> sqlx::Result<bool> {
     let written: i64 = sqlx::query_scalar(WRITTEN).fetch_one(&mut *conn).await?;
     let done = sqlx::query(
-        "UPDATE schedules SET last_run_at = now(), next_run_at = now() + make_interval(secs => every_s)
+        "UPDATE schedules SET last_run_at = now(), next_run_at = now() + make_interval(secs => every_s),
+                payload = payload || jsonb_build_object('current_at', now())
           WHERE name = 'matview_refresh' AND NOT paused AND next_run_at <= now() AND (payload ->> 'written')::bigint = $1",
     )
     .bind(written)
@@ -36,18 +37,20 @@ pub async fn refresh_latest(owner: &PgPool) -> sqlx::Result<Option<f64>> {
     if !there {
         return Ok(None);
     }
-    let written: i64 = sqlx::query_scalar(WRITTEN).fetch_one(&mut *conn).await?;
+    let sql = format!("SELECT ({WRITTEN}), now()");
+    let (written, current_at): (i64, crate::model::Instant) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&mut *conn).await?;
     let begin = Instant::now();
     sqlx::query("REFRESH MATERIALIZED VIEW CONCURRENTLY latest_unified_metrics").execute(&mut *conn).await?;
     sqlx::query("ANALYZE latest_unified_metrics").execute(&mut *conn).await?;
     let seconds = begin.elapsed().as_secs_f64();
     sqlx::query(
-        "UPDATE schedules SET payload = payload || jsonb_build_object('written', $1::bigint),
+        "UPDATE schedules SET payload = payload || jsonb_build_object('written', $1::bigint, 'current_at', $3::timestamptz),
                 next_run_at = greatest(next_run_at, now() + make_interval(secs => $2 * 9))
           WHERE name = 'matview_refresh'",
     )
     .bind(written)
     .bind(seconds)
+    .bind(current_at)
     .execute(&mut *conn)
     .await?;
     Ok(Some(seconds))
@@ -225,3 +228,7 @@ pub async fn log_runs(conn: &mut PgConnection, node: &str, runs: &BTreeMap<&'sta
     .await?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "maintenance_tests.rs"]
+mod tests;

@@ -7,7 +7,6 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::types::Json;
-use uuid::Uuid;
 
 /// Where a day value comes from, as stored in `provenance`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -154,56 +153,4 @@ pub async fn person_values(conn: &mut PgConnection, user_id: &str, from: NaiveDa
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().filter_map(Row::read).collect())
-}
-
-/// The newest value of each metric of a person, as `latest_unified_metrics` would give it after a refresh.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
-pub struct Latest {
-    /// The metric's key.
-    pub metric_name: String,
-    /// In the metric's unit.
-    pub value: f64,
-    /// That unit.
-    pub unit: String,
-    /// The day it belongs to.
-    pub measurement_date: NaiveDate,
-    /// The source that was taken.
-    pub source: String,
-    /// Whether somebody chose that source for this person.
-    pub chosen: bool,
-    /// When the measuring ended, where known.
-    pub measured_at: Option<Instant>,
-    /// When the delivery was received.
-    pub received_at: Instant,
-    /// The delivery it last came from.
-    pub delivery_id: Uuid,
-}
-
-/// The newest value of each metric of a person, from the table itself: always current. It jumps along the primary key
-/// from metric to metric and, within one, from source to source, so it costs the same with a year as with ten.
-///
-/// # Errors
-/// The database's.
-pub async fn latest(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Vec<Latest>> {
-    sqlx::query_as(
-        "WITH RECURSIVE pairs AS (
-           (SELECT metric_name, source FROM unified_metrics WHERE user_id = $1 ORDER BY metric_name, source LIMIT 1)
-           UNION ALL
-           SELECT n.metric_name, n.source FROM pairs p CROSS JOIN LATERAL (
-             SELECT metric_name, source FROM unified_metrics
-              WHERE user_id = $1 AND (metric_name, source) > (p.metric_name, p.source) ORDER BY metric_name, source LIMIT 1) n
-         )
-         SELECT DISTINCT ON (p.metric_name) p.metric_name, m.value, m.unit, m.measurement_date, p.source,
-                c.source IS NOT NULL AS chosen, m.measured_at, m.received_at, m.delivery_id
-           FROM pairs p
-           CROSS JOIN LATERAL (
-             SELECT * FROM unified_metrics u WHERE u.user_id = $1 AND u.metric_name = p.metric_name AND u.source = p.source
-              ORDER BY u.measurement_date DESC LIMIT 1) m
-           LEFT JOIN source_choices c ON c.user_id = $1 AND c.metric_name = p.metric_name AND c.source = p.source
-           LEFT JOIN source_ranks k ON k.metric_name = p.metric_name AND k.source = p.source
-          ORDER BY p.metric_name, m.measurement_date DESC, (c.source IS NOT NULL) DESC, coalesce(k.rank, 1000), p.source",
-    )
-    .bind(user_id)
-    .fetch_all(conn)
-    .await
 }

@@ -36,6 +36,7 @@ pub mod persons;
 #[cfg(test)]
 mod privacy_tests;
 pub mod raw;
+pub mod read_api;
 pub mod records;
 pub mod replay;
 pub mod retention;

@@ -16,6 +16,7 @@ mod event;
 pub mod fields;
 mod merge;
 mod normalise;
+pub mod providers;
 mod reader;
 mod text;
 pub mod time;

@@ -8,7 +8,7 @@ use super::fields::{self, Part, RETIRED};
 use super::reader::{Reader, is_nothing};
 use super::text::{check, clean};
 use super::time::Moment;
-use super::{body, checks, coverage};
+use super::{body, checks, coverage, providers};
 use crate::model::{Coverage, Device, Finding, FindingKind, Instant, Model, Origin, Record, UploadKind};
 use chrono::NaiveDate;
 use serde_json::Value;
@@ -42,7 +42,12 @@ pub fn normalise(event: &Event, produced: Option<Instant>) -> Normalised {
     }
     for (index, element) in elements(&event.body, model).enumerate() {
         match element_records(model, element, produced) {
-            Ok(records) => records.into_iter().for_each(|record| add(&mut out.records, record)),
+            Ok(records) => records.into_iter().for_each(|mut record| {
+                if let Some(user) = &event.user {
+                    providers::mark(&user.provider, &mut record);
+                }
+                add(&mut out.records, record);
+            }),
             Err(why) => {
                 out.refused += 1;
                 if out.findings.len() < 20 {

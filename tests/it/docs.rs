@@ -1,9 +1,10 @@
 //! The documentation's own commands: every SQL and shell block in README.md and docs/ runs, or says why it does not.
 //!
 //! A block is left out only by the comment `<!-- not executed: reason -->` on the line before it. Shell blocks run with
-//! `ASSAY_URL`, `ASSAY_SERVICE_KEY` and `DATABASE_URL` set, against a running Assay.
+//! `ASSAY_URL`, `ASSAY_SERVICE_KEY`, `ASSAY_API_KEY` and `DATABASE_URL` set, against a running Assay.
 
-use crate::process::{Assay, Database, SECRET, SERVICE_KEY, binary, daily, eventually, send};
+use crate::authorisation::log_in;
+use crate::process::{ADMIN, Assay, Database, PASSWORD, SECRET, SERVICE_KEY, api_key, binary, daily, eventually, send};
 use std::path::Path;
 use std::process::Command;
 
@@ -84,6 +85,7 @@ async fn every_block_of_the_documentation_runs() {
         sqlx::query_scalar::<_, i64>("SELECT count(*) FROM metric_confidence_cache").fetch_one(&mut conn).await.unwrap() > 0
     })
     .await;
+    let key = api_key(&assay, &log_in(&assay, ADMIN, PASSWORD).await, "metrics:read").await;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files: Vec<_> = std::fs::read_dir(root.join("docs"))
         .unwrap()
@@ -107,7 +109,7 @@ async fn every_block_of_the_documentation_runs() {
             }
             ran += 1;
             let result =
-                if language == "sql" { run_sql(&database.url, &block.text) } else { run_shell(&assay, &database.url, &block.text) };
+                if language == "sql" { run_sql(&database.url, &block.text) } else { run_shell(&assay, &database.url, &key, &block.text) };
             if let Err(said) = result {
                 failures.push(format!("{name}:{}:\n{}\n{said}", block.line, block.text));
             }
@@ -127,12 +129,13 @@ fn run_sql(url: &str, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn run_shell(assay: &Assay, url: &str, text: &str) -> Result<(), String> {
+fn run_shell(assay: &Assay, url: &str, key: &str, text: &str) -> Result<(), String> {
     let path = format!("{}:{}", binary().parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c", text])
         .env("ASSAY_URL", &assay.address)
         .env("ASSAY_SERVICE_KEY", SERVICE_KEY)
+        .env("ASSAY_API_KEY", key)
         .env("TERRA_SIGNING_SECRETS", SECRET)
         .env("LEPTOS_SITE_ADDR", assay.address.trim_start_matches("http://"))
         .env("DATABASE_URL", url)

@@ -206,3 +206,20 @@ pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, seconds: u64, mut h
     }
     panic!("not within {seconds} s: {what}");
 }
+
+/// A key of whoever is logged in with this cookie, made as a person makes it: on the account's page.
+pub async fn api_key(assay: &Assay, cookie: &str, scope: &str) -> String {
+    let page = reqwest::Client::new()
+        .post(format!("{}/account/keys", assay.address))
+        .header("origin", &assay.address)
+        .header("cookie", cookie)
+        .form(&[("name", "test"), ("scope", scope), ("days", "30")])
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let start = page.find("assay_").unwrap_or_else(|| panic!("no key on the page: {page}"));
+    page[start..start + 70].to_owned()
+}

@@ -2,7 +2,7 @@
 use super::*;
 use std::io::{BufRead, BufReader};
 
-fn recorded() -> Option<Vec<RawDelivery>> {
+pub(super) fn recorded() -> Option<Vec<RawDelivery>> {
     let folder = std::env::var_os("ASSAY_TEST_DATA")
         .map_or_else(|| std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), std::path::PathBuf::from)
         .join("events");

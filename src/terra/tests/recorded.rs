@@ -98,3 +98,21 @@ fn the_half_days_end_whole() {
         assert!(whole.get(Metric::Steps).unwrap().value >= steps);
     }
 }
+
+#[test]
+fn the_matrix_of_providers_is_what_the_recorded_deliveries_carry() {
+    let Some(deliveries) = recorded() else { return };
+    let mut seen: BTreeMap<(String, crate::model::Model), BTreeSet<Metric>> = BTreeMap::new();
+    for (_, source, _, normalised, _) in &deliveries {
+        for record in &normalised.records {
+            let metrics = record.values.iter().map(|(metric, _)| *metric);
+            seen.entry((source.as_str().to_owned(), record.model)).or_default().extend(metrics);
+        }
+    }
+    seen.retain(|_, metrics| !metrics.is_empty());
+    let written: BTreeMap<(String, crate::model::Model), BTreeSet<Metric>> = providers::PROVIDERS
+        .iter()
+        .flat_map(|p| p.recorded.iter().map(|(model, metrics)| ((p.source.to_owned(), *model), metrics.iter().copied().collect())))
+        .collect();
+    assert_eq!(seen, written);
+}

@@ -1,0 +1,85 @@
+//! The view of newest values: refreshed when there is news, never twice at once, its age true, read by its index.
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
+use super::*;
+use crate::store::{health, schedules, testing};
+
+async fn value(t: &testing::TestDb, sql: &'static str) -> Option<f64> {
+    sqlx::query_scalar(sql).fetch_one(t.db.service()).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_view_is_made_anew_for_news_only_and_its_age_is_that_of_its_contents() {
+    let t = testing::database().await;
+    let mut conn = t.db.service().acquire().await.unwrap();
+    let seed = schedules::Seed {
+        name: "matview_refresh",
+        job_type: "matview_refresh",
+        payload: serde_json::json!({ "v": 1 }),
+        every_s: 10,
+        offset_s: 0,
+    };
+    schedules::seed(&mut conn, &[seed]).await.unwrap();
+    let due = "UPDATE schedules SET next_run_at = now() - interval '1 second'";
+    sqlx::query(due).execute(&mut *conn).await.unwrap();
+    assert!(!skip_refresh_without_news(&mut conn).await.unwrap(), "it was never made");
+    assert_eq!(health::figures(t.db.service()).await.unwrap().view_age_s, None, "never made: no age");
+    refresh_latest(t.db.owner()).await.unwrap();
+    sqlx::query(due).execute(&mut *conn).await.unwrap();
+    assert!(skip_refresh_without_news(&mut conn).await.unwrap(), "nothing was written since");
+    // News: counted by the server when the writer's transaction is over.
+    sqlx::raw_sql(
+        "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+         VALUES ('anna', 'steps', 'garmin', current_date, 7, 'count', 1, 't', now(), gen_random_uuid())",
+    )
+    .execute(&mut *conn)
+    .await
+    .unwrap();
+    sqlx::raw_sql("SELECT pg_stat_force_next_flush()").execute(&mut *conn).await.unwrap();
+    sqlx::query(due).execute(&mut *conn).await.unwrap();
+    assert!(!skip_refresh_without_news(&mut conn).await.unwrap(), "something was written");
+    assert_eq!(value(&t, "SELECT max(value) FROM latest_unified_metrics").await, None);
+    // A refresh that fires but does not happen makes nothing younger.
+    sqlx::query("UPDATE schedules SET payload = payload || jsonb_build_object('current_at', now() - interval '1 hour')")
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    schedules::fire_due(&mut conn).await.unwrap();
+    let age = health::figures(t.db.service()).await.unwrap().view_age_s.unwrap();
+    assert!((3600.0..3700.0).contains(&age), "{age}");
+    // Two at once: the second waits for the first.
+    let (a, b) = futures::join!(refresh_latest(t.db.owner()), refresh_latest(t.db.owner()));
+    assert!(a.unwrap().is_some() && b.unwrap().is_some());
+    assert_eq!(value(&t, "SELECT max(value) FROM latest_unified_metrics").await, Some(7.0));
+    assert!(health::figures(t.db.service()).await.unwrap().view_age_s.unwrap() < 60.0);
+    // At most a tenth of the time: the next one is put off by nine times what it took.
+    let wait = value(&t, "SELECT extract(epoch FROM next_run_at - now())::float8 FROM schedules").await.unwrap();
+    assert!(wait > 0.0, "{wait}");
+}
+
+#[tokio::test]
+async fn one_persons_newest_values_are_found_by_index() {
+    let t = testing::database().await;
+    sqlx::raw_sql(
+        "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+         SELECT 'person-' || p, 'metric_' || m, 'garmin', current_date, p, 'count', 1, 't', now(), gen_random_uuid()
+           FROM generate_series(1, 1200) p, generate_series(1, 30) m",
+    )
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+    refresh_latest(t.db.owner()).await.unwrap();
+    let plan: Vec<String> = sqlx::query_scalar("EXPLAIN SELECT * FROM latest_unified_metrics WHERE user_id = 'person-777'")
+        .fetch_all(t.db.service())
+        .await
+        .unwrap();
+    assert!(plan.iter().any(|l| l.contains("Index Scan") && l.contains("latest_unified_metrics_key")), "{plan:?}");
+    for role in ["anon", "authenticated"] {
+        let may: bool = sqlx::query_scalar("SELECT has_table_privilege($1, 'latest_unified_metrics', 'SELECT')")
+            .bind(role)
+            .fetch_one(t.db.service())
+            .await
+            .unwrap();
+        assert!(!may, "{role}");
+    }
+}
