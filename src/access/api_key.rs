@@ -14,13 +14,10 @@ use uuid::Uuid;
 /// What a key can be for.
 pub const SCOPES: &[(&str, &str)] = &[
     ("metrics:read", "Metrics, confidence and findings of the persons you may see"),
-    ("deliveries:read", "Deliveries and jobs of the persons you may see"),
-    ("health:read", "The system's health in detail"),
+    ("deliveries:read", "Deliveries of the persons you may see, without their bodies"),
 ];
 /// Begins every key, so that scanners of leaked secrets know it.
 pub const PREFIX: &str = "assay_";
-/// Limit policy of API requests; the key is the API key's id.
-pub const LIMIT: &str = "api";
 
 /// Makes a key that lives `days` (1–730); the text is shown once.
 ///

@@ -24,13 +24,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a key must have been made for.
-pub const SCOPE: &str = "metrics:read";
+/// What the middleware needs.
+#[derive(Clone)]
+pub struct Gate {
+    /// The pools and the limiter.
+    pub api: Api,
+    /// What a key must have been made for.
+    pub scope: &'static str,
+}
+
 /// Keys that turn out to be nobody's, by address: a guess costs the database one look-up.
 const UNKNOWN_KEYS: Policy = Policy { name: "unknown-keys", quota: 60, window: Duration::from_secs(60) };
 
 /// The middleware of the guarded routes.
-pub async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+pub async fn gate(State(Gate { api, scope }): State<Gate>, mut request: Request, next: Next) -> Response {
     let visit = request.extensions().get::<Visit>().cloned().unwrap_or_default();
     let found = match api_key::identify(&api.db, request.headers()).await {
         Ok(Some(found)) => found,
@@ -48,8 +55,8 @@ pub async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> R
     let decision = api.limiter.check(&Policy::API, &found.key_id.to_string(), Instant::now());
     let mut response = if !decision.is_allowed() {
         Problem::too_many(&decision).into()
-    } else if !api_key::allows(&found, SCOPE) {
-        Problem::scope().into()
+    } else if !api_key::allows(&found, scope) {
+        Problem::scope(scope).into()
     } else {
         request.extensions_mut().insert(found);
         next.run(request).await

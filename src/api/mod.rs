@@ -11,6 +11,7 @@
 mod answer;
 mod clients;
 mod cursor;
+mod deliveries;
 mod gate;
 mod metrics;
 mod problem;
@@ -23,13 +24,7 @@ mod values;
 mod tests;
 
 use crate::{gateway::Limiter, store::Db};
-use axum::{
-    Router,
-    http::HeaderMap,
-    middleware,
-    response::Response,
-    routing::{any, get},
-};
+use axum::{Router, http::HeaderMap, middleware, response::Response, routing::get};
 use problem::Problem;
 use std::sync::Arc;
 use utoipa::{
@@ -66,26 +61,29 @@ pub struct Api {
         (name = "clients", description = "Persons whose data arrive, as far as the key's owner may see them"),
         (name = "values", description = "Day values with their quality"),
         (name = "scores", description = "Scores taken apart"),
+        (name = "deliveries", description = "What was sent, and what became of it"),
         (name = "metrics", description = "What is measured, and what counts as good enough")
     )
 )]
 struct Description;
 
-/// The one list of routes: each entry is routed and described.
-fn listed() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(Description::openapi())
+/// The one list of routes, by the scope that opens them: each entry is routed and described.
+fn listed() -> [(&'static str, OpenApiRouter<Api>); 2] {
+    let metrics = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(metrics::list_metrics))
         .routes(routes!(clients::list_clients))
         .routes(routes!(clients::get_client))
         .routes(routes!(values::list_latest))
         .routes(routes!(values::list_history))
         .routes(routes!(scores::list_scores))
-        .routes(routes!(scores::explain_score))
+        .routes(routes!(scores::explain_score));
+    [("metrics:read", metrics), ("deliveries:read", OpenApiRouter::new().routes(routes!(deliveries::list_deliveries)))]
 }
 
 /// The description, in a form that does not depend on the machine.
 pub fn description() -> utoipa::openapi::OpenApi {
-    described(listed().into_openapi())
+    let [(_, first), rest @ ..] = listed();
+    described(rest.into_iter().fold(first, |all, (_, more)| all.merge(more)).into_openapi())
 }
 
 fn described(mut api: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
@@ -100,9 +98,11 @@ fn described(mut api: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
 
 /// The routes below [`BASE`], with their refusals.
 pub fn router(api: Api) -> Router {
-    let (routes, document) = listed().split_for_parts();
-    let document: Arc<str> = described(document).to_pretty_json().unwrap_or_default().into();
-    let guarded = routes.route_layer(middleware::from_fn_with_state(api.clone(), gate::gate)).with_state(api);
+    let document: Arc<str> = description().to_pretty_json().unwrap_or_default().into();
+    let guarded = listed().into_iter().fold(Router::new(), |all, (scope, routes)| {
+        let gate = gate::Gate { api: api.clone(), scope };
+        all.merge(axum::Router::from(routes).route_layer(middleware::from_fn_with_state(gate, gate::gate)).with_state(api.clone()))
+    });
     let open = get(move |headers: HeaderMap| {
         let document = Arc::clone(&document);
         async move { answer::document(&document, &headers) }
@@ -113,7 +113,8 @@ pub fn router(api: Api) -> Router {
         .fallback(nothing_here)
         .layer(middleware::from_fn(problem::written));
     // A nested router does not see its own root with a slash.
-    let root = Router::new().route(&format!("{BASE}/"), any(nothing_here)).layer(middleware::from_fn(problem::written));
+    let root =
+        Router::new().route(&format!("{BASE}/"), get(nothing_here).fallback(nothing_here)).layer(middleware::from_fn(problem::written));
     Router::new().nest(BASE, inner).merge(root)
 }
 

@@ -74,13 +74,14 @@ impl Problem {
     }
 
     /// 403: the key was made for something else.
-    pub fn scope() -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            "Not for this key",
-            "The key was not made for this. Make one with the scope metrics:read under /account.",
-        )
-        .with(header::WWW_AUTHENTICATE, "Bearer realm=\"assay\", error=\"insufficient_scope\", scope=\"metrics:read\"")
+    pub fn scope(scope: &str) -> Self {
+        let detail = format!("The key was not made for this. Make one with the scope {scope} under /account.");
+        let mut problem = Self::new(StatusCode::FORBIDDEN, "Not for this key", detail);
+        let challenge = format!("Bearer realm=\"assay\", error=\"insufficient_scope\", scope=\"{scope}\"");
+        if let Ok(value) = HeaderValue::from_str(&challenge) {
+            problem.headers.insert(header::WWW_AUTHENTICATE, value);
+        }
+        problem
     }
 
     /// 404, also for what exists but is not the caller's to see.

@@ -200,7 +200,7 @@ pub struct Value {
 impl Value {
     /// From a row.
     pub fn new(user_id: &str, row: &ValueRow, registry: &Registry, now: Instant) -> Self {
-        let origin = &row.provenance.0.origin;
+        let origin = row.origin();
         let device = origin
             .device
             .as_ref()

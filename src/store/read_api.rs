@@ -2,7 +2,7 @@
 //!
 //! Pages go by key, not by number of rows, so that each costs the same however far in it lies.
 
-use crate::model::{Finding, Instant};
+use crate::model::{Finding, Instant, Origin};
 use crate::store::metrics::Provenance;
 use chrono::NaiveDate;
 use serde::Deserialize;
@@ -96,8 +96,8 @@ pub struct ValueRow {
     pub received_at: Instant,
     /// Which delivery it was.
     pub delivery_id: Uuid,
-    /// Device and kind of upload.
-    pub provenance: Json<Provenance>,
+    /// Device and kind of upload, as [`Provenance`] writes them; a row made by hand may say nothing.
+    pub provenance: Json<serde_json::Value>,
     /// What was suspicious when it was read.
     pub findings: Json<Vec<Finding>>,
     /// 0–100.
@@ -114,6 +114,13 @@ pub struct ValueRow {
     pub chosen: bool,
     /// The source's rank for the metric by evidence, 1 best.
     pub rank: Option<i32>,
+}
+
+impl ValueRow {
+    /// Where the value comes from, as far as the row says.
+    pub fn origin(&self) -> Origin {
+        serde_json::from_value::<Provenance>(self.provenance.0.clone()).map(|p| p.origin).unwrap_or_default()
+    }
 }
 
 /// Which days, metrics and source; empty and `None` do not narrow.
@@ -271,6 +278,53 @@ pub async fn scores(
     .bind(after.map(|k| k.0))
     .bind(after.map(|k| k.1.as_str()))
     .bind(after.map(|k| k.2.as_str()))
+    .bind(limit)
+    .fetch_all(conn)
+    .await
+}
+
+/// A delivery without its body.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct DeliveryRow {
+    /// Its row.
+    pub id: Uuid,
+    /// When it came.
+    pub created_at: Instant,
+    /// Terra's trace id, or the body's hash.
+    pub trace_id: String,
+    /// Terra's type.
+    pub kind: String,
+    /// In lower case.
+    pub provider: Option<String>,
+    /// What became of it.
+    pub status: String,
+    /// Why, or what was left out.
+    pub error: Option<String>,
+    /// Readings it gave.
+    pub processed_count: i32,
+    /// When it was dealt with.
+    pub processed_at: Option<Instant>,
+}
+
+/// A person's deliveries, newest first, older than a key.
+///
+/// # Errors
+/// The database's.
+pub async fn deliveries(
+    conn: &mut PgConnection,
+    user_id: &str,
+    before: Option<(Instant, Uuid)>,
+    limit: i64,
+) -> sqlx::Result<Vec<DeliveryRow>> {
+    sqlx::query_as(
+        "SELECT id, created_at, trace_id, type AS kind, provider, status, error, processed_count, processed_at
+           FROM terra_webhooks_raw
+          WHERE user_id = $1 AND ($2::timestamptz IS NULL OR (created_at <= $2 AND (created_at, id) < ($2, $3::uuid)))
+          ORDER BY created_at DESC, id DESC LIMIT $4",
+    )
+    .bind(user_id)
+    .bind(before.map(|b| b.0))
+    .bind(before.map(|b| b.1))
     .bind(limit)
     .fetch_all(conn)
     .await

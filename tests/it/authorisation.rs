@@ -53,7 +53,6 @@ enum Who {
     /// Whoever signs as Terra does; no cookie helps.
     Signed,
     /// A program with an API key; no cookie helps. It sees what its account sees.
-    #[allow(dead_code, reason = "for the routes of the read API")]
     Bearer,
 }
 
@@ -96,6 +95,16 @@ const ROUTES: &[(&str, &str, &str, Who)] = &[
     ("POST", "/admin/settings/retention", "log_days=0", Admins),
     ("GET", "/admin/audit", "", Admins),
     ("GET", "/admin/audit.csv", "", Admins),
+    ("GET", "/api/v1/", "", Anyone),
+    ("GET", "/api/v1/openapi.json", "", Anyone),
+    ("GET", "/api/v1/metrics", "", Bearer),
+    ("GET", "/api/v1/clients", "", Bearer),
+    ("GET", "/api/v1/clients/{user_id}", "", Bearer),
+    ("GET", "/api/v1/clients/{user_id}/latest", "", Bearer),
+    ("GET", "/api/v1/clients/{user_id}/history", "", Bearer),
+    ("GET", "/api/v1/clients/{user_id}/scores", "", Bearer),
+    ("GET", "/api/v1/clients/{user_id}/scores/{metric}/{source}/{date}", "", Bearer),
+    ("GET", "/api/v1/clients/{user_id}/deliveries", "", Bearer),
     ("GET", "/clients/{user_id}/export.json", "", Client),
     ("GET", "/clients/{user_id}/export.csv", "", Client),
 ];

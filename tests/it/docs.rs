@@ -3,8 +3,8 @@
 //! A block is left out only by the comment `<!-- not executed: reason -->` on the line before it. Shell blocks run with
 //! `ASSAY_URL`, `ASSAY_SERVICE_KEY`, `ASSAY_API_KEY` and `DATABASE_URL` set, against a running Assay.
 
-use crate::authorisation::log_in;
 use crate::process::{ADMIN, Assay, Database, PASSWORD, SECRET, SERVICE_KEY, api_key, binary, daily, eventually, send};
+use crate::visitors::log_in;
 use std::path::Path;
 use std::process::Command;
 

@@ -15,4 +15,5 @@ mod docs;
 mod durability;
 mod embedded;
 mod process;
+mod read_api;
 mod visitors;

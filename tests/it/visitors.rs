@@ -65,7 +65,7 @@ pub struct Visitors {
     db: assay::store::Db,
 }
 
-async fn log_in(assay: &Assay, email: &str, password: &str) -> String {
+pub async fn log_in(assay: &Assay, email: &str, password: &str) -> String {
     let form = [("email", email), ("password", password), ("next", "")];
     let answer = client().post(format!("{}/login", assay.address)).header("origin", &assay.address).form(&form).send().await.unwrap();
     assert_eq!(answer.status(), 303, "{email}");
@@ -74,7 +74,7 @@ async fn log_in(assay: &Assay, email: &str, password: &str) -> String {
     cookie.split(';').next().unwrap().to_owned()
 }
 
-async fn trainer(assay: &Assay, database: &Database, email: &str) -> String {
+pub async fn trainer(assay: &Assay, database: &Database, email: &str) -> String {
     let made = Command::new(binary())
         .args(["user", "add", "--email", email, "--role", "trainer"])
         .env("DATABASE_URL", &database.url)

@@ -26,11 +26,12 @@ async fn the_description_is_public_and_names_a_refusal_for_everything() {
     let json = answer.json();
     assert!(json["openapi"].as_str().unwrap().starts_with("3.1"));
     let paths = json["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 7);
+    assert_eq!(paths.len(), 8);
     for (path, item) in paths {
         assert_eq!(item.as_object().unwrap().keys().collect::<Vec<_>>(), ["get"], "{path}: this API only reads");
         let get = &item["get"];
-        assert_eq!(get["security"][0]["key"][0], "metrics:read", "{path}");
+        let scope = if path.ends_with("/deliveries") { "deliveries:read" } else { "metrics:read" };
+        assert_eq!(get["security"][0]["key"][0], scope, "{path}");
         for status in ["200", "304", "401", "403", "404", "406", "422", "429", "503"] {
             assert!(get["responses"][status].is_object(), "{path} {status}");
         }

@@ -33,6 +33,9 @@ const WORLD: &str = "
       SELECT id, u FROM accounts, (VALUES ('mine@example.test', 'anna'), ('mine@example.test', 'bert/b'), ('other@example.test', 'carl')) v (e, u)
        WHERE email = v.e;
     INSERT INTO connections (user_id, terra_user_id, provider, state) VALUES ('anna', 't-anna', 'garmin', 'active');
+    INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, provider, user_id, status, error, ordering_ms, body, processed_count)
+    SELECT gen_random_uuid(), '2026-06-01'::timestamptz + n * interval '1 hour', 'trace-' || n, 'daily', 'garmin', 'anna', 'completed', 'why', n, '{}', 4
+      FROM generate_series(1, 3) n;
     INSERT INTO source_ranks VALUES ('steps', 'garmin', 1), ('steps', 'apple', 2);
     INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id, provenance)
     SELECT u, m, s, '2026-06-01'::date + d, v + d % 5, unit, 1, 't', '2026-06-02T08:00:00Z'::timestamptz + d * interval '1 day', gen_random_uuid(),
@@ -84,7 +87,7 @@ impl World {
         world.admin = world.key("admin@example.test", "metrics:read").await;
         world.mine = world.key("mine@example.test", "metrics:read").await;
         world.other = world.key("other@example.test", "metrics:read").await;
-        world.scopeless = world.key("admin@example.test", "health:read").await;
+        world.scopeless = world.key("admin@example.test", "deliveries:read").await;
         world
     }
 

@@ -35,6 +35,17 @@ async fn each_path_for_each_caller() {
         assert_eq!(of(&world.other).await, if personal { 404 } else { 200 }, "{path}: another trainer");
         assert_eq!((of(&world.mine).await, of(&world.admin).await), (200, 200), "{path}: trainer and administrator");
     }
+    let deliveries = "/api/v1/clients/anna/deliveries";
+    assert_eq!(world.ask(&world.mine, deliveries, &[]).await.status, 403, "made for something else");
+    let of_trainer = world.key("mine@example.test", "deliveries:read").await;
+    let of_other = world.key("other@example.test", "deliveries:read").await;
+    assert_eq!((world.ask("", deliveries, &[]).await.status, world.ask(&of_other, deliveries, &[]).await.status), (401, 404));
+    let answer = world.ask(&of_trainer, &format!("{deliveries}?limit=2"), &[]).await;
+    let found = answer.json();
+    assert_eq!((found["data"].as_array().unwrap().len(), found["data"][0]["trace_id"].as_str()), (2, Some("trace-3")));
+    let next = format!("{deliveries}?cursor={}", found["next"].as_str().unwrap());
+    let rest = world.ask(&of_trainer, &next, &[]).await.json();
+    assert_eq!((rest["data"].as_array().unwrap().len(), rest["data"][0]["note"].as_str()), (1, Some("why")));
     let names = async |key: &str| {
         let found = world.ask(key, "/api/v1/clients", &[]).await.json();
         found["data"].as_array().unwrap().iter().map(|c| c["user_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
