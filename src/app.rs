@@ -63,6 +63,9 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/admin/webhooks/:id") view=|| view! { <admin::Screen list="webhooks" title="Delivery"/> } ssr=SsrMode::Async/>
                     <Route path=path!("/admin/logs") view=|| view! { <admin::Screen list="logs" title="Logs"/> } ssr=SsrMode::Async/>
                     <Route path=path!("/admin/settings") view=|| view! { <admin::Screen list="settings" title="Settings"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/calibration") view=|| view! { <admin::Screen list="calibration" title="Calibration"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/settings/registry") view=|| view! { <admin::Screen list="settings/registry" title="Registry"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/settings/registry/:id") view=|| view! { <admin::Screen list="settings/registry" title="Registry"/> } ssr=SsrMode::Async/>
                     <Route path=path!("/clients") view=clients::Clients ssr=SsrMode::Async/>
                     <Route path=path!("/clients/:user_id") view=clients::Client ssr=SsrMode::Async/>
                     <Route path=path!("/status") view=status::Status ssr=SsrMode::Async/>
@@ -120,6 +123,7 @@ fn Masthead(
                 {admin.then(|| link("/admin/dead-letters", false, "Dead letters"))}
                 {admin.then(|| link("/admin/webhooks", false, "Webhooks"))}
                 {admin.then(|| link("/admin/logs", false, "Logs"))}
+                {admin.then(|| link("/admin/calibration", true, "Calibration"))}
                 {admin.then(|| link("/admin/settings", false, "Settings"))}
             </nav>
             <session::AccountMenu session/>

@@ -5,7 +5,7 @@
 
 use crate::model::Badge;
 use crate::quality::{DAILY_LOOKBACK_DAYS, LOOKBACK_DAYS, Registry, Score, score_person};
-use crate::store::confidence::{self, Context, Lookback, Span};
+use crate::store::confidence::{self, Context, Lookback, Span, Target};
 use chrono::NaiveDate;
 use sqlx::PgConnection;
 use std::borrow::Cow;
@@ -57,16 +57,34 @@ pub async fn rescore_person(conn: &mut PgConnection, registry: &Registry, user_i
 /// # Errors
 /// The database's.
 pub async fn rescore_with(conn: &mut PgConnection, registry: &Registry, persons: &[(String, Option<NaiveDate>)]) -> sqlx::Result<Rescored> {
+    rescore_into(conn, Target::Cache, registry, persons).await
+}
+
+/// Scores all of some persons' history into the shadow, beside what is in force.
+///
+/// # Errors
+/// The database's.
+pub async fn rescore_shadow(conn: &mut PgConnection, registry: &Registry, users: &[String]) -> sqlx::Result<Rescored> {
+    let persons: Vec<(String, Option<NaiveDate>)> = users.iter().map(|u| (u.clone(), None)).collect();
+    rescore_into(conn, Target::Shadow, registry, &persons).await
+}
+
+async fn rescore_into(
+    conn: &mut PgConnection,
+    target: Target,
+    registry: &Registry,
+    persons: &[(String, Option<NaiveDate>)],
+) -> sqlx::Result<Rescored> {
     let mut done = Rescored::default();
     for some in persons.chunks(PERSONS_AT_ONCE) {
         let scores = score_some(conn, registry, some).await?;
         let flat: Vec<(&str, Score)> =
             scores.iter().flat_map(|(user, scores)| scores.iter().map(move |s| (user.as_str(), s.clone()))).collect();
         done.scored += flat.len() as u64;
-        done.changed += confidence::upsert_scores(conn, &flat).await?;
+        done.changed += confidence::upsert_scores(conn, target, &flat).await?;
         // Whoever deletes a value deletes its score; all of history is the moment to make sure.
         let whole: Vec<&str> = some.iter().filter(|(_, since)| since.is_none()).map(|(user, _)| user.as_str()).collect();
-        if !whole.is_empty() {
+        if !whole.is_empty() && target == Target::Cache {
             done.changed += confidence::delete_orphans(conn, &whole).await?;
         }
     }
@@ -183,5 +201,7 @@ impl Preview {
     }
 }
 
+#[cfg(test)]
+mod bench;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,11 @@ const SCREENS: [name: string, path: string][] = [
   ["webhooks", "/admin/webhooks"],
   ["logs", "/admin/logs"],
   ["settings", "/admin/settings"],
+  ["registry", "/admin/settings/registry"],
+  ["registry-metric", "/admin/settings/registry/hrv_rmssd?tolerance=12&kind=relative&low=5&high=300&half_life=36"],
+  ["registry-studies", "/admin/settings/registry?tab=studies"],
+  ["registry-shadow", "/admin/settings/registry?tab=shadow"],
+  ["calibration", "/admin/calibration"],
 ];
 
 for (const theme of ["light", "dark"] as const) {

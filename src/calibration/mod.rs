@@ -6,6 +6,7 @@
 
 pub mod baselines;
 pub mod figures;
+pub mod independent;
 pub mod judge;
 pub mod recorded;
 pub mod report;

@@ -1,10 +1,11 @@
 //! What an administrator starts and watches: Recalculate All, Retry Failed Jobs, a redrive.
 
+use crate::quality::registry::Overrides;
 pub use crate::store::operations::Operation;
 use crate::store::{
     Db,
     jobs::settle::{self, DeadFilter, Retried},
-    maintenance, operations,
+    maintenance, operations, shadow,
 };
 use sqlx::Acquire;
 use uuid::Uuid;
@@ -21,6 +22,18 @@ const PRIORITY: i16 = 8;
 pub async fn start_recalculate_all(db: &Db, started_by: &str) -> sqlx::Result<Operation> {
     let mut conn = db.service().acquire().await?;
     let operation = operations::start_recalculate_all(&mut conn, started_by, PERSONS, PRIORITY).await?;
+    maintenance::announce(&mut conn, "operation", &[], 1).await?;
+    Ok(operation)
+}
+
+/// Starts to score everybody beside what is in force: under the registry given, or under the one in force by the program as
+/// it is now.
+///
+/// # Errors
+/// The database's; then nothing was started.
+pub async fn start_shadow(db: &Db, overrides: Option<&Overrides>, started_by: &str) -> sqlx::Result<Operation> {
+    let mut conn = db.service().acquire().await?;
+    let operation = shadow::start(&mut conn, overrides, started_by, PERSONS, PRIORITY).await?;
     maintenance::announce(&mut conn, "operation", &[], 1).await?;
     Ok(operation)
 }

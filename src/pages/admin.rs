@@ -14,6 +14,7 @@ mod lists;
 #[cfg(feature = "ssr")]
 mod load;
 mod overview;
+mod registry_deeds;
 mod screen;
 #[cfg(feature = "ssr")]
 mod search;
@@ -25,5 +26,6 @@ pub use deeds::{schedule_deed, set_advanced};
 pub use job_deeds::{act_on_job, act_on_jobs};
 pub use letter_deeds::{discard_group, redrive_group, stop_operation};
 pub use overview::*;
+pub use registry_deeds::{drop_shadow, promote_shadow, reset_registry, run_calibration, set_registry, start_shadow};
 pub use screen::{Screen, load_screen};
 pub use webhook_deeds::{replay_delivery, send_test_event};

@@ -4,6 +4,7 @@ use super::completeness::Completeness;
 use super::concordance::Concordance;
 use super::consistency::Consistency;
 use super::plausibility::Plausibility;
+use super::record::Record;
 use super::registry::{MetricRule, Prior};
 use super::{Parts, Verdict, Z90, math};
 use crate::model::{DayValue, Finding, FindingKind, Metric, Source};
@@ -17,6 +18,8 @@ pub struct Assessed<'a> {
     pub value: &'a DayValue,
     /// What is known of the device.
     pub prior: &'a Prior,
+    /// What the source's own days with this person add to it, next to another source.
+    pub record: Option<Record>,
     /// Findings of each part.
     pub plausibility: Plausibility,
     /// How much was seen.

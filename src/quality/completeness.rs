@@ -31,6 +31,9 @@ const USUAL_NIGHT: f64 = 8.0;
 const WHOLE_DAY: f64 = 20.5;
 /// Hours of wear at which a day's total is as likely good enough as not (Herrmann, PubMed 23036822).
 const ENOUGH_HOURS: f64 = 12.5;
+/// How much more sharply a total falls off with what was not seen than "worn twenty hours" does, which the curve was fitted
+/// to: a day that was nearly seen whole has lost next to nothing.
+const SHARPNESS: f64 = 1.5;
 /// Where nothing tells how much was seen: the share of days that are whole.
 const UNKNOWN: f64 = 0.85;
 
@@ -149,7 +152,8 @@ fn whole_day(day: &Day, found: &mut Completeness) -> f64 {
         }
     };
     // A day cut off at 21:30 has lost about a tenth.
-    math::sigmoid(log_odds) * found.cut_hours.map_or(1.0, |h| math::sigmoid((h - 21.5) / 0.8))
+    let sharp = if found.known { SHARPNESS * log_odds } else { log_odds };
+    math::sigmoid(sharp) * found.cut_hours.map_or(1.0, |h| math::sigmoid((h - 21.5) / 0.8))
 }
 
 /// A night is as whole as its hypnogram, its unmeasured seconds and its length say.

@@ -20,7 +20,7 @@ const HALF_DAYS: f64 = 7.0;
 /// How often one of two sources is wrong on a day, before anything is known.
 const FAULTS: f64 = 0.03;
 /// Chance of a repeat below which two equal numbers are one number.
-const NO_CHANCE: f64 = 0.02;
+pub const NO_CHANCE: f64 = 0.02;
 
 /// One other source's value of the same day.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,7 +1,7 @@
 //! The scorer: how far each number can be trusted, as a probability that can be checked.
 //!
 //! **confidence = 100 × P(|reported − true| ≤ tolerance)**. The probability starts with what studies say of the device
-//! ([`registry`]) and passes through five parts, each of which takes what speaks against the value or adds what speaks
+//! ([`registry`]), sharpened by the source's own record with the person ([`record`]), and passes through five parts, each of which takes what speaks against the value or adds what speaks
 //! for it: [`plausibility`], [`completeness`], [`concordance`], [`provenance`], [`consistency`]. Each part's effect is
 //! kept in log-odds, so the parts add up to the score exactly, and [`explain`] can show them as bars and answer what
 //! would raise it. Age is not among them: validity does not age; [`currency`] is worked out when a page is read.
@@ -11,6 +11,7 @@
 //! history gives, bit for bit, what scoring day by day gave, on every machine.
 
 mod arrange;
+pub mod arrival;
 mod assessed;
 pub mod change;
 mod completeness;
@@ -22,6 +23,7 @@ mod links;
 pub(crate) mod math;
 mod plausibility;
 mod provenance;
+mod record;
 pub mod registry;
 mod repeats;
 mod units;
@@ -42,7 +44,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 /// Version of the scorer. Raise it with every change that can move a score.
-pub const SCORER_VERSION: i32 = 1;
+pub const SCORER_VERSION: i32 = 2;
 /// Days before a range that its scores can depend on.
 pub const LOOKBACK_DAYS: i64 = 90;
 /// Days before a range that its scores can depend on, for metrics measured every day.

@@ -11,6 +11,7 @@ use super::concordance::{Concordance, Other};
 use super::consistency::{Consistency, Given, Linked};
 use super::links::Link;
 use super::plausibility::Plausibility;
+use super::record::{self, Record};
 use super::registry::{MetricRule, Prior, Registry};
 use super::repeats::{Repeat, Repeats};
 use super::window::{Baseline, Rolling};
@@ -78,16 +79,19 @@ struct Windows {
 struct Pair {
     source: usize,
     near: usize,
+    /// What studies say of it.
+    prior: f64,
     differences: Rolling,
 }
 
 impl Windows {
-    fn new(arranged: &Arranged<'_>, series: &Series<'_>) -> Self {
+    fn new(arranged: &Arranged<'_>, registry: &Registry, series: &Series<'_>) -> Self {
+        let prior = |source: usize| registry.prior(series.rule.metric, arranged.sources[source].as_str(), None).probability;
         let pairs = arranged
             .series
             .iter()
             .filter(|s| s.rule.metric == series.rule.metric && s.source != series.source)
-            .map(|s| Pair { source: s.source, near: 0, differences: Rolling::new(PAIR_DAYS) })
+            .map(|s| Pair { source: s.source, near: 0, prior: prior(s.source), differences: Rolling::new(PAIR_DAYS) })
             .collect();
         Self {
             repeats: Repeats::new(PAIR_DAYS),
@@ -96,6 +100,12 @@ impl Windows {
             pairs,
             others: Vec::new(),
         }
+    }
+
+    /// The source's record next to the one with the most common days; of equals the first.
+    fn record(&self, rule: &MetricRule, value: f64, own: f64) -> Option<Record> {
+        let records = self.pairs.iter().filter_map(|p| record::judge(rule, value, own, p.prior, &p.differences));
+        records.reduce(|a, b| if b.days > a.days { b } else { a })
     }
 
     fn advance(&mut self, day: i32) {
@@ -121,7 +131,7 @@ fn judge_series<'a>(
     let series = &arranged.series[index];
     let rule = series.rule;
     let source = arranged.sources[series.source].as_str();
-    let mut windows = Windows::new(arranged, series);
+    let mut windows = Windows::new(arranged, registry, series);
     let mut device: Option<&Device> = None;
     let mut prior = registry.prior(rule.metric, source, None);
     for (item, baseline) in arranged.items[series.start..series.end].iter().zip(&baselines[series.start..series.end]) {
@@ -220,7 +230,9 @@ fn assess<'a>(
     let plausibility = plausibility::judge(rule, item.value, item.x, baseline);
     let complete = completeness::judge(rule, day, &value.coverage, assume);
     let dismissed = item.verdict == Some(Verdict::Dismissed);
-    let mut chain = Chain::new(prior.probability);
+    let record = windows.record(rule, item.value, prior.probability);
+    let known = math::sigmoid(math::logit(prior.probability) + record.map_or(0.0, |r| r.shift));
+    let mut chain = Chain::new(known);
     let plausible = match (plausibility.impossible, dismissed) {
         (true, _) => chain.at_most(IMPOSSIBLE),
         (false, true) => 0.0,
@@ -245,18 +257,19 @@ fn assess<'a>(
         None => chain.keep(consist.keeps),
     };
     let parts = Parts {
-        evidence: math::logit(prior.probability),
+        evidence: math::logit(known),
         plausibility: plausible,
         completeness: completeness_part,
         concordance: concordance_part,
         provenance: provenance_part,
         consistency: consistency_part,
     };
-    let sd = spread(prior, &plausibility, &complete, &concord, item.verdict);
+    let sd = spread(prior, record, &plausibility, &complete, &concord, item.verdict);
     Assessed {
         rule,
         value,
         prior,
+        record,
         plausibility,
         completeness: complete,
         concordance: concord,
@@ -286,11 +299,11 @@ fn judge_consistency(
 
 /// How wide the interval is, in log-odds: what the studies leave open, wider where the payload says nothing of how
 /// much was seen and where the person has no past, narrower with a second source.
-fn spread(prior: &Prior, p: &Plausibility, c: &Completeness, o: &Concordance, verdict: Option<Verdict>) -> f64 {
+fn spread(prior: &Prior, record: Option<Record>, p: &Plausibility, c: &Completeness, o: &Concordance, verdict: Option<Verdict>) -> f64 {
     let unseen: f64 = if c.known { 0.0 } else { 0.5 };
     let n = p.baseline.map_or(0.0, |b| f64::from(b.n));
     let young = 0.5 * 3.0 / (n + 3.0);
-    let sd = (prior.sd() * prior.sd() + unseen * unseen + young * young).sqrt();
+    let sd = (prior.sd_with(record.map_or(0.0, |r| r.observations)).powi(2) + unseen * unseen + young * young).sqrt();
     let agreed = if o.agree > 0 { f64::from(o.days) / (f64::from(o.days) + 7.0) } else { 0.0 };
     let known = if verdict.is_some() || p.impossible { 0.5 } else { 1.0 };
     sd * (1.0 - 0.3 * agreed) * known

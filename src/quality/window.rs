@@ -56,6 +56,17 @@ impl Rolling {
         }
     }
 
+    /// Days in it.
+    pub fn len(&self) -> u32 {
+        self.queue.len() as u32
+    }
+
+    /// How many of its values are at most `far` from zero.
+    pub fn within(&self, far: f64) -> u32 {
+        let below = self.sorted.partition_point(|x| *x < -far);
+        (self.sorted.partition_point(|x| *x <= far) - below.min(self.sorted.len())) as u32
+    }
+
     /// Median and spread, `None` when empty. A spread below `floor` (identical or rounded values) counts as the floor.
     pub fn baseline(&self, floor: f64) -> Option<Baseline> {
         let n = self.sorted.len();

@@ -112,6 +112,7 @@ async fn a_preview_writes_nothing_and_is_empty_for_the_same_registry() {
     let overrides = crate::quality::registry::Overrides {
         version: 1000 * REGISTRY_VERSION + 1,
         tolerances: [(Metric::HrvRmssd, crate::quality::Tolerance::Relative(0.03))].into(),
+        ..Default::default()
     };
     let other = preview(&mut conn, &Registry::built_in().with(&overrides), &["p".into()]).await.unwrap();
     assert!(other.persons == 1 && !other.badges.is_empty() && other.top.len() == 20);
@@ -122,4 +123,54 @@ async fn a_preview_writes_nothing_and_is_empty_for_the_same_registry() {
         .await
         .unwrap();
     assert_eq!(registry(&mut conn).await.unwrap().version, overrides.version);
+}
+
+/// The same program and registry give an empty difference; another registry one that names what moves; promoting puts
+/// exactly that into force, and dropping nothing.
+#[tokio::test]
+async fn a_shadow_shows_what_would_change_and_is_promoted_or_dropped() {
+    use crate::store::{audit::Actor, operations, shadow};
+    let t = database().await;
+    let mut tx = t.db.begin_service().await.unwrap();
+    plant(&mut tx, "p").await;
+    sqlx::query("INSERT INTO persons (user_id) VALUES ('p')").execute(&mut *tx).await.unwrap();
+    rescore_persons(&mut tx, &[("p".into(), None)]).await.unwrap();
+    let finish = async |conn: &mut PgConnection, overrides: Option<&crate::quality::registry::Overrides>| {
+        let operation = shadow::start(conn, overrides, "somebody", 25, 8).await.unwrap();
+        let under = overrides.map_or_else(|| Registry::built_in().clone(), |o| Registry::built_in().with(o));
+        rescore_shadow(conn, &under, &["p".into()]).await.unwrap();
+        operations::progress(conn, operation.id, 1, 0, 1).await.unwrap();
+    };
+    finish(&mut tx, None).await;
+    let same = shadow::difference(&mut tx).await.unwrap();
+    assert_eq!(same, shadow::Difference { compared: 249, ..shadow::Difference::default() });
+    assert!(shadow::discard(&mut tx, &Actor::system()).await.unwrap());
+    assert!(!shadow::discard(&mut tx, &Actor::system()).await.unwrap());
+    assert_eq!(shadow::promote(&mut tx, &Actor::system()).await.unwrap(), None);
+
+    let overrides = crate::quality::registry::Overrides {
+        version: 1000 * REGISTRY_VERSION + 1,
+        tolerances: [(Metric::HrvRmssd, crate::quality::Tolerance::Relative(0.03))].into(),
+        ..Default::default()
+    };
+    let before = stored(&mut tx, "p").await;
+    finish(&mut tx, Some(&overrides)).await;
+    assert!(stored(&mut tx, "p").await == before, "nothing in force has changed");
+    let other = shadow::difference(&mut tx).await.unwrap();
+    let moved = other.moved.iter().map(|(_, n)| n).sum::<i64>();
+    assert!(other.persons == 1 && !other.badges.is_empty() && other.top.len() == 20 && moved > 0 && moved <= other.differing, "{other:?}");
+    assert!(other.top.iter().all(|t| t.1 == "hrv_rmssd"), "only that metric's tolerance changed");
+    assert_eq!(shadow::promote(&mut tx, &Actor::system()).await.unwrap(), Some(249), "every score now names its registry");
+    let registry = registry(&mut tx).await.unwrap();
+    assert_eq!(registry.version, overrides.version);
+    let now = stored(&mut tx, "p").await;
+    assert!(now.iter().all(|s| s.registry_version == overrides.version));
+    assert_eq!(rescore_persons(&mut tx, &[("p".into(), None)]).await.unwrap(), 0, "promoted is what scoring gives");
+    let entries: Vec<String> = sqlx::query_scalar("SELECT action FROM audit_log ORDER BY at, id").fetch_all(&mut *tx).await.unwrap();
+    for action in ["shadow.drop", "registry.change", "shadow.promote"] {
+        assert!(entries.iter().any(|e| e == action), "{action}: {entries:?}");
+    }
+    // A change upon what an administrator changed before keeps both.
+    assert_eq!(registry.overrides().tolerances, overrides.tolerances);
+    assert_eq!(registry.next_version(), overrides.version + 1);
 }

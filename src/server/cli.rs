@@ -55,6 +55,15 @@ enum Command {
         /// Bootstrap draws behind each interval.
         #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=10_000))]
         draws: u32,
+        /// A folder with recorded data (`events/`, `wearablehrv/`): adds figures against independent truth.
+        #[arg(long, value_name = "DIR")]
+        data: Option<std::path::PathBuf>,
+        /// Writes the tables into this Markdown file, between its two marks, as docs/SCORING.md has them.
+        #[arg(long, value_name = "FILE")]
+        write: Option<std::path::PathBuf>,
+        /// Keeps the report in the database, for the page /admin/calibration.
+        #[arg(long)]
+        store: bool,
     },
     /// Verify a deployment: what is there, what works, what is missing.
     Verify(super::verify::VerifyArgs),
@@ -113,9 +122,9 @@ async fn run(config: Config, command: Command) -> Result<ExitCode, String> {
             result.map(|()| ExitCode::SUCCESS)
         }
         Command::Erase { user_id, yes } => erase(&config, &user_id, yes).await,
-        Command::Calibrate { seed, clients, days, draws } => {
-            println!("{}", calibrate(seed, clients, days, draws));
-            Ok(ExitCode::SUCCESS)
+        Command::Calibrate { seed, clients, days, draws, data, write, store } => {
+            let world = super::calibrate::World { seed, clients, days, draws };
+            super::calibrate::run(&config, world, data.as_deref(), write.as_deref(), store).await
         }
         Command::Verify(args) => super::verify::run(&config, args).await,
     }
@@ -134,16 +143,6 @@ async fn replay(config: &Config, args: crate::feed::ReplayArgs) -> Result<ExitCo
     let summary = crate::feed::replay(options, cancel).await.map_err(|e| format!("{e}."))?;
     println!("{summary}");
     Ok(if summary.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The calibration report as Markdown. Needs no database: the world is made, normalised and scored in memory.
-fn calibrate(seed: u64, clients: u32, days: u32, draws: u32) -> String {
-    use crate::calibration::{judge, report, simulator::World};
-    let registry = crate::quality::Registry::built_in();
-    // A fixed end, so that the same seed gives the same report on any day.
-    let world = World::with(seed, clients, days, chrono::NaiveDate::from_ymd_opt(2026, 6, 30).unwrap_or_default(), 0.05, 4);
-    let judged = judge::world(&world, registry);
-    report::report(&judged, registry.version, draws, seed).markdown()
 }
 
 /// Ends the person's connections at Terra where its REST side is configured, then erases.

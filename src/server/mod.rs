@@ -3,6 +3,7 @@
 //! `run::serve` starts the parts in order and stops them in the reverse order; `router::build` is the one list of
 //! what answers under which path.
 
+pub mod calibrate;
 pub mod cli;
 pub mod config;
 pub mod context;

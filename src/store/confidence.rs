@@ -208,33 +208,52 @@ pub async fn overrides(conn: &mut PgConnection) -> sqlx::Result<Option<Overrides
     }))
 }
 
+/// Where scores are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// In force.
+    Cache,
+    /// Beside those in force, to be compared.
+    Shadow,
+}
+
+/// One statement for both tables.
+macro_rules! upsert {
+    ($table:literal) => {
+        concat!(
+            "INSERT INTO ", $table, " (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high,
+                                       factors, findings, scorer_version, registry_version)
+             SELECT n.*
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::int4[], $6::float8[], $7::float8[], $8::float8[],
+                           $9::jsonb[], $10::jsonb[], $11::int4[], $12::int4[])
+                 AS n (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high,
+                       factors, findings, scorer_version, registry_version)
+               LEFT JOIN ", $table, " o USING (user_id, metric_name, source, measurement_date)
+              WHERE (o.probability, o.low, o.high, o.factors, o.findings, o.scorer_version, o.registry_version) IS DISTINCT FROM
+                    (n.probability, n.low, n.high, n.factors, n.findings, n.scorer_version, n.registry_version)
+             ON CONFLICT (user_id, metric_name, source, measurement_date) DO UPDATE SET
+               confidence_score = excluded.confidence_score, probability = excluded.probability, low = excluded.low, high = excluded.high,
+               factors = excluded.factors, findings = excluded.findings, scorer_version = excluded.scorer_version,
+               registry_version = excluded.registry_version, updated_at = now()"
+        )
+    };
+}
+
 /// Writes scores that are new or differ from those stored; returns how many.
 ///
 /// # Errors
 /// The database's.
-pub async fn upsert_scores(conn: &mut PgConnection, scores: &[(&str, Score)]) -> sqlx::Result<u64> {
+pub async fn upsert_scores(conn: &mut PgConnection, target: Target, scores: &[(&str, Score)]) -> sqlx::Result<u64> {
     if scores.is_empty() {
         return Ok(0);
     }
     fn column<'s, T>(scores: &'s [(&str, Score)], take: impl Fn(&'s Score) -> T) -> Vec<T> {
         scores.iter().map(|(_, score)| take(score)).collect()
     }
-    let done = sqlx::query(
-        "INSERT INTO metric_confidence_cache (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high,
-                                              factors, findings, scorer_version, registry_version)
-         SELECT n.*
-           FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::int4[], $6::float8[], $7::float8[], $8::float8[],
-                       $9::jsonb[], $10::jsonb[], $11::int4[], $12::int4[])
-             AS n (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high,
-                   factors, findings, scorer_version, registry_version)
-           LEFT JOIN metric_confidence_cache o USING (user_id, metric_name, source, measurement_date)
-          WHERE (o.probability, o.low, o.high, o.factors, o.findings, o.scorer_version, o.registry_version) IS DISTINCT FROM
-                (n.probability, n.low, n.high, n.factors, n.findings, n.scorer_version, n.registry_version)
-         ON CONFLICT (user_id, metric_name, source, measurement_date) DO UPDATE SET
-           confidence_score = excluded.confidence_score, probability = excluded.probability, low = excluded.low, high = excluded.high,
-           factors = excluded.factors, findings = excluded.findings, scorer_version = excluded.scorer_version,
-           registry_version = excluded.registry_version, updated_at = now()",
-    )
+    let done = sqlx::query(match target {
+        Target::Cache => upsert!("metric_confidence_cache"),
+        Target::Shadow => upsert!("confidence_shadow"),
+    })
     .bind(scores.iter().map(|(user, _)| *user).collect::<Vec<_>>())
     .bind(column(scores, |s| s.metric.key()))
     .bind(column(scores, |s| s.source.as_str()))

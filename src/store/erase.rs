@@ -33,11 +33,12 @@ const LOGS: &str = "user_id = $1 OR (length($1) >= 8 AND position($1 IN message)
 const OWN: &str = "user_id = $1 AND $2::text[] IS NOT NULL";
 
 const JOB_TABLES: [(&str, &str); 3] = [("background_jobs", JOBS), ("job_history", JOBS), ("background_jobs_dlq", JOBS)];
-const OTHER_TABLES: [(&str, &str); 11] = [
+const OTHER_TABLES: [(&str, &str); 12] = [
     ("delivery_keys", "$1::text IS NOT NULL AND raw_id = ANY($2::text[]::uuid[])"),
     ("terra_webhooks_raw", "$1::text IS NOT NULL AND id = ANY($2::text[]::uuid[])"),
     ("edge_function_logs", LOGS),
     ("metric_confidence_cache", OWN),
+    ("confidence_shadow", OWN),
     ("unified_metrics", OWN),
     ("records", OWN),
     ("finding_reviews", OWN),

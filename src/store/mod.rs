@@ -7,9 +7,11 @@
 
 pub mod accounts;
 pub mod api_keys;
+pub mod arrivals;
 pub mod audit;
 mod bootstrap;
 pub mod browse;
+pub mod calibration;
 mod caller;
 pub mod clients;
 pub mod confidence;
@@ -44,6 +46,7 @@ pub mod retention;
 mod rls_tests;
 pub mod schedules;
 pub mod sessions;
+pub mod shadow;
 pub mod simulated;
 pub mod source_ranks;
 #[cfg(test)]

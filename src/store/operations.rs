@@ -10,7 +10,7 @@ use uuid::Uuid;
 pub struct Operation {
     /// Its id.
     pub id: Uuid,
-    /// 'recalculate_all', 'replay' or 'redrive'.
+    /// 'recalculate_all', 'shadow', 'replay' or 'redrive'.
     pub kind: String,
     /// running, completed, cancelled or failed.
     pub state: String,
@@ -65,20 +65,35 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Oper
     sqlx::query_as(concat!("SELECT ", columns!(), " FROM operations WHERE id = $1")).bind(id).fetch_optional(conn).await
 }
 
-/// Starts Recalculate All, or joins the one that runs. The operation and all its chunk jobs, `persons` persons
-/// each, come into being in one commit; with nobody to recalculate it is complete at once.
+/// Starts Recalculate All, or joins the one that runs; see [`start_scoring`].
 ///
 /// # Errors
 /// The database's; then nothing was started.
 pub async fn start_recalculate_all(conn: &mut PgConnection, started_by: &str, persons: i32, priority: i16) -> sqlx::Result<Operation> {
+    start_scoring(conn, "recalculate_all", &serde_json::json!({}), started_by, persons, priority).await
+}
+
+/// Starts an operation that scores everybody, or joins the one of this kind that runs. The operation and all its chunk
+/// jobs, `persons` persons each, come into being in one commit; with nobody to score it is complete at once.
+///
+/// # Errors
+/// The database's; then nothing was started.
+pub async fn start_scoring(
+    conn: &mut PgConnection,
+    kind: &str,
+    filter: &serde_json::Value,
+    started_by: &str,
+    persons: i32,
+    priority: i16,
+) -> sqlx::Result<Operation> {
     let mut tx = conn.begin().await?;
-    let started: Option<Uuid> = sqlx::query_scalar(
-        "INSERT INTO operations (kind, started_by) VALUES ('recalculate_all', $1)
-         ON CONFLICT (kind) WHERE state = 'running' AND kind = 'recalculate_all' DO NOTHING RETURNING id",
-    )
-    .bind(started_by)
-    .fetch_optional(&mut *tx)
-    .await?;
+    let started: Option<Uuid> =
+        sqlx::query_scalar("INSERT INTO operations (kind, filter, started_by) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING id")
+            .bind(kind)
+            .bind(Json(filter))
+            .bind(started_by)
+            .fetch_optional(&mut *tx)
+            .await?;
     if let Some(id) = started {
         sqlx::query(
             "WITH RECURSIVE everybody AS (
@@ -101,19 +116,19 @@ pub async fn start_recalculate_all(conn: &mut PgConnection, started_by: &str, pe
         .await?;
     }
     let operation = match started {
-        Some(id) => sqlx::query_as(concat!("SELECT ", columns!(), " FROM operations WHERE id = $1")).bind(id).fetch_one(&mut *tx).await?,
-        None => {
-            sqlx::query_as(concat!(
-                "SELECT ",
-                columns!(),
-                " FROM operations WHERE kind = 'recalculate_all' ORDER BY started_at DESC, id DESC LIMIT 1"
-            ))
-            .fetch_one(&mut *tx)
-            .await?
-        }
+        Some(id) => find(&mut tx, id).await?,
+        None => newest(&mut tx, kind).await?,
     };
     tx.commit().await?;
-    Ok(operation)
+    operation.ok_or(sqlx::Error::RowNotFound)
+}
+
+/// The newest operation of a kind.
+pub async fn newest(conn: &mut PgConnection, kind: &str) -> sqlx::Result<Option<Operation>> {
+    sqlx::query_as(concat!("SELECT ", columns!(), " FROM operations WHERE kind = $1 ORDER BY started_at DESC, id DESC LIMIT 1"))
+        .bind(kind)
+        .fetch_optional(conn)
+        .await
 }
 
 /// Starts a redrive of dead letters as an operation: counted first, then worked off in chunks by one job.

@@ -5,6 +5,7 @@ use super::{Caller, Db, audit, audit::Actor};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// One assignment of a client to a trainer.
@@ -230,4 +231,17 @@ pub async fn export_csv(db: &Db, caller: &Caller, actor: &Actor, user_id: &str) 
     }
     audit::write(db.service(), actor, "person.export", Some(user_id), &json!({ "form": "csv" })).await?;
     Ok(Some(out))
+}
+/// Some persons that have values, as many as asked for, spread over all of them by a hash of their id.
+///
+/// # Errors
+/// The database's.
+pub async fn some_with_values(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT user_id FROM persons p WHERE EXISTS (SELECT FROM unified_metrics m WHERE m.user_id = p.user_id)
+          ORDER BY md5(user_id) LIMIT $1",
+    )
+    .bind(limit)
+    .fetch_all(conn)
+    .await
 }

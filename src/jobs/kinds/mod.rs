@@ -1,6 +1,7 @@
 //! The kinds of this program, one file each.
 
 pub mod backfill;
+mod calibration;
 mod confidence_calculation;
 mod log_rollup;
 mod matview_refresh;
@@ -16,6 +17,7 @@ mod vacuum;
 mod webhook_processing;
 
 pub use backfill::Backfill;
+pub use calibration::{Calibration, ask_for_calibration};
 pub use confidence_calculation::{ConfidenceCalculation, ask as ask_for_scores};
 pub use log_rollup::LogRollup;
 pub use matview_refresh::MatviewRefresh;
@@ -43,6 +45,7 @@ pub fn with_terra(terra: Option<crate::outbound::Client>) -> Kinds {
         .with(WebhookProcessing)
         .with(ConfidenceCalculation)
         .with(Recalculation)
+        .with(Calibration)
         .with(Redrive)
         .with(Replay)
         .with(S3Fetch::default())

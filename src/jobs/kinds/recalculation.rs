@@ -1,11 +1,14 @@
 //! A chunk of Recalculate All: some persons scored from their first day. The operation's progress is written in the
-//! same commit, so it is never ahead of the scores nor behind them.
+//! same commit, so it is never ahead of the scores nor behind them. A shadow operation has the same chunks; their scores go
+//! beside those in force.
 
 use super::text;
 use crate::jobs::{Claimed, Ctx, JobKind, Outcome};
-use crate::rescore::rescore_persons;
-use crate::store::{maintenance, operations};
+use crate::quality::Registry;
+use crate::rescore::{registry, rescore_persons, rescore_shadow};
+use crate::store::{maintenance, operations, shadow};
 use chrono::NaiveDate;
+use std::borrow::Cow;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -45,19 +48,37 @@ impl Recalculation {
         if ctx.lock_ours(&mut tx, &[job.id]).await.map_err(text)?.is_empty() {
             return Ok(Outcome::Lost);
         }
-        if let Some(id) = job.payload.operation {
-            let operation = operations::find(&mut tx, id).await.map_err(text)?;
-            if operation.is_none_or(|o| o.state == "cancelled") {
-                return Ok(Outcome::Done); // stopped by a person: nothing more is to be done
+        let operation = match job.payload.operation {
+            Some(id) => {
+                let operation = operations::find(&mut tx, id).await.map_err(text)?;
+                let Some(operation) = operation.filter(|o| o.state != "cancelled") else {
+                    return Ok(Outcome::Done); // stopped by a person: nothing more is to be done
+                };
+                Some(operation)
             }
-        }
-        let persons: Vec<(String, Option<NaiveDate>)> = job.payload.users.iter().map(|u| (u.clone(), None)).collect();
-        let scores = rescore_persons(&mut tx, &persons).await.map_err(text)?;
+            None => None,
+        };
+        let beside = operation.as_ref().filter(|o| o.kind == "shadow");
+        let scores = match beside {
+            Some(operation) => {
+                let registry = match shadow::overrides_of(operation) {
+                    Some(overrides) => Cow::Owned(Registry::built_in().with(&overrides)),
+                    None => registry(&mut tx).await.map_err(text)?,
+                };
+                rescore_shadow(&mut tx, &registry, &job.payload.users).await.map_err(text)?.changed
+            }
+            None => {
+                let persons: Vec<(String, Option<NaiveDate>)> = job.payload.users.iter().map(|u| (u.clone(), None)).collect();
+                rescore_persons(&mut tx, &persons).await.map_err(text)?
+            }
+        };
         if ctx.complete_in(&mut tx, &[job.id]).await.map_err(text)? != 1 {
             return Err("The job was lost while it was locked.".into()); // rolls back
         }
         let users: Vec<&str> = job.payload.users.iter().map(String::as_str).collect();
-        maintenance::announce(&mut tx, "scores", &users, scores as i64).await.map_err(text)?;
+        if beside.is_none() {
+            maintenance::announce(&mut tx, "scores", &users, scores as i64).await.map_err(text)?;
+        }
         // Last, because all chunks write this one row: it is locked for the commit only.
         if let Some(id) = job.payload.operation {
             operations::progress(&mut tx, id, users.len() as i64, 0, 1).await.map_err(text)?;

@@ -1,10 +1,12 @@
 //! Fills the administrator's lists. One file a list; all of them read as the caller,
 //! but for the list of processes, the keys of deliveries and the audit log.
 
+mod calibration;
 mod dead_letters;
 mod deliveries;
 mod jobs;
 mod logs;
+mod registry;
 mod settings;
 mod trial;
 
@@ -14,6 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 pub(super) use jobs::filter as job_filter;
+pub(super) use registry::Wish;
 pub(super) use trial::order;
 
 /// Rows a page.
@@ -86,6 +89,16 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
         }
         ("logs", "") => logs::list(&mut tx, &query, now).await.map_err(db),
         ("settings", "") => settings::list(&mut tx, request.services.db.service(), now).await.map_err(db),
+        ("calibration", "") => calibration::page(&mut tx, now).await.map_err(db),
+        (registry::PATH, "") => match query.get("tab").as_str() {
+            "studies" => registry::studies(&mut tx, &query).await.map_err(db),
+            "shadow" => registry::beside(&mut tx, now).await.map_err(db),
+            _ => registry::metrics(&mut tx).await.map_err(db),
+        },
+        (registry::PATH, metric) => registry::one(&mut tx, request.services.db.service(), metric, &query)
+            .await
+            .map_err(db)?
+            .ok_or_else(|| AppError::not_found("This metric")),
         _ => Err(AppError::not_found("This page")),
     }
 }

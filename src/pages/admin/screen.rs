@@ -155,6 +155,25 @@ pub struct Running {
     pub deed: Cell,
 }
 
+/// A curve against the diagonal in a square, with the same numbers as a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagram {
+    /// Its heading.
+    pub title: String,
+    /// A sentence below it.
+    pub note: String,
+    /// What it shows, for those who do not see it.
+    pub description: String,
+    /// The curve in a box of 400 × 400.
+    pub line: String,
+    /// What goes to the right and what upwards, both from 0 to 1.
+    pub axes: [String; 2],
+    /// Heads of the table; those that start with `#` are numbers.
+    pub heads: Vec<String>,
+    /// Its rows.
+    pub rows: Vec<Vec<String>>,
+}
+
 /// A page.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
@@ -184,6 +203,8 @@ pub struct Shown {
     pub facts: Vec<(String, Cell)>,
     /// A form with its heading and a sentence.
     pub form: Option<(String, String, Form)>,
+    /// A curve.
+    pub diagram: Option<Diagram>,
     /// Headed texts: payloads, bodies.
     pub texts: Vec<(String, String)>,
     /// Tables.
@@ -265,6 +286,7 @@ fn shown(list: &'static str, s: Shown) -> AnyView {
             <dl class="panel facts">{s.facts.into_iter().map(|(name, value)| view! { <div><dt>{name}</dt><dd>{cell(value)}</dd></div> }).collect_view()}</dl>
         })}
         {s.form.map(|(title, note, f)| view! { <Panel title id="form"><p class="soft small">{note}</p>{form(f)}</Panel> })}
+        {s.diagram.map(diagram)}
         {s.parts.into_iter().enumerate().map(|(i, p)| part(list, i, p)).collect_view()}
         {s.texts.into_iter().map(|(name, text)| view! {
             <section class="panel"><h2>{name.clone()}</h2><pre class="text" tabindex="0" role="region" aria-label=name>{text}</pre></section>
@@ -369,6 +391,31 @@ fn part(list: &'static str, index: usize, p: Part) -> AnyView {
                     {(!p.next.is_empty()).then(|| view! { <a class="button small" rel="next" href=p.next>"Older →"</a> })}
                 </nav>
             })}
+        </Panel>
+    }
+    .into_any()
+}
+
+fn diagram(d: Diagram) -> AnyView {
+    let [right, up] = d.axes;
+    let rows = d.rows.into_iter().map(|r| r.into_iter().map(Cell::Number).collect()).collect();
+    let caption = format!("{}, table", d.title);
+    view! {
+        <Panel title=d.title id="diagram">
+            <p class="soft small">{d.note}</p>
+            <div class="square">
+                <svg viewBox="-34 -8 442 444" role="img" aria-label=d.description>
+                    <path class="plot-grid" d="M0 0V400H400M0 300H400M0 200H400M0 100H400M0 0H400M100 0V400M200 0V400M300 0V400M400 0V400"></path>
+                    <path class="plot-even" d="M0 400L400 0"></path>
+                    <path class="plot-line" d=d.line></path>
+                    <g class="plot-words" aria-hidden="true">
+                        <text x="-6" y="404" text-anchor="end">"0"</text><text x="-6" y="204" text-anchor="end">"0.5"</text><text x="-6" y="6" text-anchor="end">"1"</text>
+                        <text x="200" y="418" text-anchor="middle">"0.5"</text><text x="400" y="418" text-anchor="end">"1"</text>
+                        <text x="100" y="434" text-anchor="middle">{right}" →"</text><text x="6" y="14">"↑ "{up}</text>
+                    </g>
+                </svg>
+                {table(caption, d.heads, rows)}
+            </div>
         </Panel>
     }
     .into_any()

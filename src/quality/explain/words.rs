@@ -63,6 +63,13 @@ pub(super) fn evidence(a: &Assessed<'_>) -> (String, String) {
             100.0 * a.prior.probability
         )
     };
+    let numbers = match a.record {
+        Some(r) => format!(
+            "{numbers}; with this person it agreed with another source on {} of the last {} common days, where {:.0} were to be expected: {:+.2} log-odds",
+            r.agreed, r.days, r.expected, r.shift
+        ),
+        None => numbers,
+    };
     (rule, numbers)
 }
 

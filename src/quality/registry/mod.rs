@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Version of the built-in registry. Raise it with every change of a number in this folder.
-pub const REGISTRY_VERSION: i32 = 1;
+pub const REGISTRY_VERSION: i32 = 2;
 
 /// How far a reported value may be from the truth and still be good enough to act on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -196,6 +196,9 @@ pub struct Citation {
 pub struct Registry {
     /// Its version.
     pub version: i32,
+    /// What an administrator changed.
+    #[serde(default)]
+    changes: Overrides,
     rules: Vec<MetricRule>,
     evidence: Vec<EvidenceRow>,
     /// What an unstudied device is given, by rule: worked out once.
@@ -203,19 +206,52 @@ pub struct Registry {
 }
 
 /// What an administrator changed from the built-in registry.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Overrides {
     /// The version these changes make: 1,000 × [`REGISTRY_VERSION`] and counting, so that it never meets a built-in one.
     pub version: i32,
     /// Tolerances by metric.
+    #[serde(default)]
     pub tolerances: BTreeMap<Metric, Tolerance>,
+    /// What is possible, by metric.
+    #[serde(default)]
+    pub hard: BTreeMap<Metric, (f64, f64)>,
+    /// Half-lives in hours, by metric.
+    #[serde(default)]
+    pub half_lives: BTreeMap<Metric, f64>,
+}
+
+impl Overrides {
+    /// Whether anything differs from the built-in registry.
+    pub fn is_empty(&self) -> bool {
+        self.tolerances.is_empty() && self.hard.is_empty() && self.half_lives.is_empty()
+    }
+
+    /// What is wrong with one metric's changes; `None`: nothing.
+    pub fn objection(&self, rule: &MetricRule) -> Option<String> {
+        let (low, high) = self.hard.get(&rule.metric).copied().unwrap_or(rule.hard);
+        if !(low.is_finite() && high.is_finite() && low < rule.usual && rule.usual < high) {
+            return Some(format!("The possible range has to lie around what is usual, {}.", rule.usual));
+        }
+        match self.tolerances.get(&rule.metric) {
+            Some(Tolerance::Relative(f)) if !(*f > 0.0 && *f <= 1.0) => {
+                return Some("A relative tolerance lies above 0 and is at most 100 %.".to_owned());
+            }
+            Some(Tolerance::Absolute(d)) if !(*d > 0.0 && *d <= high - low) => {
+                return Some("A tolerance lies above 0 and within the possible range.".to_owned());
+            }
+            _ => {}
+        }
+        let half = self.half_lives.get(&rule.metric).copied().unwrap_or(rule.half_life_hours);
+        (!(1.0..=8_760.0).contains(&half)).then(|| "A half-life lies between an hour and a year.".to_owned())
+    }
 }
 
 static BUILT_IN: LazyLock<Registry> = LazyLock::new(|| Registry::new(REGISTRY_VERSION, metrics::rules(), evidence::rows()));
 
 impl Registry {
     fn new(version: i32, rules: Vec<MetricRule>, evidence: Vec<EvidenceRow>) -> Self {
-        let mut registry = Registry { version, rules, evidence, class: Vec::new() };
+        let mut registry = Registry { version, changes: Overrides::default(), rules, evidence, class: Vec::new() };
         registry.class = registry.rules.iter().map(|rule| registry.class_prior(rule)).collect();
         registry
     }
@@ -249,7 +285,23 @@ impl Registry {
                 rule.tolerance_source = "set by an administrator".to_owned();
             }
         }
-        Registry::new(overrides.version, rules, self.evidence.clone())
+        for rule in &mut rules {
+            rule.hard = overrides.hard.get(&rule.metric).copied().unwrap_or(rule.hard);
+            rule.half_life_hours = overrides.half_lives.get(&rule.metric).copied().unwrap_or(rule.half_life_hours);
+        }
+        // Changes made upon an older program's registry are another registry now, and scores say so.
+        let version = if overrides.version < 1000 { overrides.version } else { 1000 * REGISTRY_VERSION + overrides.version % 1000 };
+        Registry { changes: overrides.clone(), ..Registry::new(version, rules, self.evidence.clone()) }
+    }
+
+    /// What an administrator changed from the built-in registry.
+    pub fn overrides(&self) -> Overrides {
+        self.changes.clone()
+    }
+
+    /// The version of the next change.
+    pub fn next_version(&self) -> i32 {
+        (1000 * REGISTRY_VERSION).max(self.version) + 1
     }
 
     /// Sources of each metric in the order of their evidence, 1 best: by the 10th percentile of the probability, so

@@ -37,9 +37,19 @@ pub struct Prior {
 impl Prior {
     /// Standard deviation of its log-odds (of a Beta distribution with that many observations).
     pub fn sd(&self) -> f64 {
-        let a = (self.probability * self.observations).max(0.25);
-        let b = ((1.0 - self.probability) * self.observations).max(0.25);
+        self.sd_with(0.0)
+    }
+
+    /// The same with observations of one's own.
+    pub fn sd_with(&self, more: f64) -> f64 {
+        let a = (self.probability * (self.observations + more)).max(0.25);
+        let b = ((1.0 - self.probability) * (self.observations + more)).max(0.25);
         (1.0 / a + 1.0 / b).sqrt().min(1.5)
+    }
+
+    /// Its 90th percentile.
+    pub fn high(&self) -> f64 {
+        math::sigmoid(math::logit(self.probability) + super::super::Z90 * self.sd())
     }
 
     /// Its 10th percentile.

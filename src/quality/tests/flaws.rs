@@ -30,7 +30,7 @@ fn flaw_37_a_changed_day_changes_its_score_and_those_it_is_the_baseline_of() {
 fn flaw_38_recalculation_under_another_registry_gives_other_scores_and_says_so() {
     let values = series(Metric::HrvRmssd, "whoop", &around(60.0, 4.0, 30));
     let tolerances = [(Metric::HrvRmssd, Tolerance::Relative(0.05))].into();
-    let strict = Registry::built_in().with(&Overrides { version: 77, tolerances });
+    let strict = Registry::built_in().with(&Overrides { version: 77, tolerances, ..Overrides::default() });
     let old = score_all(&values);
     let new = score_person(&values, &Reviews::none(), &strict, date(0)..=date(29));
     assert_eq!(new.len(), old.len());

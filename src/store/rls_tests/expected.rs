@@ -26,6 +26,8 @@ pub(super) const RELATIONS: &[(&str, Eyes, &str)] = &[
     ("public.audit_log", AdminOnly, "SI"),
     ("public.background_jobs", OwnClients, "SIUD"),
     ("public.background_jobs_dlq", OwnClients, "SIUD"),
+    ("public.calibration_reports", AdminOnly, "SIUD"),
+    ("public.confidence_shadow", AdminOnly, "SIUD"),
     ("public.connections", OwnClients, "SIUD"),
     ("public.data_quality_trends", AdminOnly, "S"),
     ("public.delivery_keys", Closed, "SIUD"),

@@ -34,6 +34,8 @@ const PLANTED: &str = "
     SELECT u, 'steps', 'oura', current_date, 1, 'count', 1, 't', now(), app.uuid_v7() FROM unnest(ARRAY['person-a', 'person-b']) u;
   INSERT INTO metric_confidence_cache (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high, factors, scorer_version, registry_version)
     SELECT u, 'steps', 'oura', current_date, 80, 0.8, 0.7, 0.9, '{}', 1, 1 FROM unnest(ARRAY['person-a', 'person-b']) u;
+  INSERT INTO confidence_shadow SELECT * FROM metric_confidence_cache;
+  INSERT INTO calibration_reports (made_by, scorer_version, registry_version, report) VALUES ('admin@example.com', 1, 1, '{}');
   INSERT INTO finding_reviews (user_id, metric_name, source, measurement_date, verdict)
     SELECT u, 'steps', 'oura', current_date, 'confirmed' FROM unnest(ARRAY['person-a', 'person-b']) u;
   INSERT INTO source_choices (user_id, metric_name, source) SELECT u, 'steps', 'oura' FROM unnest(ARRAY['person-a', 'person-b']) u;

@@ -33,6 +33,7 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, now: Instant
                 "Advanced metrics on the dashboard".into(),
                 Cell::Text(if advanced { "shown".into() } else { "hidden: basic monitoring only".into() }),
             ),
+            ("Registry".into(), Cell::Link("/admin/settings/registry".into(), "tolerances, ranges, studies".into())),
             ("Change".into(), Cell::Buttons(vec![(verb.into(), SetAdvanced::url().into(), vec![("advanced".into(), to.into())])])),
         ],
         parts: vec![

@@ -1,0 +1,215 @@
+//! `/admin/calibration`: what a 90 is worth. The newest report, and the way to a new one.
+
+use super::{
+    super::{
+        registry_deeds::RunCalibration,
+        screen::{Cell, Diagram, Part, Shown},
+    },
+    text, time,
+};
+use crate::{
+    calibration::{
+        baselines,
+        figures::{Estimate, Step},
+        report::{Line, Report, SEEN},
+    },
+    model::Instant,
+    quality::SCORER_VERSION,
+    rescore,
+    store::calibration::{self, Stored},
+};
+use leptos::server_fn::ServerFn;
+use sqlx::PgConnection;
+
+const REPORTS: i64 = 20;
+
+pub(super) async fn page(conn: &mut PgConnection, now: Instant) -> sqlx::Result<Shown> {
+    let stored = calibration::newest(conn, REPORTS).await?;
+    let under_way = calibration::under_way(conn).await?;
+    let registry = rescore::registry(conn).await?.version;
+    let mut shown = Shown {
+        title: "Calibration".into(),
+        lead: "A 90 should be right nine times in ten. Judged on simulated wearers whose true values are known, with faults planted."
+            .into(),
+        deeds: vec![Cell::Buttons(vec![("Work it out anew".into(), RunCalibration::url().into(), Vec::new())])],
+        ..Shown::default()
+    };
+    match &under_way {
+        Some((state, error)) if state == "failed" => {
+            shown.warning = format!("The last run failed: {}", error.as_deref().unwrap_or("no reason was given."));
+        }
+        Some(_) => shown.complaint = "A run is on its way; it takes about a minute. Reload the page then.".into(),
+        None => {}
+    }
+    let newest = stored.iter().find_map(|s| s.read().map(|r| (s, r)));
+    match newest {
+        Some((s, report)) => {
+            let old = report.scorer_version != SCORER_VERSION || report.registry_version != registry;
+            if old && under_way.is_none() {
+                shown.complaint = format!(
+                    "This report is about scorer {} and registry {}; in force are {SCORER_VERSION} and {registry}. Work it out anew.",
+                    report.scorer_version, report.registry_version
+                );
+            }
+            fill(&mut shown, s, &report, now);
+        }
+        None => shown.parts.push(Part {
+            title: "Report".into(),
+            heads: vec!["Figure".into()],
+            empty: "No report was made yet. Work it out here, or with the command: assay calibrate --store".into(),
+            ..Part::default()
+        }),
+    }
+    if stored.len() > 1 {
+        shown.parts.push(earlier(&stored, now));
+    }
+    Ok(shown)
+}
+
+fn three(x: f64) -> String {
+    format!("{x:.3}")
+}
+
+fn estimate(e: Option<Estimate>) -> Cell {
+    e.map_or(Cell::None, |e| Cell::Number(format!("{:.3} ({:.3}–{:.3})", e.value, e.low, e.high)))
+}
+
+fn fill(shown: &mut Shown, stored: &Stored, r: &Report, now: Instant) {
+    let unseen = r.unseen();
+    shown.facts = vec![
+        ("Made".into(), time(Some(stored.created_at), now)),
+        ("By".into(), Cell::Text(stored.made_by.clone())),
+        ("Scorer, registry".into(), Cell::Text(format!("{}, {}", r.scorer_version, r.registry_version))),
+        ("Persons, values".into(), Cell::Text(format!("{}, {}", r.persons, text::count(r.values as i64)))),
+        ("Expected calibration error (aim 0.03)".into(), estimate(r.calibration_error)),
+        ("Rank correlation of score and error".into(), r.spearman.map_or(Cell::None, |s| Cell::Text(three(s)))),
+    ];
+    if let Some(b) = r.brier {
+        let words = format!(
+            "{:.3} = miscalibration {:.3} \u{2212} discrimination {:.3} + uncertainty {:.3}",
+            b.score, b.miscalibration, b.discrimination, b.uncertainty
+        );
+        shown.facts.push(("Brier score".into(), Cell::Text(words)));
+    }
+    let named =
+        if unseen.is_empty() { "none".to_owned() } else { unseen.iter().map(|u| u.replace('_', " ")).collect::<Vec<_>>().join(", ") };
+    shown.facts.push((format!("Faults it does not see reliably (AUROC below {SEEN})"), Cell::Text(named)));
+    shown.diagram = diagram(&r.reliability);
+    shown.parts = vec![
+        lines(
+            "Telling good from bad",
+            "AUROC: 1 is perfect, 0.5 a coin; finding the bad: average precision. Each fault within its metric and source. Beside it the three baselines.",
+            [&r.overall, &r.precision].into_iter().chain(&r.faults),
+        ),
+        deciles(r),
+        metrics(r),
+    ];
+    if !r.independent.is_empty() {
+        shown.parts.push(lines(
+            "Truth that nobody planted",
+            "AUROC on recorded data, persons on whom nothing was fitted.",
+            r.independent.iter(),
+        ));
+    }
+}
+
+/// The CORP reliability diagram in a box of 400 × 400: forecast to the right, what came true upwards.
+fn diagram(steps: &[Step]) -> Option<Diagram> {
+    let last = steps.last()?;
+    let at = |forecast: f64, observed: f64| format!("{:.1} {:.1}", 400.0 * forecast, 400.0 * (1.0 - observed));
+    let mut line = String::new();
+    for (i, s) in steps.iter().enumerate() {
+        line.push_str(&format!("{}{}L{}", if i == 0 { "M" } else { "L" }, at(s.low, s.observed), at(s.high, s.observed)));
+    }
+    // Steps of hardly any values would make the table as long as the curve has corners.
+    let all: u64 = steps.iter().map(|s| s.count).sum();
+    let rows = steps.iter().filter(|s| s.count * 200 >= all).map(|s| {
+        [format!("{:.2}–{:.2}", s.low, s.high), three(s.forecast), three(s.observed), text::count(s.count as i64)]
+            .map(String::from)
+            .to_vec()
+    });
+    Some(Diagram {
+        title: "Reliability".into(),
+        note:
+            "Forecast against what came true (CORP: isotonic regression, no bins). On the diagonal a forecast is right as often as it says."
+                .into(),
+        description: format!(
+            "Reliability curve of {} steps; the highest forecasts, up to {:.2}, came true in {:.0} of 100 cases",
+            steps.len(),
+            last.high,
+            100.0 * last.observed
+        ),
+        line,
+        axes: ["forecast".into(), "came true".into()],
+        heads: ["#Forecasts", "#Mean", "#Came true", "#Values"].map(String::from).to_vec(),
+        rows: rows.collect(),
+    })
+}
+
+fn lines<'r>(title: &str, note: &str, of: impl Iterator<Item = &'r Line>) -> Part {
+    let mut heads = vec!["Figure".to_owned(), "#Values".into(), "#Score (90 % interval)".into()];
+    heads.extend(baselines::NAMES.iter().map(|n| format!("#{n}")));
+    let row = |l: &Line| {
+        let mut cells = vec![Cell::Text(l.name.replace('_', " ")), Cell::Number(text::count(l.n as i64)), estimate(l.ours)];
+        cells.extend(l.baselines.iter().map(|b| b.map_or(Cell::None, |b| Cell::Number(three(b)))));
+        cells
+    };
+    Part { title: title.into(), note: note.into(), heads, rows: of.map(row).collect(), ..Part::default() }
+}
+
+fn deciles(r: &Report) -> Part {
+    Part {
+        title: "Mean error by tenth of the score".into(),
+        note: "In tolerances, at most 10 a value; it should fall.".into(),
+        heads: vec!["Tenth, lowest scores first".into(), "#Mean error".into()],
+        rows: r
+            .error_by_decile
+            .iter()
+            .enumerate()
+            .map(|(i, e)| vec![Cell::Text((i + 1).to_string()), Cell::Number(format!("{e:.2}"))])
+            .collect(),
+        ..Part::default()
+    }
+}
+
+fn metrics(r: &Report) -> Part {
+    Part {
+        title: "By metric".into(),
+        heads: ["Metric", "#Values", "#Mean forecast", "#Came true", "#Calibration error", "#AUROC"].map(String::from).to_vec(),
+        rows: r
+            .metrics
+            .iter()
+            .map(|m| {
+                vec![
+                    Cell::Text(m.metric.name().into()),
+                    Cell::Number(text::count(m.n as i64)),
+                    Cell::Number(three(m.forecast)),
+                    Cell::Number(three(m.observed)),
+                    Cell::Number(three(m.calibration_error)),
+                    m.auroc.map_or(Cell::None, |a| Cell::Number(three(a))),
+                ]
+            })
+            .collect(),
+        ..Part::default()
+    }
+}
+
+fn earlier(stored: &[Stored], now: Instant) -> Part {
+    let row = |s: &Stored| {
+        let r = s.read();
+        let figure = |f: fn(&Report) -> Option<Estimate>| r.as_ref().map_or(Cell::None, |r| estimate(f(r)));
+        vec![
+            time(Some(s.created_at), now),
+            Cell::Text(s.made_by.clone()),
+            r.as_ref().map_or(Cell::None, |r| Cell::Number(format!("{}, {}", r.scorer_version, r.registry_version))),
+            figure(|r| r.calibration_error),
+            figure(|r| r.overall.ours),
+        ]
+    };
+    Part {
+        title: "Reports so far".into(),
+        heads: ["Made (UTC)", "By", "#Scorer, registry", "#Calibration error", "#AUROC"].map(String::from).to_vec(),
+        rows: stored.iter().map(row).collect(),
+        ..Part::default()
+    }
+}

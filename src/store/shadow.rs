@@ -1,0 +1,229 @@
+//! `confidence_shadow`: what another scorer or registry would say, beside what is in force, and the difference of the two.
+
+use super::{audit, audit::Actor, operations, operations::Operation};
+use crate::quality::registry::Overrides;
+use serde_json::json;
+use sqlx::types::Json;
+use sqlx::{Acquire, PgConnection};
+
+/// Largest movements named.
+const TOP: i64 = 20;
+
+/// Starts to score everybody into the shadow, or joins the operation that does. `overrides`: the registry to try; `None`:
+/// the one in force, so that only the program itself may differ. What the shadow held is gone.
+///
+/// # Errors
+/// The database's; then nothing was started.
+pub async fn start(
+    conn: &mut PgConnection,
+    overrides: Option<&Overrides>,
+    by: &str,
+    persons: i32,
+    priority: i16,
+) -> sqlx::Result<Operation> {
+    let mut tx = conn.begin().await?;
+    let filter = json!({ "overrides": overrides });
+    let operation = operations::start_scoring(&mut tx, "shadow", &filter, by, persons, priority).await?;
+    if operation.filter.0 == filter && operation.done == 0 {
+        sqlx::query("DELETE FROM confidence_shadow").execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(operation)
+}
+
+/// The newest shadow operation that was neither promoted nor dropped.
+///
+/// # Errors
+/// The database's.
+pub async fn current(conn: &mut PgConnection) -> sqlx::Result<Option<Operation>> {
+    let newest = operations::newest(conn, "shadow").await?;
+    Ok(newest.filter(|o| o.filter.0.get("settled").is_none()))
+}
+
+/// The registry an operation tries; `None`: the one in force.
+pub fn overrides_of(operation: &Operation) -> Option<Overrides> {
+    serde_json::from_value(operation.filter.0.get("overrides")?.clone()).ok().flatten()
+}
+
+/// What would change.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Difference {
+    /// Scores in the shadow that are in force too.
+    pub compared: i64,
+    /// Scores with another probability, interval, part or finding; versions aside.
+    pub differing: i64,
+    /// Scores that only the shadow has.
+    pub new: i64,
+    /// Movement in points, and how many scores move by it; zero left out.
+    pub moved: Vec<(i32, i64)>,
+    /// From which badge to which, and how many scores.
+    pub badges: Vec<(String, String, i64)>,
+    /// Persons with a badge that changes.
+    pub persons: i64,
+    /// The largest movements: person, metric, source, day, score in force, score in the shadow.
+    pub top: Vec<(String, String, String, chrono::NaiveDate, i32, i32)>,
+}
+
+macro_rules! both {
+    () => {
+        " FROM confidence_shadow s JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date) "
+    };
+}
+macro_rules! tier {
+    ($score:literal) => {
+        concat!(
+            "CASE WHEN ",
+            $score,
+            " >= 80 THEN 'excellent' WHEN ",
+            $score,
+            " >= 60 THEN 'good' WHEN ",
+            $score,
+            " >= 40 THEN 'fair' ELSE 'poor' END"
+        )
+    };
+}
+
+/// What would change if the shadow were promoted.
+///
+/// # Errors
+/// The database's.
+pub async fn difference(conn: &mut PgConnection) -> sqlx::Result<Difference> {
+    let (compared, differing): (i64, i64) = sqlx::query_as(concat!(
+        "SELECT count(*), count(*) FILTER (WHERE (s.probability, s.low, s.high, s.factors, s.findings) IS DISTINCT FROM
+                                                 (c.probability, c.low, c.high, c.factors, c.findings))",
+        both!()
+    ))
+    .fetch_one(&mut *conn)
+    .await?;
+    let new: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM confidence_shadow s WHERE NOT EXISTS (SELECT FROM metric_confidence_cache c
+          WHERE (c.user_id, c.metric_name, c.source, c.measurement_date) = (s.user_id, s.metric_name, s.source, s.measurement_date))",
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if differing == 0 {
+        return Ok(Difference { compared, new, ..Difference::default() });
+    }
+    let moved = sqlx::query_as(concat!(
+        "SELECT s.confidence_score - c.confidence_score, count(*)",
+        both!(),
+        "WHERE s.confidence_score <> c.confidence_score GROUP BY 1 ORDER BY 1"
+    ))
+    .fetch_all(&mut *conn)
+    .await?;
+    let badges = sqlx::query_as(concat!(
+        "SELECT ",
+        tier!("c.confidence_score"),
+        ", ",
+        tier!("s.confidence_score"),
+        ", count(*)",
+        both!(),
+        "WHERE ",
+        tier!("s.confidence_score"),
+        " <> ",
+        tier!("c.confidence_score"),
+        " GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
+    ))
+    .fetch_all(&mut *conn)
+    .await?;
+    let persons = sqlx::query_scalar(concat!(
+        "SELECT count(DISTINCT user_id)",
+        both!(),
+        "WHERE ",
+        tier!("s.confidence_score"),
+        " <> ",
+        tier!("c.confidence_score")
+    ))
+    .fetch_one(&mut *conn)
+    .await?;
+    let top = sqlx::query_as(concat!(
+        "SELECT user_id, metric_name, source, measurement_date, c.confidence_score, s.confidence_score",
+        both!(),
+        "WHERE s.confidence_score <> c.confidence_score
+         ORDER BY abs(s.confidence_score - c.confidence_score) DESC, user_id, metric_name, source, measurement_date LIMIT $1"
+    ))
+    .bind(TOP)
+    .fetch_all(&mut *conn)
+    .await?;
+    Ok(Difference { compared, differing, new, moved, badges, persons, top })
+}
+
+/// Puts the shadow into force: its scores replace those that differ, and its registry becomes the one in force, with an audit
+/// entry, all in the caller's transaction. Values that came meanwhile are scored by the recalculation that the caller starts.
+/// Returns how many scores changed; `None`: there is no finished shadow.
+///
+/// # Errors
+/// The database's.
+pub async fn promote(conn: &mut PgConnection, actor: &Actor) -> sqlx::Result<Option<u64>> {
+    let Some(operation) = current(conn).await?.filter(|o| o.state == "completed") else { return Ok(None) };
+    let overrides = overrides_of(&operation);
+    if let Some(overrides) = &overrides {
+        set_overrides(conn, Some(overrides), actor).await?;
+    }
+    let done = sqlx::query(
+        "UPDATE metric_confidence_cache c
+            SET confidence_score = s.confidence_score, probability = s.probability, low = s.low, high = s.high, factors = s.factors,
+                findings = s.findings, scorer_version = s.scorer_version, registry_version = s.registry_version, updated_at = now()
+           FROM confidence_shadow s
+          WHERE (c.user_id, c.metric_name, c.source, c.measurement_date) = (s.user_id, s.metric_name, s.source, s.measurement_date)
+            AND (c.probability, c.low, c.high, c.factors, c.findings, c.scorer_version, c.registry_version) IS DISTINCT FROM
+                (s.probability, s.low, s.high, s.factors, s.findings, s.scorer_version, s.registry_version)",
+    )
+    .execute(&mut *conn)
+    .await?;
+    settle(conn, &operation, "promoted").await?;
+    let version = overrides.map(|o| o.version);
+    let detail = json!({ "operation": operation.id, "registry": version, "changed": done.rows_affected() });
+    audit::write(conn, actor, "shadow.promote", Some(&operation.id.to_string()), &detail).await?;
+    Ok(Some(done.rows_affected()))
+}
+
+/// Throws the shadow away; `false`: there is none.
+///
+/// # Errors
+/// The database's.
+pub async fn discard(conn: &mut PgConnection, actor: &Actor) -> sqlx::Result<bool> {
+    let Some(operation) = current(conn).await? else { return Ok(false) };
+    if operation.state == "running" {
+        operations::cancel(conn, operation.id).await?;
+    }
+    settle(conn, &operation, "dropped").await?;
+    audit::write(conn, actor, "shadow.drop", Some(&operation.id.to_string()), &json!({})).await?;
+    Ok(true)
+}
+
+async fn settle(conn: &mut PgConnection, operation: &Operation, word: &str) -> sqlx::Result<()> {
+    sqlx::query("UPDATE operations SET filter = filter || jsonb_build_object('settled', $2::text) WHERE id = $1")
+        .bind(operation.id)
+        .bind(word)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query("DELETE FROM confidence_shadow").execute(conn).await?;
+    Ok(())
+}
+
+/// Writes an administrator's registry, or goes back to the built-in one, with an audit entry that holds both.
+///
+/// # Errors
+/// The database's.
+pub async fn set_overrides(conn: &mut PgConnection, overrides: Option<&Overrides>, actor: &Actor) -> sqlx::Result<()> {
+    let before: Option<Json<serde_json::Value>> =
+        sqlx::query_scalar("SELECT value FROM settings WHERE key = 'registry' FOR UPDATE").fetch_optional(&mut *conn).await?;
+    match overrides {
+        Some(overrides) => {
+            sqlx::query(
+                "INSERT INTO settings (key, value, updated_by) VALUES ('registry', $1, $2)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now(), updated_by = excluded.updated_by",
+            )
+            .bind(Json(overrides))
+            .bind(actor.account_id)
+            .execute(&mut *conn)
+            .await?;
+        }
+        None => {
+            sqlx::query("DELETE FROM settings WHERE key = 'registry'").execute(&mut *conn).await?;
+        }
+    }
+    let detail = json!({ "from": before.map(|b| b.0), "to": overrides });
+    audit::write(conn, actor, "registry.change", Some("registry"), &detail).await
+}
