@@ -56,13 +56,16 @@ pub async fn newest(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Sto
         .await
 }
 
-/// The state of the calibration job that waits, runs or failed last, with its error; `None`: there is none.
+/// The state of the calibration job that waits, runs or failed last, with its error; `None`: there is none, or a report was
+/// made since it failed.
 ///
 /// # Errors
 /// The database's.
 pub async fn under_way(conn: &mut PgConnection) -> sqlx::Result<Option<(String, Option<String>)>> {
     sqlx::query_as(
-        "SELECT status, error FROM background_jobs WHERE type = 'calibration'
+        "SELECT status, error FROM background_jobs j
+          WHERE type = 'calibration'
+            AND (status <> 'failed' OR NOT EXISTS (SELECT FROM calibration_reports r WHERE r.created_at > j.created_at))
           ORDER BY status = 'failed', created_at DESC LIMIT 1",
     )
     .fetch_optional(conn)

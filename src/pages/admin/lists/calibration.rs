@@ -208,7 +208,7 @@ fn earlier(stored: &[Stored], now: Instant) -> Part {
     };
     Part {
         title: "Reports so far".into(),
-        heads: ["Made (UTC)", "By", "#Scorer, registry", "#Calibration error", "#AUROC"].map(String::from).to_vec(),
+        heads: ["Made", "By", "#Scorer, registry", "#Calibration error", "#AUROC"].map(String::from).to_vec(),
         rows: stored.iter().map(row).collect(),
         ..Part::default()
     }
