@@ -3,6 +3,7 @@
 //! The scorer itself is pure ([`crate::quality`]); this is its only way to the database. A span goes from the earliest
 //! changed day to the last and has the days before it as context, so the result is that of scoring everything.
 
+use crate::meter;
 use crate::model::Badge;
 use crate::quality::{DAILY_LOOKBACK_DAYS, LOOKBACK_DAYS, Registry, Score, score_person};
 use crate::store::confidence::{self, Context, Lookback, Span, Target};
@@ -81,7 +82,12 @@ async fn rescore_into(
         let flat: Vec<(&str, Score)> =
             scores.iter().flat_map(|(user, scores)| scores.iter().map(move |s| (user.as_str(), s.clone()))).collect();
         done.scored += flat.len() as u64;
-        done.changed += confidence::upsert_scores(conn, target, &flat).await?;
+        let written = confidence::upsert_scores(conn, target, &flat).await?;
+        done.changed += written;
+        meter::SCORED.add(flat.len() as u64);
+        meter::RESCORED.add(written);
+        // What is tried beside the scorer in force is nobody's score.
+        flat.iter().filter(|_| target == Target::Cache).for_each(|(_, score)| meter::SCORES_COMPUTED.observe(f64::from(score.score)));
         // Whoever deletes a value deletes its score; all of history is the moment to make sure.
         let whole: Vec<&str> = some.iter().filter(|(_, since)| since.is_none()).map(|(user, _)| user.as_str()).collect();
         if !whole.is_empty() && target == Target::Cache {

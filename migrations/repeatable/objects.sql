@@ -144,7 +144,7 @@ CREATE OR REPLACE VIEW data_quality_trends WITH (security_invoker = true) AS
 -- A line of the workers stands for some seconds of a kind's runs: `calls` batches of duration_ms on average, max_ms at most.
 CREATE OR REPLACE VIEW edge_function_performance WITH (security_invoker = true) AS
   SELECT (timestamp AT TIME ZONE 'UTC')::date AS date, function_name, sum(c.calls)::bigint AS invocations,
-         count(*) FILTER (WHERE level = 'error') AS errors,
+         coalesce(sum(c.calls) FILTER (WHERE level = 'error'), 0)::bigint AS errors,
          (sum(duration_ms * c.calls) / nullif(sum(c.calls) FILTER (WHERE duration_ms IS NOT NULL), 0))::double precision AS avg_duration_ms,
          max(c.longest) AS max_duration_ms,
          min(timestamp) AS first_invocation, max(timestamp) AS last_invocation
@@ -172,7 +172,7 @@ BEGIN
     -- the administrator's rows
     'delivery_keys', 'refused_deliveries', 'gateway_counts', 'job_count_deltas', 'job_counts', 'job_days', 'job_kinds', 'job_leases', 'workers', 'leases', 'schedules',
     'operations', 'rate_limits', 'audit_log', 'settings', 'log_rollups', 'login_sessions', 'invitations', 'api_keys', 'accounts',
-    'health_snapshots', 'confidence_shadow', 'calibration_reports',
+    'health_snapshots', 'confidence_shadow', 'calibration_reports', 'health_now',
     -- everybody's
     'source_ranks'
   ] LOOP
@@ -190,7 +190,7 @@ BEGIN
       EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON public.%I TO service_role', t);
     END IF;
     EXECUTE format('DROP POLICY IF EXISTS %I ON public.%I', t || '_admin_trainer_select', t);
-    IF t IN ('login_sessions', 'invitations', 'api_keys', 'leases', 'delivery_keys') THEN
+    IF t IN ('login_sessions', 'invitations', 'api_keys', 'leases', 'delivery_keys', 'health_now') THEN
       CONTINUE; -- read by the program only
     END IF;
     IF t = 'accounts' THEN

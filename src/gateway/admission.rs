@@ -18,7 +18,7 @@ pub const MAX_DEPTH: usize = 100;
 /// Longest trace id or reference, in characters; Terra sends UUIDs, and chunks `<uuid>:chunk:<n>`.
 const MAX_ID: usize = 200;
 /// Headers kept beside the body.
-const KEPT: [&str; 5] = ["user-agent", "dev-id", "content-type", "content-encoding", "x-terra-ordering-timestamp"];
+const KEPT: [&str; 6] = ["user-agent", "dev-id", "content-type", "content-encoding", "x-terra-ordering-timestamp", "x-request-id"];
 
 /// A body that one of our secrets signed.
 #[derive(Debug)]

@@ -282,6 +282,8 @@ async fn living(connection: Option<PgConnection>, doubtful: bool) -> Option<PgCo
 
 impl Shared {
     fn count(&self, rows: u64, took: Duration) {
+        crate::meter::FLUSH_SECONDS.took(took);
+        crate::meter::FLUSH_ROWS.observe(rows as f64);
         self.flushes.fetch_add(1, Ordering::Relaxed);
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.largest.fetch_max(rows, Ordering::Relaxed);

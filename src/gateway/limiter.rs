@@ -199,6 +199,7 @@ impl Limiter {
             }
             Verdict::Refuse(wait) => {
                 entry.refused = entry.refused.saturating_add(1);
+                crate::meter::LIMITED.of(policy.name).add(1);
                 Some(Duration::from_micros(wait))
             }
         };

@@ -89,13 +89,17 @@ impl Gateway {
     /// Receives one delivery and answers it. A 200 with `received: true` and a status means that it is durable.
     pub async fn receive(&self, headers: &HeaderMap, body: Body, caller: IpAddr) -> Response {
         let arrived = Instant::now();
-        match self.deliver(headers, body, caller, arrived).await {
+        let answer = match self.deliver(headers, body, caller, arrived).await {
             Ok(answer) => answer,
-            Err(Refusal { outcome, reason, answer }) => {
+            Err(Refusal { outcome, reason, mut answer }) => {
+                crate::meter::REFUSED.of(reason).add(1);
                 self.counters.refuse(outcome, reason, &caller.to_string());
+                answer.extensions_mut().insert(crate::logbook::Said(reason));
                 answer
             }
-        }
+        };
+        crate::meter::ACK_SECONDS.took(arrived.elapsed());
+        answer
     }
 
     async fn deliver(&self, headers: &HeaderMap, body: Body, caller: IpAddr, arrived: Instant) -> Result<Response, Refusal> {
@@ -159,6 +163,7 @@ impl Gateway {
         let large = signed.content.len() > INLINE;
         let admitted = apart(large, || admission::admit(signed.content, headers, Utc::now()));
         let (status, reason) = (admitted.delivery.status, admitted.reason);
+        let subject = crate::logbook::Subject { user_id: admitted.delivery.user_id.clone(), delivery_id: admitted.delivery.id };
         let Ok(committed) = self.committer.commit(admitted.delivery, held, arrived + ANSWER_LIMIT).await else {
             let message = "The delivery could not be stored just now. Send it again.";
             return Err(Refusal::new("unavailable", answer::unavailable("unavailable", message, 1)));
@@ -170,10 +175,12 @@ impl Gateway {
             (Status::Ignored, _) => Outcome::Ignored,
             _ => Outcome::Accepted,
         });
-        Ok(match (status, &reason) {
+        let mut answer = match (status, &reason) {
             (Status::Invalid, Some((code, sentence))) => answer::refusal(StatusCode::BAD_REQUEST, code, sentence),
             _ => answer::stored(committed, reason.as_ref()),
-        })
+        };
+        answer.extensions_mut().insert(subject);
+        Ok(answer)
     }
 
     /// A caller that did not sign, or not well: limited before anything of the body is read. Only the test body gets

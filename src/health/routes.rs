@@ -1,6 +1,6 @@
 //! `/healthz`, `/readyz` and `/functions/v1/health-check`: all answered from memory.
 
-use super::snapshot::{Health, Monitor, Snapshot};
+use super::monitor::{Health, Monitor, Snapshot};
 use crate::model::HealthStatus;
 use axum::{
     Router,
@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Who may see numbers: given the request's headers, whether the bearer is the service key.
@@ -30,14 +30,12 @@ pub fn router(monitor: Monitor, authorised: Authorised) -> Router {
         .with_state(Probes { monitor, authorised })
 }
 
-/// Ready means that a snapshot was taken within ten seconds: one slow answer of the database does not take every
-/// node out of service at once.
+/// Whether this node should get requests. A slow moment of the database does not take every node out of service at once.
 async fn ready(State(probes): State<Probes>) -> Response {
-    match probes.monitor.health() {
-        Health::Fresh(_) => (StatusCode::OK, "ready\n").into_response(),
-        Health::Stale(_) => {
-            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], "the database does not answer\n").into_response()
-        }
+    if probes.monitor.is_ready() {
+        (StatusCode::OK, "ready\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], "the database does not answer\n").into_response()
     }
 }
 
@@ -46,40 +44,55 @@ async fn check(State(probes): State<Probes>, headers: HeaderMap) -> Response {
     let status = health.status();
     let code = if status == HealthStatus::Unhealthy { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let all = (probes.authorised)(&headers);
-    let (at, checks) = match &health {
-        Health::Fresh(s) => (s.at, checks(s, all)),
-        Health::Stale(_) => (chrono::Utc::now(), json!({"database": "error", "jobWorker": "error"})),
+    let (at, mut checks) = match &health {
+        Health::Fresh(s) => (s.at, words(s)),
+        Health::Stale(_) => (chrono::Utc::now(), without_database()),
     };
+    if let (true, Health::Fresh(s)) = (all, &health) {
+        details(s, &mut checks);
+    }
     let mut body = json!({
         "status": status.word(),
         "timestamp": at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
         "checks": checks,
-        "version": env!("CARGO_PKG_VERSION"),
     });
     if all && let Some(map) = body.as_object_mut() {
+        map.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
         map.insert("uptimeSeconds".into(), json!(probes.monitor.uptime().as_secs()));
     }
     (code, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
 }
 
-/// A stranger sees the words; who holds the service key sees the numbers and notes too.
-fn checks(s: &Snapshot, all: bool) -> Value {
-    let mut map: serde_json::Map<String, Value> = s.checks.iter().map(|(name, c)| ((*name).to_owned(), json!(c.status))).collect();
-    if all {
-        let f = &s.figures;
-        map.insert("database_latency_ms".into(), json!((s.database_latency_ms * 100.0).round() / 100.0));
-        map.insert("pendingJobs".into(), json!(f.pending));
-        map.insert("processingJobs".into(), json!(f.processing));
-        map.insert("failedJobs".into(), json!(f.failed));
-        map.insert("oldestReadySeconds".into(), json!(f.oldest_ready_s));
-        map.insert("workersAlive".into(), json!(f.workers_alive));
-        map.insert("deadLettersOpen".into(), json!(f.dead_letters));
-        map.insert("webhooksCompleted24h".into(), json!(f.webhooks_completed));
-        map.insert("webhooksFailed24h".into(), json!(f.webhooks_failed));
-        map.insert("latestViewAgeSeconds".into(), json!(f.view_age_s));
-        let notes: serde_json::Map<String, Value> =
-            s.checks.iter().filter(|(_, c)| !c.note.is_empty()).map(|(n, c)| ((*n).to_owned(), json!(c.note))).collect();
-        map.insert("notes".into(), notes.into());
-    }
-    map.into()
+fn without_database() -> Map<String, Value> {
+    Map::from_iter([("database".to_owned(), json!("error")), ("jobWorker".to_owned(), json!("error"))])
+}
+
+/// What a stranger sees: words.
+fn words(s: &Snapshot) -> Map<String, Value> {
+    s.checks.iter().map(|(name, c)| ((*name).to_owned(), json!(c.status))).collect()
+}
+
+/// What who holds the service key sees beside them: numbers, and what to do.
+fn details(s: &Snapshot, map: &mut Map<String, Value>) {
+    let f = &s.figures;
+    let numbers = [
+        ("databaseLatencyMs", json!((s.local.database_latency_ms * 100.0).round() / 100.0)),
+        ("workersAlive", json!(f.workers_alive)),
+        ("oldestReadySeconds", json!(f.oldest_ready_s)),
+        ("oldestReadySecondsByKind", f.waiting.iter().map(|(kind, s)| (kind.clone(), json!(s))).collect::<Map<_, _>>().into()),
+        ("pendingJobs", json!(f.pending)),
+        ("processingJobs", json!(f.processing)),
+        ("failedJobs", json!(f.failed)),
+        ("deadLettersOpen", json!(f.dead_letters)),
+        ("schedulesOverdue", json!(f.schedules_overdue)),
+        ("webhooksAccepted24h", json!(f.webhooks_accepted)),
+        ("webhooksFailed24h", json!(f.webhooks_failed)),
+        ("latestViewAgeSeconds", json!(f.view_age_s)),
+        ("diskFreeBytes", json!(s.local.disk.map(|d| d.free))),
+        ("providerSilenceSeconds", f.slow.silence.iter().map(|(p, s)| (p.clone(), json!(s))).collect::<Map<_, _>>().into()),
+    ];
+    map.extend(numbers.map(|(name, value)| (name.to_owned(), value)));
+    let notes: Map<String, Value> =
+        s.checks.iter().filter(|(_, c)| !c.note.is_empty()).map(|(n, c)| ((*n).to_owned(), json!(c.note))).collect();
+    map.insert("notes".into(), notes.into());
 }

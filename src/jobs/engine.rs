@@ -140,7 +140,11 @@ impl Engine {
             tx.commit().await?;
             rows
         } else {
-            claim::claim(&mut *self.db.service().acquire().await?, &claim).await?
+            let mut conn = self.db.service().acquire().await?;
+            let begin = std::time::Instant::now();
+            let rows = claim::claim(&mut conn, &claim).await?;
+            crate::meter::CLAIM_SECONDS.took(begin.elapsed());
+            rows
         };
         Ok(self.note(board, pick, kind, claim.epoch, rows))
     }
@@ -169,6 +173,7 @@ impl Engine {
         let begin = Instant::now();
         let outcomes = self.run(&batch.kind, batch.epoch, batch.rows.len(), batch.rows.clone()).await;
         self.tally.note(batch.kind.spec().name, begin.elapsed(), outcomes.iter().map(|(_, outcome)| outcome));
+        super::notes::batch(batch.kind.spec().name, &batch.rows, &outcomes, begin.elapsed());
         let report = self.report(&batch, &outcomes);
         let next = self.settle(report, board, next).await;
         if batch.limited {
@@ -297,6 +302,7 @@ impl Engine {
     async fn try_settle(&self, report: &mut Report, board: &Board, next: Option<&Pick>) -> sqlx::Result<Option<Batch>> {
         if !report.back.is_empty() {
             let settled = set_back(&mut *self.db.service().acquire().await?, report.epoch, &report.back).await?;
+            crate::meter::DIED.add(settled.failed);
             if settled.failed > 0 {
                 warn!(failed = settled.failed, "jobs are out of attempts or cannot succeed; they are dead letters now");
             }
@@ -307,7 +313,9 @@ impl Engine {
         match next {
             Some((pick, kind)) if report.needed && !pick.limited => {
                 let claim = self.wanted(pick, kind.spec().batch);
+                let begin = std::time::Instant::now();
                 let Cycle { finished, claimed } = claim::cycle(&mut conn, &report.done, &claim).await?;
+                crate::meter::CLAIM_SECONDS.took(begin.elapsed());
                 self.missed(report, finished);
                 Ok(self.note(board, pick, kind, claim.epoch, claimed))
             }

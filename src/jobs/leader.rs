@@ -108,6 +108,7 @@ impl Lead {
         let dead: Vec<Uuid> = absent.intersection(&self.missing).copied().collect();
         self.missing = absent;
         let (batches, back) = workers::rescue(conn, &dead, RESCUES).await?;
+        crate::meter::RESCUED.add(back.pending + back.failed + back.closed);
         if batches > 0 {
             warn!(workers = dead.len(), batches, pending = back.pending, failed = back.failed, "jobs of dead workers were given back");
         }

@@ -16,6 +16,7 @@ pub mod kind;
 pub mod kinds;
 mod leader;
 pub mod limits;
+mod notes;
 pub mod operations;
 mod presence;
 mod router;

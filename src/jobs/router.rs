@@ -9,7 +9,8 @@ use super::{
     engine::{Engine, Settled},
     presence::{self, Identity},
 };
-use crate::store::{Db, maintenance, workers};
+use crate::logbook::{self, Level, Line};
+use crate::store::{Db, workers};
 use axum::{
     Json, Router,
     extract::State,
@@ -73,9 +74,7 @@ async fn drain(State((state, one)): State<(RouterState, Arc<Semaphore>)>, header
     match drain_due(&state.db, &state.kinds, JOBS, TIME).await {
         Ok(settled) => {
             let body = summary(&settled);
-            if let Err(e) = log(&state.db, &body, begin.elapsed()).await {
-                tracing::warn!(error = %e, "a call of job-worker could not be logged");
-            }
+            log(&headers, &body, begin.elapsed());
             answer(StatusCode::OK, body)
         }
         Err(e) => {
@@ -85,11 +84,16 @@ async fn drain(State((state, one)): State<(RouterState, Arc<Semaphore>)>, header
     }
 }
 
-async fn log(db: &Db, body: &Value, took: Duration) -> sqlx::Result<()> {
-    let figures = json!({ "processed": body["processed"], "failed": body["failed"] });
-    let ms = i32::try_from(took.as_millis()).unwrap_or(i32::MAX);
-    let mut conn = db.service().acquire().await?;
-    maintenance::log_call(&mut conn, "job-worker", "info", "worked off what was due", &figures, ms).await
+fn log(headers: &HeaderMap, body: &Value, took: Duration) {
+    logbook::write("job-worker", Level::Info, took, || Line {
+        level: Level::Info,
+        function: "job-worker",
+        message: "worked off what was due".into(),
+        metadata: json!({ "processed": body["processed"], "failed": body["failed"] }),
+        request_id: headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(str::to_owned),
+        user_id: None,
+        took,
+    });
 }
 
 fn summary(settled: &[Settled]) -> Value {

@@ -1,7 +1,7 @@
 //! Configuration: flags and environment variables, parsed once at start, each mistake one clear sentence.
 //!
 //! An absent value switches its part off, and the log, the dashboard and `assay verify` say so. No secret has a
-//! default. `docs/CONFIGURATION.md` is generated from [`Options`]; a test compares the two.
+//! default. `docs/CONFIGURATION.md` is generated from [`Options`] (`server/reference.rs`); a test compares the two.
 
 use crate::gateway::Networks;
 use crate::store::DatabaseUrl;
@@ -105,6 +105,9 @@ pub struct Options {
     /// How old, or how far in the future, a signature may be, in seconds.
     #[arg(long, env = "ASSAY_SIGNATURE_TOLERANCE", default_value = "300", value_name = "SECONDS", global = true)]
     signature_tolerance: String,
+    /// A file that your backup touches when it has finished; `assay verify` says how old it is.
+    #[arg(long, env = "ASSAY_BACKUP_STAMP", value_name = "FILE", global = true)]
+    backup_stamp: Option<PathBuf>,
 }
 
 /// The configuration after parsing.
@@ -140,6 +143,8 @@ pub struct Config {
     pub trusted_proxies: Networks,
     /// Tolerance of signatures.
     pub signature_tolerance: Duration,
+    /// The file the backup touches.
+    pub backup_stamp: Option<PathBuf>,
 }
 
 fn given(text: Option<String>) -> Option<String> {
@@ -208,6 +213,7 @@ impl Options {
             trusted_proxies: Networks::parse(&given(self.trusted_proxies).unwrap_or_default())
                 .map_err(|e| format!("ASSAY_TRUSTED_PROXIES: {e}"))?,
             signature_tolerance: Duration::from_secs(seconds),
+            backup_stamp: self.backup_stamp.filter(|path| !path.as_os_str().is_empty()),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{config::Config, embedded};
 use crate::store::{DatabaseUrl, Db, migrate};
+use std::time::{Duration, Instant};
 
 /// An open, migrated database, and the server behind it when it is ours.
 pub struct Opened {
@@ -17,7 +18,28 @@ pub struct Opened {
 /// # Errors
 /// One sentence.
 pub async fn open(config: &Config) -> Result<Opened, String> {
-    let (url, embedded) = match &config.database {
+    let (url, embedded) = reach(config).await?;
+    if migrate(&url).await.map_err(|e| e.0)? {
+        tracing::info!("the database schema was brought up to date");
+    }
+    // Web requests, and gateway with workers, each have connections of their own: one cannot starve the other.
+    Ok(Opened { db: url.pools(16, 16), url, embedded })
+}
+
+/// Opens it as it is, without migrating: for who only looks.
+///
+/// # Errors
+/// One sentence.
+pub async fn open_to_look(config: &Config) -> Result<Opened, String> {
+    if let Some(opened) = beside(config).await {
+        return Ok(opened);
+    }
+    let (url, embedded) = reach(config).await?;
+    Ok(Opened { db: url.pools(2, 2), url, embedded })
+}
+
+async fn reach(config: &Config) -> Result<(DatabaseUrl, Option<embedded::Embedded>), String> {
+    Ok(match &config.database {
         Some(url) => {
             url.check().await.map_err(|e| e.0)?;
             (url.clone(), None)
@@ -26,12 +48,7 @@ pub async fn open(config: &Config) -> Result<Opened, String> {
             let server = embedded::start(&config.data_dir).await?;
             (server.url.clone(), Some(server))
         }
-    };
-    if migrate(&url).await.map_err(|e| e.0)? {
-        tracing::info!("the database schema was brought up to date");
-    }
-    // Web requests, and gateway with workers, each have connections of their own: one cannot starve the other.
-    Ok(Opened { db: url.pools(16, 16), url, embedded })
+    })
 }
 
 impl Opened {
@@ -81,16 +98,39 @@ pub fn complete_secrets(config: &mut Config) -> Result<(), String> {
 }
 
 /// Opens the database of a program that may be running: the configured one, or the embedded one through the socket of
-/// the running Assay; starts our own only when nobody has.
+/// the running Assay; starts our own only when nobody has. A program that is just starting is waited for.
 ///
 /// # Errors
 /// One sentence.
 pub async fn open_running(config: &Config) -> Result<Opened, String> {
-    if config.database.is_none()
-        && let Some(url) = embedded::running(&config.data_dir)
-        && url.check().await.is_ok()
-    {
-        return Ok(Opened { db: url.pools(2, 2), url, embedded: None });
+    match beside(config).await {
+        Some(opened) => Ok(opened),
+        None => open(config).await,
     }
-    open(config).await
+}
+
+/// How long a program that holds the data directory may take until its database can be used. Crash recovery may be part
+/// of it.
+const STARTING: Duration = Duration::from_secs(120);
+
+/// The embedded database that another process runs from our data directory, once it is ready; `None`: nobody holds the
+/// directory, or the database is not embedded.
+async fn beside(config: &Config) -> Option<Opened> {
+    if config.database.is_some() {
+        return None;
+    }
+    let (end, mut said) = (Instant::now() + STARTING, false);
+    while embedded::is_held(&config.data_dir) && Instant::now() < end {
+        if let Some(url) = embedded::running(&config.data_dir)
+            && url.check().await.is_ok()
+            && crate::store::is_migrated(&url).await
+        {
+            return Some(Opened { db: url.pools(2, 2), url, embedded: None });
+        }
+        if !std::mem::replace(&mut said, true) {
+            tracing::info!("another Assay is starting in this data directory; waiting for its database");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    None
 }

@@ -115,10 +115,21 @@ fn lock(data_dir: &Path) -> Result<File, String> {
         .mode(0o600)
         .open(&path)
         .map_err(|e| format!("{} cannot be written: {e}.", path.display()))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        format!("another Assay is running with the data directory {}. Stop it, or set ASSAY_DATA_DIR or DATABASE_URL.", data_dir.display())
-    })?;
-    Ok(file)
+    // A command that asks whether somebody holds it (`is_held`) is in the way for a moment only.
+    for _ in 0..5 {
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(file);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(format!("another Assay is running with the data directory {}. Stop it, or set ASSAY_DATA_DIR or DATABASE_URL.", data_dir.display()))
+}
+
+/// Whether another process holds the data directory. Asking takes nothing from anybody.
+pub fn is_held(data_dir: &Path) -> bool {
+    let Ok(file) = File::open(data_dir.join("lock")) else { return false };
+    // A shared lock, given back at once with the file.
+    flock(&file, FlockOperation::NonBlockingLockShared).is_err()
 }
 
 /// PATH first, then Debian's folders, newest first, then the npm package.

@@ -17,6 +17,8 @@ mod login;
 mod metrics;
 pub mod paths;
 mod preferences;
+#[cfg(test)]
+mod reference;
 pub mod router;
 pub mod run;
 mod simulation;

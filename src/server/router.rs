@@ -11,6 +11,7 @@ use crate::{
     app::{App, shell},
     gateway::{self, Networks},
     health, jobs,
+    logbook::{self, Level, Line},
 };
 use axum::{
     Router,
@@ -28,6 +29,7 @@ use std::{
     sync::Arc,
 };
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
+use tracing::Instrument;
 
 /// In the answer's headers, the log and error messages.
 #[derive(Clone)]
@@ -92,6 +94,44 @@ fn machines(services: &Arc<Services>) -> Router {
         }))
         .merge(health::router(services.monitor.clone(), Arc::clone(&authorised)))
         .merge(metrics::router(Arc::clone(services), authorised))
+        .layer(middleware::from_fn(log_call))
+}
+
+/// A line in `edge_function_logs` for each call of a function. What a successful call of job-worker did it logs itself;
+/// a probe that is answered well is no news.
+async fn log_call(request: Request, next: Next) -> Response {
+    let Some(function) = request.uri().path().strip_prefix("/functions/v1/").and_then(|name| match name {
+        "webhook-terra" => Some("webhook-terra"),
+        "terra-webhook-test" => Some("terra-webhook-test"),
+        "job-worker" => Some("job-worker"),
+        "health-check" => Some("health-check"),
+        _ => None,
+    }) else {
+        return next.run(request).await;
+    };
+    let request_id = request.extensions().get::<RequestId>().map(|r| r.0.clone());
+    let begin = std::time::Instant::now();
+    let response = next.run(request).await;
+    let (status, took) = (response.status(), begin.elapsed());
+    if status.is_success() && matches!(function, "job-worker" | "health-check") {
+        return response;
+    }
+    let level = match status.as_u16() {
+        500.. => Level::Error,
+        400.. => Level::Warn,
+        _ => Level::Info,
+    };
+    logbook::write(function, level, took, || {
+        let said = response.extensions().get::<logbook::Said>().map_or_else(|| status.canonical_reason().unwrap_or("answered"), |s| s.0);
+        let subject = response.extensions().get::<logbook::Subject>();
+        let mut metadata = serde_json::json!({ "status": status.as_u16() });
+        if let (Some(subject), Some(map)) = (subject, metadata.as_object_mut()) {
+            map.insert("delivery_id".into(), subject.delivery_id.to_string().into());
+        }
+        let user_id = subject.and_then(|s| s.user_id.clone());
+        Line { level, function, message: said.to_owned(), metadata, request_id, user_id, took }
+    });
+    response
 }
 
 /// Pages, their server functions and their files.
@@ -176,11 +216,13 @@ async fn request_id(mut request: Request, next: Next) -> Response {
             .map(str::to_owned)
     };
     let id = request.headers().get(REQUEST_ID).and_then(sane).unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
+    let span = tracing::info_span!("request", id = %id);
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = next.run(request).await;
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
+    let Ok(value) = HeaderValue::from_str(&id) else { return next.run(request).instrument(span).await };
+    // Rooms below find it where a proxy would have put it.
+    request.headers_mut().insert(REQUEST_ID, value.clone());
+    let mut response = next.run(request).instrument(span).await;
+    response.headers_mut().insert(REQUEST_ID, value);
     response
 }
 

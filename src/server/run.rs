@@ -32,6 +32,9 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     prepare_tables(&opened.db).await;
 
     let (cancel, node) = (CancellationToken::new(), Uuid::now_v7());
+    // The logbook outlives whoever writes into it, and ends before the pools.
+    let end_of_log = CancellationToken::new();
+    let log = crate::logbook::start(opened.db.service().clone(), end_of_log.clone());
     let terra = terra_client(&config)?;
     let kinds = jobs::kinds::with_terra(terra.clone());
     let gateway = Gateway::new(opened.db.clone(), gateway_settings(&config, node));
@@ -45,7 +48,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     }
     let services = Arc::new(Services {
         db: opened.db.clone(),
-        monitor: Monitor::spawn(opened.db.clone(), cancel.child_token()),
+        monitor: Monitor::spawn(opened.db.clone(), config.data_dir.clone(), cancel.child_token()),
         live: Live::spawn(opened.db.clone(), cancel.child_token()),
         gateway: Arc::clone(&gateway),
         site,
@@ -78,6 +81,8 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     if let Some(worker) = worker {
         worker.stopped().await;
     }
+    end_of_log.cancel();
+    let _ = log.await; // it keeps its own time limit
     opened.close().await;
     tracing::info!("stopped");
     Ok(())

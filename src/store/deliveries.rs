@@ -113,8 +113,9 @@ pub async fn insert(conn: &mut PgConnection, rows: &[&NewDelivery]) -> sqlx::Res
             WHERE id IN (SELECT raw_id FROM new_key)
          ), job AS (
            INSERT INTO background_jobs (id, type, payload, user_id)
-           SELECT id, 'webhook_processing', jsonb_build_object('delivery_id', id, 'created_at', at), user_id
-             FROM unnest($3::uuid[], $4::timestamptz[], $8::text[], $10::text[]) AS d (id, at, user_id, status)
+           SELECT id, 'webhook_processing',
+                  jsonb_strip_nulls(jsonb_build_object('delivery_id', id, 'created_at', at, 'request_id', headers::jsonb ->> 'x-request-id')), user_id
+             FROM unnest($3::uuid[], $4::timestamptz[], $8::text[], $10::text[], $14::text[]) AS d (id, at, user_id, status, headers)
             WHERE status = 'pending' AND id IN (SELECT raw_id FROM new_key)
          )
          SELECT raw_id FROM new_key",

@@ -155,23 +155,48 @@ pub async fn announce(conn: &mut PgConnection, topic: &str, users: &[&str], n: i
     Ok(())
 }
 
-/// A line of `edge_function_logs`: a function was called, what came of it and how long it took.
-pub async fn log_call(
-    conn: &mut PgConnection,
-    function: &str,
-    level: &str,
-    message: &str,
-    metadata: &serde_json::Value,
-    duration_ms: i32,
-) -> sqlx::Result<()> {
-    sqlx::query("INSERT INTO edge_function_logs (level, function_name, message, metadata, duration_ms) VALUES ($1, $2, $3, $4, $5)")
-        .bind(level)
-        .bind(function)
-        .bind(message)
-        .bind(metadata)
-        .bind(duration_ms)
-        .execute(conn)
-        .await?;
+/// A line of `edge_function_logs`.
+#[derive(Debug, Clone)]
+pub struct LogLine {
+    /// debug, info, warn or error.
+    pub level: &'static str,
+    /// The endpoint, or `job-worker`.
+    pub function: &'static str,
+    /// For people.
+    pub message: String,
+    /// JSON text.
+    pub metadata: String,
+    /// The request at the edge.
+    pub request_id: Option<String>,
+    /// The person.
+    pub user_id: Option<String>,
+    /// How long it took.
+    pub duration_ms: i32,
+}
+
+/// Writes lines in one statement. Lines that are lost with the server are no loss, so it does not wait for the disk.
+pub async fn write_log(pool: &PgPool, lines: &[LogLine]) -> sqlx::Result<()> {
+    fn column<'a, T>(lines: &'a [LogLine], f: impl Fn(&'a LogLine) -> T) -> Vec<T> {
+        lines.iter().map(f).collect()
+    }
+    // PostgreSQL's text takes no NUL.
+    let plain = |text: &str| text.replace('\0', "");
+    sqlx::query(
+        "WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+         INSERT INTO edge_function_logs (level, function_name, message, metadata, request_id, user_id, duration_ms)
+         SELECT l.level, l.function, l.message, l.metadata::jsonb, l.request_id, l.user_id, l.ms FROM lazily,
+                unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int4[])
+                  AS l(level, function, message, metadata, request_id, user_id, ms)",
+    )
+    .bind(column(lines, |l| l.level))
+    .bind(column(lines, |l| l.function))
+    .bind(column(lines, |l| plain(&l.message)))
+    .bind(column(lines, |l| l.metadata.replace("\\u0000", "")))
+    .bind(column(lines, |l| l.request_id.as_deref()))
+    .bind(column(lines, |l| l.user_id.as_deref().map(plain)))
+    .bind(column(lines, |l| l.duration_ms))
+    .execute(pool)
+    .await?;
     Ok(())
 }
 

@@ -62,6 +62,19 @@ async fn applied(conn: &mut PgConnection) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar("SELECT (SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'app')").fetch_one(conn).await
 }
 
+/// Whether a database can be reached and its schema is the one this program brings. Changes nothing.
+pub async fn is_migrated(url: &DatabaseUrl) -> bool {
+    match url.owner_options().connect().await {
+        Ok(mut conn) => is_current(&mut conn).await.unwrap_or(false),
+        Err(_) => false,
+    }
+}
+
+/// Whether the schema is the one this program brings. Changes nothing.
+pub(super) async fn is_current(conn: &mut PgConnection) -> sqlx::Result<bool> {
+    Ok(applied(conn).await?.as_deref() == Some(wanted().as_str()))
+}
+
 /// Puts back what the rollback of the checklist dropped, on a schema that is otherwise current.
 pub async fn repair(url: &DatabaseUrl) -> Result<(), MigrateError> {
     let mut conn = url.owner_options().connect().await?;

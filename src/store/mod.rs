@@ -58,7 +58,7 @@ pub mod workers;
 pub use bootstrap::bootstrap;
 pub use caller::{Caller, Token};
 pub use connect::{ConnectError, DatabaseUrl};
-pub use migrate::{MigrateError, migrate, repair};
+pub use migrate::{MigrateError, is_migrated, migrate, repair};
 
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
@@ -68,6 +68,19 @@ pub struct Db {
     pub(crate) owner: PgPool,
     pub(crate) service: PgPool,
     pub(crate) web: PgPool,
+}
+
+/// The connections of one pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolUse {
+    /// Whose.
+    pub name: &'static str,
+    /// Open now.
+    pub open: u32,
+    /// Of them, unused.
+    pub idle: u32,
+    /// The most it may open.
+    pub limit: u32,
 }
 
 impl Db {
@@ -97,6 +110,16 @@ impl Db {
     /// A read-write transaction of the service. Writes for a person's action come here after they were authorised.
     pub async fn begin_service(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
         self.service.begin().await
+    }
+
+    /// How the pools stand, for `/metrics`.
+    pub fn connections(&self) -> [PoolUse; 3] {
+        [("web", &self.web), ("service", &self.service), ("owner", &self.owner)].map(|(name, pool)| PoolUse {
+            name,
+            open: pool.size(),
+            idle: u32::try_from(pool.num_idle()).unwrap_or(u32::MAX),
+            limit: pool.options().get_max_connections(),
+        })
     }
 
     /// Closes all pools, waiting for what is checked out.

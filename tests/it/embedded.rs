@@ -61,6 +61,20 @@ async fn it_starts_stops_and_recovers_from_kill_9_and_a_half_made_cluster() {
     std::fs::create_dir_all(dir.join("postgres.new")).unwrap(); // a first start that was killed during initdb
     let port = free_port();
     let mut running = Running(start(&dir, port), dir.clone());
+    // A command beside a program that is still starting its database waits for it.
+    let end = Instant::now() + Duration::from_secs(30);
+    while !dir.join("lock").exists() && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let beside = Command::new(binary())
+        .args(["simulate", "--clear"])
+        .env_remove("DATABASE_URL")
+        .env("ASSAY_DATA_DIR", &dir)
+        .env("LEPTOS_SITE_ADDR", format!("127.0.0.1:{port}"))
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(beside.status.success(), "{}", String::from_utf8_lossy(&beside.stderr));
     ready(port).await;
     assert!(!dir.join("postgres.new").exists());
     use std::os::unix::fs::PermissionsExt;

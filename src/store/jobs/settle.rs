@@ -116,8 +116,9 @@ const BACK: &str = "
              finished_at = CASE WHEN o.chunks_done + c.chunks >= o.chunks_total THEN now() ELSE o.finished_at END
         FROM chunks c WHERE o.id = c.operation),
     logged AS (
-      INSERT INTO edge_function_logs (level, function_name, message, metadata, user_id)
-      SELECT CASE status WHEN 'failed' THEN 'error' ELSE 'warn' END, 'job-worker', said, jsonb_build_object('job_id', id, 'type', type, 'attempt', attempts), user_id
+      INSERT INTO edge_function_logs (level, function_name, message, metadata, request_id, user_id)
+      SELECT CASE status WHEN 'failed' THEN 'error' ELSE 'warn' END, 'job-worker', said, jsonb_build_object('job_id', id, 'type', type, 'attempt', attempts),
+             payload ->> 'request_id', user_id
         FROM moved WHERE said IS NOT NULL),
     deliveries AS (
       UPDATE terra_webhooks_raw r SET status = 'failed', error = m.error

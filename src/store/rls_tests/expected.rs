@@ -35,6 +35,7 @@ pub(super) const RELATIONS: &[(&str, Eyes, &str)] = &[
     ("public.edge_function_performance", AdminOnly, "S"),
     ("public.finding_reviews", OwnClients, "SIUD"),
     ("public.gateway_counts", AdminOnly, "SIUD"),
+    ("public.health_now", Closed, "SIUD"),
     ("public.health_snapshots", AdminOnly, "SIUD"),
     ("public.invitations", Closed, "SIUD"),
     ("public.job_count_deltas", AdminOnly, "SIUD"),

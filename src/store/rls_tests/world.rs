@@ -44,6 +44,7 @@ const PLANTED: &str = "
   INSERT INTO log_rollups (date, function_name, level, count) VALUES (current_date, 'f', 'info', 1);
   INSERT INTO settings (key, value) VALUES ('planted', 'true');
   INSERT INTO health_snapshots (status, checks) VALUES ('healthy', '{\"queue\": 5}');
+  INSERT INTO health_now (holder, until) VALUES (gen_random_uuid(), now());
   INSERT INTO audit_log (actor, action) VALUES ('system', 'test');
   REFRESH MATERIALIZED VIEW latest_unified_metrics;";
 

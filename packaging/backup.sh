@@ -1,0 +1,17 @@
+#!/bin/sh
+# One backup of Assay's database: backup.sh DIRECTORY [KEEP]. Needs DATABASE_URL (the owner's) and pg_dump of the server's
+# version or newer. Writes DIRECTORY/assay-<time>.dump, checks that it can be read, touches the file that
+# ASSAY_BACKUP_STAMP names, and keeps the newest KEEP (14).
+set -eu
+dir=${1:?usage: backup.sh DIRECTORY [KEEP]}
+keep=${2:-14}
+mkdir -p "$dir"
+umask 077
+file="$dir/assay-$(date -u +%Y%m%dT%H%M%SZ).dump"
+# Row-level security is forced, on the owner too; its policies show the owner every row. Without the option pg_dump refuses.
+pg_dump --format=custom --enable-row-security --dbname="$DATABASE_URL" --file="$file.part"
+pg_restore --list "$file.part" >/dev/null
+mv "$file.part" "$file"
+if [ -n "${ASSAY_BACKUP_STAMP:-}" ]; then touch "$ASSAY_BACKUP_STAMP"; fi
+ls -1t "$dir"/assay-*.dump | tail -n "+$((keep + 1))" | while read -r old; do rm -f "$old"; done
+echo "$file"
