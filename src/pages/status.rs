@@ -55,6 +55,11 @@ mod server {
     pub(super) async fn load() -> Result<StatusView, AppError> {
         let request = Request::current()?;
         let db = |e: sqlx::Error| request.db(&e);
+        if !request.services.monitor.is_ready() {
+            // The record is in the database; that it does not answer is known without it.
+            let sentence = "The database does not answer. Deliveries are refused for now and sent again; none that was accepted is lost.";
+            return Ok(StatusView { status: "unhealthy".into(), sentence: sentence.into(), at: None, tracks: Vec::new() });
+        }
         let mut tx = request.services.db.begin_anonymous().await.map_err(db)?;
         let now = Utc::now();
         let latest = dashboard::latest_status(&mut tx).await.map_err(db)?;

@@ -26,6 +26,8 @@ fn a_wrong_value_names_its_variable() {
         ("ASSAY_ROLE", "boss"),
         ("ASSAY_DEMO", "maybe"),
         ("ASSAY_SIGNATURE_TOLERANCE", "soon"),
+        ("ASSAY_SERVICE_KEY", "short"),
+        ("TERRA_API_KEY", "without-its-id"),
     ] {
         let dir = scratch();
         let mut c = command("postgres://nobody@127.0.0.1:1/x", free_port(), &dir);
@@ -77,4 +79,69 @@ fn a_cluster_of_another_version_is_left_alone() {
     refused(c, "was made by PostgreSQL 9");
     assert_eq!(std::fs::read_to_string(cluster.join("PG_VERSION")).unwrap(), "9\n");
     let _ = std::fs::remove_dir_all(dir);
+}
+
+/// What `assay verify` said: exit code, standard output, standard error.
+fn verify(url: &str, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let dir = scratch();
+    let mut c = command(url, free_port(), &dir);
+    let output = c.arg("verify").args(args).envs(env.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    let _ = std::fs::remove_dir_all(dir);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn verify_says_what_is_there_and_changes_nothing() {
+    let database = Database::new().await;
+    // Nothing of ours: it fails, and does not migrate.
+    let (code, said, _) = verify(&database.url, &[], &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("FAILED") && said.contains("run assay migrate"), "{said}");
+    let mut conn = database.connect().await;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetch_one(&mut conn).await.unwrap();
+    assert_eq!(tables, 0, "a verification must not migrate");
+    // Running: nothing fails; what is not there is a warning.
+    let assay = Assay::start(&database).await;
+    let (code, said, _) = verify(&database.url, &[], &[("ASSAY_SECRET_KEY", "0123456789abcdef0123456789abcdef")]);
+    assert_eq!(code, Some(0), "{said}");
+    for row in [
+        "server version",
+        "extensions",
+        "schema",
+        "durability",
+        "policies",
+        "roles",
+        "logins",
+        "hot queries",
+        "partitions",
+        "workers",
+        "scheduler",
+        "confidence cache",
+        "clock",
+        "disk",
+        "backup",
+        "secrets",
+    ] {
+        assert!(said.lines().any(|l| l.starts_with(row)), "no row {row}: {said}");
+    }
+    assert!(said.lines().last().is_some_and(|l| l.contains(" 0 failed")), "{said}");
+    let (code, json, _) = verify(&database.url, &["--json", "--strict"], &[]);
+    assert_eq!(code, Some(1), "strict ends with 1 on warnings");
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["verdict"], "warning");
+    assert!(
+        report["checks"].as_array().unwrap().iter().all(|c| c["check"].is_string() && c["note"].is_string() && c["verdict"].is_string())
+    );
+    // Broken: it names what and says what to do; a stamp that is not there is no backup.
+    sqlx::raw_sql("DROP TABLE rate_limits CASCADE; ALTER TABLE records DISABLE ROW LEVEL SECURITY").execute(&mut conn).await.unwrap();
+    let (code, said, _) = verify(&database.url, &[], &[("ASSAY_BACKUP_STAMP", "/nowhere/stamp")]);
+    assert_eq!(code, Some(1), "{said}");
+    for words in ["rate_limits", "records", "--repair", "/nowhere/stamp"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    drop(assay);
+    // No database at all: one sentence and 2.
+    let (code, _, said) = verify("postgres://nobody@127.0.0.1:1/x", &[], &[]);
+    assert!(code == Some(2) && said.contains("assay: PostgreSQL at 127.0.0.1:1"), "{code:?} {said}");
 }

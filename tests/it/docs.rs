@@ -1,7 +1,7 @@
 //! The documentation's own commands: every SQL and shell block in README.md and docs/ runs, or says why it does not.
 //!
 //! A block is left out only by the comment `<!-- not executed: reason -->` on the line before it. Shell blocks run with
-//! `ASSAY_URL`, `ASSAY_SERVICE_KEY`, `ASSAY_API_KEY` and `DATABASE_URL` set, against a running Assay.
+//! `ASSAY_URL`, `ASSAY_SERVICE_KEY`, `ASSAY_API_KEY`, `DATABASE_URL` and `SCRATCH` (an empty directory) set, against a running Assay.
 
 use crate::process::{ADMIN, Assay, Database, PASSWORD, SECRET, SERVICE_KEY, api_key, binary, daily, eventually, send};
 use crate::visitors::log_in;
@@ -87,6 +87,8 @@ async fn every_block_of_the_documentation_runs() {
     .await;
     let key = api_key(&assay, &log_in(&assay, ADMIN, PASSWORD).await, "metrics:read").await;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scratch = std::env::temp_dir().join(format!("assay-docs-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).unwrap();
     let mut files: Vec<_> = std::fs::read_dir(root.join("docs"))
         .unwrap()
         .filter_map(|e| Some(e.ok()?.path()))
@@ -96,6 +98,7 @@ async fn every_block_of_the_documentation_runs() {
     files.sort();
     let (mut ran, mut left_out, mut failures) = (0, 0, Vec::new());
     for file in files {
+        let before = (ran, left_out);
         let text = std::fs::read_to_string(&file).unwrap();
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         // In the order of the document: what a block takes away, a later one puts back.
@@ -108,13 +111,18 @@ async fn every_block_of_the_documentation_runs() {
                 continue;
             }
             ran += 1;
-            let result =
-                if language == "sql" { run_sql(&database.url, &block.text) } else { run_shell(&assay, &database.url, &key, &block.text) };
+            let result = if language == "sql" {
+                run_sql(&database.url, &block.text)
+            } else {
+                run_shell(&assay, &database.url, &key, &scratch, &block.text)
+            };
             if let Err(said) = result {
                 failures.push(format!("{name}:{}:\n{}\n{said}", block.line, block.text));
             }
         }
+        println!("{name}: {} blocks ran, {} are marked as not executed", ran - before.0, left_out - before.1);
     }
+    std::fs::remove_dir_all(scratch).unwrap();
     println!("documentation: {ran} blocks ran, {left_out} are marked as not executed");
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
@@ -129,7 +137,7 @@ fn run_sql(url: &str, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn run_shell(assay: &Assay, url: &str, key: &str, text: &str) -> Result<(), String> {
+fn run_shell(assay: &Assay, url: &str, key: &str, scratch: &Path, text: &str) -> Result<(), String> {
     let path = format!("{}:{}", binary().parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c", text])
@@ -139,6 +147,7 @@ fn run_shell(assay: &Assay, url: &str, key: &str, text: &str) -> Result<(), Stri
         .env("TERRA_SIGNING_SECRETS", SECRET)
         .env("LEPTOS_SITE_ADDR", assay.address.trim_start_matches("http://"))
         .env("DATABASE_URL", url)
+        .env("SCRATCH", scratch)
         .env("PATH", path)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

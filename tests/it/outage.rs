@@ -66,6 +66,8 @@ async fn an_outage_is_told_late_enough_mended_surely_and_written_down() {
     assert_eq!(answer.status(), 503);
     let health: Value = answer.json().await.unwrap();
     assert_eq!((&health["status"], &health["checks"]["database"]), (&"unhealthy".into(), &"error".into()));
+    let page = reqwest::get(format!("{}/status", assay.address)).await.unwrap().text().await.unwrap();
+    assert!(page.contains("The database does not answer."), "the status page says nothing of it: {page}");
     // Back: after some good looks the node is ready, the delivery is taken, and the outage is in the history.
     forwarder.open().await;
     eventually("ready again", 30, async || status(&assay.address, "/readyz").await == 200).await;
