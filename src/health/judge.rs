@@ -107,7 +107,7 @@ fn queue(f: &Figures) -> Check {
 }
 
 fn scheduler(f: &Figures) -> Check {
-    match (f.leader, f.schedules_overdue) {
+    match (f.leader || !f.workers_settled, f.schedules_overdue) {
         (false, _) => Check::degraded("no worker leads: schedules do not fire and dead workers' jobs are not taken back"),
         (true, 0) => Check::ok(),
         (true, n) => Check::degraded(format!("{n} schedules are more than five minutes late")),
@@ -159,6 +159,7 @@ mod tests {
         Figures {
             workers_alive: 1,
             leader: true,
+            workers_settled: true,
             view_exists: true,
             rate_limits_exists: true,
             trigger_exists: true,
@@ -212,7 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn pending_deliveries_are_not_failures_and_an_old_view_without_news_is_well() {
+    fn pending_deliveries_are_no_failures_an_old_view_without_news_is_well_and_a_new_worker_need_not_lead_yet() {
+        assert_eq!(status(&Figures { leader: false, workers_settled: false, ..figures() }, &local()), HealthStatus::Healthy);
         let f = Figures { webhooks_accepted: 100, webhooks_failed: 0, view_age_s: Some(86_400.0), ..figures() };
         assert_eq!(status(&f, &local()), HealthStatus::Healthy);
     }

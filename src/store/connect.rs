@@ -7,6 +7,7 @@
 use super::Db;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -91,6 +92,16 @@ impl DatabaseUrl {
                 .acquire_timeout(Duration::from_secs(5))
                 .idle_timeout(Duration::from_secs(600))
                 .test_before_acquire(false)
+                // A connection that was idle for a while may have died with its server: asked first, so that an outage
+                // that is over fails nobody's work. A busy one costs no round trip.
+                .before_acquire(|conn, meta| {
+                    Box::pin(async move {
+                        if meta.idle_for > Duration::from_secs(1) {
+                            conn.ping().await?;
+                        }
+                        Ok(true)
+                    })
+                })
         };
         Db {
             owner: pool(2).connect_lazy_with(self.options.clone()),

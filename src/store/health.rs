@@ -28,6 +28,8 @@ pub struct Figures {
     pub workers_alive: i64,
     /// Whether one of them leads: rescues, fires schedules, folds counts.
     pub leader: bool,
+    /// Whether one of them has been here for so long that somebody should lead by now.
+    pub workers_settled: bool,
     /// Schedules more than five minutes late.
     pub schedules_overdue: i64,
     /// Dead letters neither retried nor discarded; `None`: the table was dropped.
@@ -80,6 +82,7 @@ pub async fn figures(conn: &mut PgConnection) -> sqlx::Result<Figures> {
                 NULL::float8 AS oldest_ready_s,
                 (SELECT count(*) FROM workers WHERE seen_at > now() - interval '15 seconds') AS workers_alive,
                 EXISTS (SELECT 1 FROM leases WHERE name = 'jobs' AND expires_at > now() - interval '5 seconds') AS leader,
+                EXISTS (SELECT 1 FROM workers WHERE seen_at > now() - interval '15 seconds' AND started_at < now() - interval '15 seconds') AS workers_settled,
                 (SELECT count(*) FROM schedules WHERE NOT paused AND next_run_at < now() - interval '5 minutes') AS schedules_overdue,
                 NULL::bigint AS dead_letters,
                 (SELECT coalesce(sum(count), 0)::bigint FROM gateway_counts WHERE outcome = 'accepted' AND minute > now() - interval '24 hours') AS webhooks_accepted,

@@ -8,6 +8,7 @@ mod rows;
 use super::{config::Config, database};
 use crate::store::verify as store;
 use rows::{Row, Verdict};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Options of `assay verify`.
@@ -37,12 +38,14 @@ pub async fn run(config: &Config, args: VerifyArgs) -> Result<ExitCode, String> 
     rows.push(rows::disk(&config.data_dir, crate::health::room(&config.data_dir)));
     rows.push(rows::backup(config.backup_stamp.as_deref(), std::time::SystemTime::now()));
     let worst = rows.iter().map(|r| r.verdict).max().unwrap_or(Verdict::Ok);
-    if args.json {
+    let text = if args.json {
         let report = serde_json::json!({ "verdict": worst, "checks": rows });
-        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+        serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
     } else {
-        print!("{}", rows::table(&rows));
-    }
+        rows::table(&rows)
+    };
+    // Whoever reads may have seen enough (`| grep -q`): that is no fault.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     let bad = worst == Verdict::Failed || (args.strict && worst == Verdict::Warning);
     Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
