@@ -109,6 +109,8 @@ async fn run(config: Config, command: Command) -> Result<ExitCode, String> {
             if repair {
                 crate::store::repair(&opened.url).await.map_err(|e| e.0)?;
                 println!("The schema is current, and what a rollback had dropped is back.");
+            } else {
+                println!("The schema is current.");
             }
             opened.close().await;
             Ok(ExitCode::SUCCESS)
