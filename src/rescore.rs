@@ -123,6 +123,7 @@ async fn score_some(
         let Context { values, reviews } = contexts.remove(&span.user_id).unwrap_or_default();
         let scores = score_person(&values, &reviews, registry, span.since..=span.until);
         all.insert(span.user_id, scores);
+        tokio::task::yield_now().await; // a probe or a delivery does not wait for a batch of persons
     }
     Ok(all)
 }

@@ -48,8 +48,14 @@ async fn check(State(probes): State<Probes>, headers: HeaderMap) -> Response {
         Health::Fresh(s) => (s.at, words(s)),
         Health::Stale(_) => (chrono::Utc::now(), without_database()),
     };
-    if let (true, Health::Fresh(s)) = (all, &health) {
-        details(s, &mut checks);
+    match &health {
+        Health::Fresh(s) if all => details(s, &mut checks),
+        Health::Stale(_) if all => {
+            let note =
+                "it has not answered for ten seconds; whether workers are alive is not known. Deliveries are answered 503 and sent again";
+            checks.insert("notes".into(), json!({ "database": note }));
+        }
+        _ => {}
     }
     let mut body = json!({
         "status": status.word(),
