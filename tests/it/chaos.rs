@@ -101,7 +101,7 @@ async fn whatever_is_killed_each_effect_happens_once() {
         Database { name: "assay_test_chaos".into(), url: format!("{}/assay_test_chaos", cluster.url.rsplit_once('/').unwrap().0) };
     let start = async |role| Assay::start_with(&database, &[("ASSAY_ROLE", role)]).await;
     let mut web = start("web").await;
-    let mut workers = vec![start("worker").await, start("worker").await];
+    let mut workers = [start("worker").await, start("worker").await];
     // The witness: a row for each time that a delivery's effect was committed.
     database
         .connect()
