@@ -155,11 +155,13 @@ pub async fn rescue(conn: &mut PgConnection, absent: &[Uuid], limit: i64) -> sql
         total.failed += one.failed;
         total.closed += one.closed;
     }
-    // A worker's row goes after its leases, never before.
-    sqlx::query("DELETE FROM workers w WHERE id = ANY ($1) AND NOT EXISTS (SELECT 1 FROM job_leases l WHERE l.worker_id = w.id) AND NOT app.worker_is_present(lock_key)")
-        .bind(absent)
-        .execute(&mut *conn)
-        .await?;
+    if !absent.is_empty() {
+        // A worker's row goes after its leases, never before.
+        sqlx::query("DELETE FROM workers w WHERE id = ANY ($1) AND NOT EXISTS (SELECT 1 FROM job_leases l WHERE l.worker_id = w.id) AND NOT app.worker_is_present(lock_key)")
+            .bind(absent)
+            .execute(&mut *conn)
+            .await?;
+    }
     if !batches.is_empty() || !absent.is_empty() {
         // What a dead worker was just about to take, others passed by.
         sqlx::query("SELECT pg_notify('assay_jobs', '')").execute(conn).await?;
