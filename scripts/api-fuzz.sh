@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes the read API against its own description with schemathesis, on the binary ASSAY_BIN (default: the release) and a
-# database of its own with one person. Needs ASSAY_TEST_DATABASE_URL; scripts/test.sh sets it. Options go to schemathesis.
+# database of its own with one person. Run by hand, with ASSAY_TEST_DATABASE_URL and PG_BIN set as scripts/test.sh does.
+# Options go to schemathesis.
 # Status 77: skipped, because schemathesis cannot be installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."

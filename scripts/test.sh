@@ -45,22 +45,6 @@ i=$(grep -oE '^ +[0-9]+ skipped' .tools/log/end2end.log | grep -oE '[0-9]+' | ta
 [ $status != 0 ] && [ -z "$f" ] && { f=1; tail -n 40 .tools/log/end2end.log; }
 record "end to end" "${p:-0}" "${f:-0}" "${i:-0}" $((SECONDS - began))
 
-# ---- the read API against its own description -----------------------------------------------------------
-began=$SECONDS
-echo "Read API against its description"
-scripts/api-fuzz.sh >.tools/log/api-fuzz.log 2>&1
-case $? in
-0) record "read API, fuzzed" 1 0 0 $((SECONDS - began)) ;;
-77)
-  cat .tools/log/api-fuzz.log
-  record "read API, fuzzed" 0 0 1 $((SECONDS - began))
-  ;;
-*)
-  tail -n 60 .tools/log/api-fuzz.log
-  record "read API, fuzzed" 0 1 0 $((SECONDS - began))
-  ;;
-esac
-
 # ---- formatting and lints, on both targets ------------------------------------------------------------
 began=$SECONDS
 if scripts/lint.sh --offline >.tools/log/lint.log 2>&1; then record "formatting and lints" 1 0 0 $((SECONDS - began)); else

@@ -46,12 +46,12 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     #[serde(skip)]
     #[schema(ignore)]
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
 }
 
 impl Problem {
     fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
-        let (kind, errors, headers) = ("about:blank", Vec::new(), HeaderMap::new());
+        let (kind, errors, headers) = ("about:blank", Vec::new(), Box::default());
         Self { kind, title, status: status.as_u16(), detail: detail.into(), request_id: None, errors, headers }
     }
 
@@ -113,7 +113,7 @@ impl Problem {
         let detail = format!("A key may ask {} times a minute. Try again in {wait} s.", decision.policy.quota);
         Self {
             kind: "https://iana.org/assignments/http-problem-types#quota-exceeded",
-            headers: decision.headers(),
+            headers: Box::new(decision.headers()),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests", detail)
         }
     }
@@ -137,7 +137,7 @@ impl IntoResponse for Problem {
     /// Without a body: [`written`] adds it, with the request's id.
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, self.headers.clone()).into_response();
+        let mut response = (status, HeaderMap::clone(&self.headers)).into_response();
         response.extensions_mut().insert(self);
         response
     }
