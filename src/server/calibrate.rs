@@ -4,7 +4,7 @@
 use super::config::Config;
 use crate::calibration::{independent, report};
 use crate::quality::Registry;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -47,7 +47,8 @@ pub async fn run(config: &Config, world: World, data: Option<&Path>, write: Opti
         made.independent = independent::lines(recorded, &registry, world.draws, world.seed);
     }
     let tables = made.markdown();
-    println!("{tables}");
+    // Whoever reads may have seen enough (`| head`): that is no fault.
+    let _ = writeln!(std::io::stdout(), "{tables}");
     if let Some((path, text)) = document {
         let new = replaced(&text, &tables).ok_or_else(|| format!("{} has no marks `{BEGIN}` and `{END}`.", path.display()))?;
         std::fs::write(path, new).map_err(|e| format!("{} cannot be written: {e}.", path.display()))?;

@@ -64,7 +64,7 @@ async fn five_processes_share_the_work_and_the_death_of_one_loses_and_doubles_no
         let _ = task.await; // aborted
     }
     let accepted = accepted.lock().unwrap().clone();
-    assert!(accepted.len() > 100, "only {} were accepted; the load did not run", accepted.len());
+    assert!(accepted.len() > 30, "only {} were accepted; the load did not run", accepted.len());
     eventually("every delivery is processed and every job is done", 90, async || {
         sqlx::query_scalar::<_, i64>(
             "SELECT (SELECT count(*) FROM terra_webhooks_raw WHERE status <> 'completed') + (SELECT count(*) FROM background_jobs WHERE type IN ('webhook_processing', 'confidence_calculation'))",
