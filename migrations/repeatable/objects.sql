@@ -172,7 +172,7 @@ BEGIN
     -- the administrator's rows
     'delivery_keys', 'refused_deliveries', 'gateway_counts', 'job_count_deltas', 'job_counts', 'job_days', 'job_kinds', 'job_leases', 'workers', 'leases', 'schedules',
     'operations', 'rate_limits', 'audit_log', 'settings', 'log_rollups', 'login_sessions', 'invitations', 'api_keys', 'accounts',
-    'health_snapshots', 'confidence_shadow', 'calibration_reports', 'health_now',
+    'health_snapshots', 'confidence_shadow', 'calibration_reports', 'health_now', 'tombstones', 'tombstone_key',
     -- everybody's
     'source_ranks'
   ] LOOP
@@ -190,7 +190,7 @@ BEGIN
       EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON public.%I TO service_role', t);
     END IF;
     EXECUTE format('DROP POLICY IF EXISTS %I ON public.%I', t || '_admin_trainer_select', t);
-    IF t IN ('login_sessions', 'invitations', 'api_keys', 'leases', 'delivery_keys', 'health_now') THEN
+    IF t IN ('login_sessions', 'invitations', 'api_keys', 'leases', 'delivery_keys', 'health_now', 'tombstones', 'tombstone_key') THEN
       CONTINUE; -- read by the program only
     END IF;
     IF t = 'accounts' THEN
@@ -224,4 +224,4 @@ END $$;
 REVOKE ALL ON latest_unified_metrics, job_processing_stats, webhook_processing_stats, data_quality_trends, edge_function_performance FROM PUBLIC, anon;
 GRANT SELECT ON job_processing_stats, webhook_processing_stats, data_quality_trends, edge_function_performance TO authenticated, service_role;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO service_role;
-REVOKE ALL ON FUNCTION app.make_raw_partition(date), app.make_job_history_partition(date), app.drop_job_history_before(date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION app.make_raw_partition(date), app.make_job_history_partition(date), app.drop_job_history_before(date), app.drop_raw_before(date) FROM PUBLIC;

@@ -56,7 +56,12 @@ impl World {
             .route("/_fn/act", post(whoami))
             .route("/functions/v1/webhook-terra", post(|| async { "taken" }))
             .merge(downloads::router(access.clone()))
-            .merge(forms::router(Forms { access: access.clone(), limit: Arc::new(|_, _| Ok(())), frame: Arc::new(forms::plain_frame) }))
+            .merge(forms::router(Forms {
+                access: access.clone(),
+                limit: Arc::new(|_, _| Ok(())),
+                frame: Arc::new(forms::plain_frame),
+                terra: None,
+            }))
             .fallback(|| async { (StatusCode::NOT_FOUND, "no such page") });
         let app = router
             .layer(from_fn(guard::guard))

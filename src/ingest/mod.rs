@@ -2,12 +2,14 @@
 //!
 //! One call works in the caller's transaction and promises: its effect is there once, whatever the order and number of
 //! deliveries, because records merge by [`terra::merge`] under the lock of the person's row; one bad delivery never costs
-//! another its effect; a delivery whose person is not known yet is parked, and wakes when the authorisation arrives.
+//! another its effect; a delivery whose person is not known yet is parked, and wakes when the authorisation arrives;
+//! what Terra still sends for a person who was erased is emptied and makes nobody anew.
 //!
 //! The way: connections and persons locked → events of connections applied → whose is it → normalised → merged into
 //! `records` → days made anew → what changed written to `unified_metrics` → deliveries settled.
 
 mod days;
+mod erased;
 mod identity;
 
 use crate::model::{FindingKind, Instant, Ordering, Source};
@@ -17,7 +19,7 @@ use crate::terra::{self, Event, EventKind, Normalised, Stamp, StoredRecord};
 use chrono::NaiveDate;
 use identity::Identities;
 use sqlx::{Connection, PgConnection};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// What became of one delivery.
@@ -89,20 +91,47 @@ fn note(days: &mut BTreeMap<String, NaiveDate>, more: impl IntoIterator<Item = (
 /// # Errors
 /// The database's, when the batch should be tried again as a whole: the connection was lost, a deadlock, a time-out.
 pub async fn process(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::Result<Batch> {
-    let mut attempt = tx.begin().await?;
-    match together(&mut attempt, deliveries).await {
-        Ok(batch) => {
-            attempt.commit().await?;
-            Ok(batch)
-        }
+    match attempt(tx, deliveries).await {
+        Ok(batch) => Ok(batch),
         Err(error) if is_about_data(&error) => {
-            attempt.rollback().await?;
             let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
             tracing::warn!(deliveries = deliveries.len(), code, "the database refused a value; looking for its delivery one by one");
             one_by_one(tx, deliveries).await
         }
         Err(error) => Err(error),
     }
+}
+
+/// One attempt, undone when the database refuses a value. Whether somebody was erased is only known for certain under
+/// the locks of the connections and persons (an erasure may be about to commit): then it is undone and made without them.
+async fn attempt(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::Result<Batch> {
+    let mut erased = BTreeSet::new();
+    loop {
+        let mut attempt = tx.begin().await?;
+        match together(&mut attempt, deliveries, &erased).await {
+            Ok(Attempt::Whole(batch)) => {
+                attempt.commit().await?;
+                return Ok(batch);
+            }
+            Ok(Attempt::Without(more)) => {
+                attempt.rollback().await?;
+                erased.extend(more);
+            }
+            Err(error) => {
+                if is_about_data(&error) {
+                    attempt.rollback().await?;
+                }
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// What came of an attempt.
+enum Attempt {
+    Whole(Batch),
+    /// These deliveries belong to persons who were erased: again, without them.
+    Without(BTreeSet<Uuid>),
 }
 
 /// Processes deliveries by id and time of receipt, loading their bodies a few megabytes at a time. Otherwise as
@@ -133,14 +162,9 @@ fn is_about_data(error: &sqlx::Error) -> bool {
 async fn one_by_one(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::Result<Batch> {
     let mut whole = Batch::default();
     for delivery in deliveries {
-        let mut attempt = tx.begin().await?;
-        match together(&mut attempt, std::slice::from_ref(delivery)).await {
-            Ok(batch) => {
-                attempt.commit().await?;
-                whole.add(batch);
-            }
+        match attempt(tx, std::slice::from_ref(delivery)).await {
+            Ok(batch) => whole.add(batch),
             Err(error) if is_about_data(&error) => {
-                attempt.rollback().await?;
                 let why = error.as_database_error().map_or("", |error| error.message());
                 let status = Status::Failed(format!("The database refused a value of this delivery: {why}."));
                 let outcome = Outcome { id: delivery.id, created_at: delivery.created_at, user_id: None, status };
@@ -159,16 +183,22 @@ struct Parsed<'d> {
     said: Result<(Event, Normalised), String>,
 }
 
-async fn together(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::Result<Batch> {
+async fn together(tx: &mut PgConnection, deliveries: &[RawDelivery], erased: &BTreeSet<Uuid>) -> sqlx::Result<Attempt> {
     let parsed: Vec<Parsed<'_>> = deliveries.iter().map(parse).collect();
-    let mut identities = Identities::new(parsed.iter().filter_map(|p| Some((p.delivery, &p.said.as_ref().ok()?.0))));
+    let known = || parsed.iter().filter(|p| !erased.contains(&p.delivery.id)).filter_map(|p| Some((p.delivery, &p.said.as_ref().ok()?.0)));
+    let mut identities = Identities::new(known());
     identities.learn(connections::lock(tx, &identities.wanted()).await?);
+    connections::lock_persons(tx, &identities.persons()).await?;
+    let more = erased::among(tx, known()).await?;
+    if !more.is_empty() {
+        return Ok(Attempt::Without(more));
+    }
     let mut outcomes = Vec::with_capacity(parsed.len());
     let mut records = Vec::new();
     for item in parsed {
-        outcomes.push(outcome(item, &identities, &mut records));
+        let gone = erased.contains(&item.delivery.id);
+        outcomes.push(if gone { erased::outcome(item.delivery) } else { outcome(item, &identities, &mut records) });
     }
-    connections::lock_persons(tx, &identities.persons()).await?;
     let (written, merged) = identities.changes();
     connections::write(tx, &written, &merged).await?;
     let mut batch = Batch::default();
@@ -177,7 +207,8 @@ async fn together(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::Re
     settle(tx, &outcomes).await?;
     batch.outcomes = outcomes;
     batch.released = raw::give_to(tx, &identities.found()).await?;
-    Ok(batch)
+    erased::redact(tx, deliveries, erased).await?;
+    Ok(Attempt::Whole(batch))
 }
 
 /// Reads one delivery. Its document is dropped here: a batch of large bodies must not lie in memory as trees.

@@ -3,6 +3,7 @@
 
 mod bench;
 mod connecting;
+mod erased;
 mod orders;
 mod recorded;
 

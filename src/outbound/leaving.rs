@@ -1,7 +1,7 @@
 //! Ending a person's connections at Terra, before the person is erased here: else Terra would go on sending.
 
 use super::{Client, TerraError};
-use crate::store::{Db, connections};
+use crate::store::{Db, audit::Actor, connections, erase};
 
 /// How it went, for the page that asked for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,6 +12,19 @@ pub struct Left {
     pub unknown: usize,
     /// Why others go on, in sentences: to be shown, since Terra keeps sending for these.
     pub failed: Vec<String>,
+}
+
+/// Ends a person's connections at Terra, where its REST side is configured, and then erases the person: what administrators
+/// do. An end that Terra refuses does not keep the person here; the report says so, and what still comes is refused.
+///
+/// # Errors
+/// The database's; then nothing was erased.
+pub async fn erase_person(db: &Db, client: Option<&Client>, actor: &Actor, user_id: &str) -> sqlx::Result<(Left, erase::Report)> {
+    let left = match client {
+        Some(client) => deauthenticate_person(db, client, user_id).await?,
+        None => Left::default(),
+    };
+    Ok((left, erase::erase_person(db, actor, user_id).await?))
 }
 
 /// Ends all connections of a person at Terra. One that cannot be ended does not keep the others. Call it before

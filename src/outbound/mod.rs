@@ -5,8 +5,8 @@
 //!
 //! A page finds the client in `Services::terra`; `None` there means that Terra's REST side is not configured, which the
 //! page says instead of offering a button. For administrators: [`connect_person`] makes a link for a person,
-//! `jobs::backfill::start` and `start_for_person` ask for the days of a gap, [`deauthenticate_person`] comes before an
-//! erasure.
+//! `jobs::kinds::backfill::start` and `start_for_person` ask for the days of a gap, [`erase_person`] ends a person's
+//! connections there and erases them here.
 
 mod allowance;
 mod connecting;
@@ -16,7 +16,7 @@ mod terra_rest;
 
 pub use connecting::{NotLinked, connect_person};
 pub use fetch::{FetchError, FetchRules, Fetcher, is_public};
-pub use leaving::{Left, deauthenticate_person};
+pub use leaving::{Left, deauthenticate_person, erase_person};
 pub use terra_rest::{Client, ConnectLink, MAX_DAYS, RemoteUser, TerraError, UserInfo, UserPage, WidgetSession};
 
 #[cfg(test)]

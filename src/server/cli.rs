@@ -154,13 +154,11 @@ async fn erase(config: &Config, user_id: &str, yes: bool) -> Result<ExitCode, St
     }
     let opened = super::database::open_running(config).await?;
     let plain = |e: sqlx::Error| format!("the database refused, and nothing was erased: {e}.");
-    if let Some(client) = super::run::terra_client(config)? {
-        let left = crate::outbound::deauthenticate_person(&opened.db, &client, user_id).await.map_err(plain)?;
-        for sentence in &left.failed {
-            eprintln!("assay: at Terra: {sentence}");
-        }
+    let (client, system) = (super::run::terra_client(config)?, crate::store::audit::Actor::system());
+    let (left, report) = crate::outbound::erase_person(&opened.db, client.as_ref(), &system, user_id).await.map_err(plain)?;
+    for sentence in &left.failed {
+        eprintln!("assay: at Terra: {sentence}");
     }
-    let report = crate::store::erase::erase_person(&opened.db, &crate::store::audit::Actor::system(), user_id).await.map_err(plain)?;
     for (table, rows) in report.rows.iter().filter(|(_, rows)| *rows > 0) {
         println!("{rows:>10} {table}");
     }

@@ -53,6 +53,7 @@ pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Result<Router, S
         access: access.clone(),
         limit: login::limit(&services),
         frame: Arc::new(move |sheet| super::frame::document(&stylesheet, sheet)),
+        terra: services.terra.clone(),
     };
     let guarded = pages(Arc::clone(&services), leptos)
         .merge(login::router(access.clone(), Arc::clone(&services)))
@@ -75,6 +76,8 @@ pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Result<Router, S
         .merge(guarded)
         .layer(middleware::from_fn_with_state(access, access::headers::security_headers))
         .layer(middleware::from_fn(nonce))
+        // Terra reads a status and no page: its answers need no policy for scripts, nor the randomness for one.
+        .merge(gateway::routes().with_state(Arc::clone(&services.gateway)))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(request_id));
     Ok(app)
@@ -86,7 +89,6 @@ fn machines(services: &Arc<Services>) -> Router {
     let authorised: health::Authorised =
         Arc::new(move |headers: &HeaderMap| key.as_ref().is_some_and(|k| service_key::matches(headers, k.expose())));
     Router::new()
-        .merge(gateway::routes().with_state(Arc::clone(&services.gateway)))
         .merge(jobs::router(jobs::RouterState {
             db: services.db.clone(),
             kinds: services.kinds.clone(),

@@ -3,6 +3,7 @@
 //! What makes a 200 durable is that one statement and its commit; nothing here is written twice. The jobs are counted
 //! by the trigger of `background_jobs`, once a statement; the workers are told apart from it, by [`notify`].
 
+use super::retention::Retention;
 use axum::body::Bytes;
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
@@ -153,15 +154,81 @@ pub async fn notify(conn: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Makes the raw partitions of this month and the next two, where missing. Until one exists, the default partition
-/// takes its rows.
+/// Makes the raw partitions of this month and the next two, where missing, and those of rows that the default partition
+/// had to take: they move. One commit each, and none waits long for a lock, since deliveries would wait behind it.
 pub async fn make_partitions(owner: &PgPool) -> sqlx::Result<()> {
-    sqlx::query(
-        "SELECT app.make_raw_partition(((now() AT TIME ZONE 'UTC') + make_interval(months => n))::date) FROM generate_series(0, 2) AS n",
+    let months: Vec<chrono::NaiveDate> = sqlx::query_scalar(
+        "SELECT (date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => n))::date AS month FROM generate_series(0, 2) AS n
+         UNION SELECT date_trunc('month', created_at AT TIME ZONE 'UTC')::date FROM terra_webhooks_raw_default ORDER BY month LIMIT 100",
     )
-    .execute(owner)
+    .fetch_all(owner)
     .await?;
+    for month in months {
+        let mut tx = owner.begin().await?;
+        sqlx::query("SELECT set_config('lock_timeout', '2s', true)").execute(&mut *tx).await?;
+        sqlx::query("SELECT app.make_raw_partition($1)").bind(month).execute(&mut *tx).await?;
+        tx.commit().await?;
+    }
     Ok(())
+}
+
+/// Keys that are deleted in one statement.
+const FORGET_AT_ONCE: i64 = 20_000;
+
+/// Removes deliveries and keys that are older than their time, as the owner. Whole months of deliveries are dropped,
+/// once nothing of them waits any more; deliveries of no use go one by one. A month that is in use today goes tomorrow.
+///
+/// # Errors
+/// The database's; what was removed before stays removed.
+pub async fn forget(conn: &mut PgConnection, kept: &Retention) -> sqlx::Result<Vec<(&'static str, i64)>> {
+    let mut removed = Vec::new();
+    if let Some(days) = kept.raw_days {
+        let mut tx = conn.begin().await?;
+        sqlx::query("SELECT set_config('lock_timeout', '2s', true)").execute(&mut *tx).await?;
+        let dropped =
+            sqlx::query_scalar("SELECT app.drop_raw_before((now() AT TIME ZONE 'UTC')::date - $1)").bind(days).fetch_one(&mut *tx).await;
+        match dropped {
+            Ok(n) => {
+                tx.commit().await?;
+                removed.push(("terra_webhooks_raw", n));
+            }
+            Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("55P03") => {
+                tx.rollback().await?;
+                tracing::info!("a month of old deliveries is in use; it is dropped at the next run");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(days) = kept.useless_days {
+        let n = sqlx::query(
+            "DELETE FROM terra_webhooks_raw WHERE status IN ('ignored', 'conflict', 'invalid') AND created_at < now() - make_interval(days => $1)",
+        )
+        .bind(days)
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
+        removed.push(("terra_webhooks_raw of no use", n as i64));
+    }
+    if let Some(days) = kept.key_days {
+        let mut sum = 0;
+        loop {
+            let n = sqlx::query(
+                "DELETE FROM delivery_keys WHERE trace_id IN (
+                   SELECT trace_id FROM delivery_keys WHERE created_at < now() - make_interval(days => $1) LIMIT $2)",
+            )
+            .bind(days)
+            .bind(FORGET_AT_ONCE)
+            .execute(&mut *conn)
+            .await?
+            .rows_affected() as i64;
+            sum += n;
+            if n < FORGET_AT_ONCE {
+                break;
+            }
+        }
+        removed.push(("delivery_keys", sum));
+    }
+    Ok(removed)
 }
 
 /// Deliveries turned away in one minute, for one reason, from one address.

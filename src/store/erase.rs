@@ -1,9 +1,10 @@
 //! Erasing a person: the one exception to "raw is never altered". Everything goes, in one transaction of the owner:
 //! rows, exact bytes, the keys of deliveries, jobs and their history, dead letters, logs; the audit log keeps who did
-//! what and when, without the identity. Job rows go first: a worker locks its jobs before it works, so it is either
+//! what and when, without the identity, and keyed hashes (`tombstones`) keep what Terra still sends from making the
+//! person anew. Job rows go first: a worker locks its jobs before it works, so it is either
 //! waited for, or finds its job gone and writes nothing.
 
-use super::{Db, audit, audit::Actor};
+use super::{Db, audit, audit::Actor, tombstones};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -142,6 +143,9 @@ pub async fn erase_person(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result
         remove(&mut tx, &mut report, table, condition, user_id, &ids).await?;
     }
     sqlx::query("SELECT FROM persons WHERE user_id = $1 FOR UPDATE").bind(user_id).execute(&mut *tx).await?;
+    if let Some(terra_ids) = known_at_terra(&mut tx, user_id).await? {
+        tombstones::bury(&mut tx, user_id, &terra_ids).await?;
+    }
     for (table, condition) in OTHER_TABLES {
         remove(&mut tx, &mut report, table, condition, user_id, &ids).await?;
     }
@@ -151,6 +155,18 @@ pub async fn erase_person(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result
     refresh_view(&mut tx).await?;
     tx.commit().await?;
     Ok(report)
+}
+
+/// Terra's ids of all the person's connections, present and former. `None`: the person is simulated, or was never here;
+/// the simulator may make them again.
+async fn known_at_terra(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<Option<Vec<String>>> {
+    sqlx::query_scalar(
+        "SELECT ARRAY(SELECT unnest(c.terra_user_id || c.former_ids) FROM connections c WHERE c.user_id = p.user_id)
+           FROM persons p WHERE p.user_id = $1 AND NOT p.simulated",
+    )
+    .bind(user_id)
+    .fetch_optional(tx)
+    .await
 }
 
 /// Takes the person out of entries that stay: the audit log and the filters of old operations.

@@ -59,10 +59,7 @@ pub async fn refresh_latest(owner: &PgPool) -> sqlx::Result<Option<f64>> {
 /// Makes the partitions of the days and months to come.
 pub async fn make_partitions(owner: &PgPool) -> sqlx::Result<()> {
     sqlx::query("SELECT app.make_job_history_partition(current_date + n) FROM generate_series(0, 7) AS n").execute(owner).await?;
-    sqlx::query("SELECT app.make_raw_partition((current_date + (n || ' month')::interval)::date) FROM generate_series(0, 2) AS n")
-        .execute(owner)
-        .await?;
-    Ok(())
+    super::deliveries::make_partitions(owner).await
 }
 
 /// What retention took away: the table and its rows.
@@ -101,6 +98,7 @@ pub async fn retention(owner: &PgPool) -> sqlx::Result<Removed> {
         .rows_affected();
         removed.push(("background_jobs_dlq", n as i64));
     }
+    removed.extend(super::deliveries::forget(&mut conn, &kept).await?);
     if let Some(days) = kept.audit_days {
         removed.push(("audit_log", super::audit::forget(&mut conn, days).await?));
     }

@@ -51,6 +51,7 @@ pub mod simulated;
 pub mod source_ranks;
 #[cfg(test)]
 pub mod testing;
+pub mod tombstones;
 pub mod verify;
 pub mod webhook_lists;
 pub mod workers;

@@ -15,6 +15,8 @@ pub const KEY: &str = "retention";
 pub struct Retention {
     /// Deliveries as they came (`terra_webhooks_raw`), once they are settled. `None`, the default: for ever.
     pub raw_days: Option<i32>,
+    /// Deliveries of no use: ignored ones, conflicts, bodies that are not JSON. `None`, the default: as the others.
+    pub useless_days: Option<i32>,
     /// Keys of deliveries (`delivery_keys`): how long a repeated delivery is known again. `None`, the default: for ever.
     pub key_days: Option<i32>,
     /// Finished jobs (`job_history`).
@@ -31,7 +33,16 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { raw_days: None, key_days: None, history_days: 14, log_days: 14, letter_days: 90, figure_days: 400, audit_days: None }
+        Self {
+            raw_days: None,
+            key_days: None,
+            useless_days: None,
+            history_days: 14,
+            log_days: 14,
+            letter_days: 90,
+            figure_days: 400,
+            audit_days: None,
+        }
     }
 }
 
@@ -39,7 +50,7 @@ impl Default for Retention {
 pub const LONGEST: i32 = 36_500;
 
 /// Field, what it is about, fewest days, and whether "for ever" can be said. The page and [`Retention::checked`] use it.
-pub const FIELDS: [(&str, &str, i32, bool); 7] = [
+pub const FIELDS: [(&str, &str, i32, bool); 8] = [
     ("raw_days", "Deliveries as they came", 30, true),
     ("key_days", "Keys that recognise a repeated delivery", 30, true),
     ("history_days", "Finished jobs", 1, false),
@@ -47,11 +58,12 @@ pub const FIELDS: [(&str, &str, i32, bool); 7] = [
     ("letter_days", "Settled dead letters, refused deliveries, health history", 1, false),
     ("figure_days", "Daily figures and operations", 30, false),
     ("audit_days", "Audit log", 90, true),
+    ("useless_days", "Deliveries of no use: ignored, conflicts, not JSON", 30, true),
 ];
 
 impl Retention {
     /// The fields in the order of [`FIELDS`].
-    pub fn days(&self) -> [Option<i32>; 7] {
+    pub fn days(&self) -> [Option<i32>; 8] {
         [
             self.raw_days,
             self.key_days,
@@ -60,6 +72,7 @@ impl Retention {
             Some(self.letter_days),
             Some(self.figure_days),
             self.audit_days,
+            self.useless_days,
         ]
     }
 
@@ -92,6 +105,7 @@ impl Retention {
         self.letter_days = least(self.letter_days, 4);
         self.figure_days = least(self.figure_days, 5);
         self.audit_days = self.audit_days.map(|d| least(d, 6));
+        self.useless_days = self.useless_days.map(|d| least(d, 7));
         self
     }
 }

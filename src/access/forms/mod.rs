@@ -54,6 +54,8 @@ pub struct Forms {
     pub limit: Limit,
     /// The document around each page.
     pub frame: Frame,
+    /// Terra's REST side: whoever is erased leaves there first. `None`: not configured.
+    pub terra: Option<crate::outbound::Client>,
 }
 
 /// All routes. Mount inside the guard.

@@ -3,6 +3,7 @@
 use super::{Forms, Html, Visitor, html};
 use crate::{
     access::{AccessError, guard},
+    outbound,
     store::{accounts, erase, persons},
 };
 use axum::{
@@ -75,7 +76,7 @@ pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor, Path(user
         .section("Erase this person")
         .warning(&format!("This removes {} rows of {shown} ({user_id}) for ever, the deliveries as they came included.", counts.total()))
         .table("What would go", &["Table", "Rows"], &lines(&counts))
-        .text("A delivery that comes later makes the person again: end the connection at the provider or at Terra first.")
+        .text("Their connections are ended at Terra first, where its key is configured. What Terra still sends is emptied and makes nobody anew; only connecting again does.")
         .part(&html::danger(
             &format!("{here}/erase"),
             &[html::input(&format!("To confirm, type the user id: {user_id}"), "confirm", "text", "off", "")],
@@ -115,13 +116,13 @@ pub(super) async fn erase(
     }
     let done = async {
         persons::label(&forms.access.db, caller, &user_id).await?.ok_or(NOBODY)?;
-        Ok::<_, AccessError>(erase::erase_person(&forms.access.db, &visitor.actor(caller), &user_id).await?)
+        Ok::<_, AccessError>(outbound::erase_person(&forms.access.db, forms.terra.as_ref(), &visitor.actor(caller), &user_id).await?)
     };
     match done.await {
-        Ok(report) => {
-            let page = Html::new()
-                .heading("Erased")
-                .notice(&format!("{} rows are gone.", report.total()))
+        Ok((left, report)) => {
+            let page = Html::new().heading("Erased").notice(&format!("{} rows are gone.", report.total()));
+            let page = left.failed.iter().fold(page, |page, sentence| page.notice(&format!("A connection goes on at Terra: {sentence}")));
+            let page = page
                 .section("Report")
                 .text(&format!(
                     "{} entries of the audit log lost the identity and stay. Backups keep what they had until they expire.",

@@ -29,7 +29,7 @@ pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Respon
     }
 }
 
-fn body(values: &[String; 7], problem: Option<&str>) -> Html {
+fn body(values: &[String; 8], problem: Option<&str>) -> Html {
     let fields: Vec<String> = FIELDS
         .iter()
         .zip(values)
@@ -66,8 +66,8 @@ pub(super) async fn change(State(forms): State<Forms>, visitor: Visitor, Form(fo
 }
 
 /// The fields as typed, checked.
-fn read(values: &[String; 7]) -> Result<Retention, String> {
-    let mut days = [None; 7];
+fn read(values: &[String; 8]) -> Result<Retention, String> {
+    let mut days = [None; 8];
     for ((slot, value), (_, about, ..)) in days.iter_mut().zip(values).zip(FIELDS) {
         if !value.is_empty() {
             *slot = Some(value.parse::<i32>().map_err(|_| format!("{about}: enter a number of days."))?);
@@ -82,6 +82,7 @@ fn read(values: &[String; 7]) -> Result<Retention, String> {
         letter_days: days[4].unwrap_or(0),
         figure_days: days[5].unwrap_or(0),
         audit_days: days[6],
+        useless_days: days[7],
     }
     .checked()
 }

@@ -197,14 +197,66 @@ async fn partitions_of_this_and_the_next_months_are_made() {
     assert_eq!(deliveries::insert(&mut conn, &[&delivery]).await.unwrap(), [delivery.id]);
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM terra_webhooks_raw_default").fetch_one(owner).await.unwrap();
     assert_eq!(count, 1);
-    sqlx::raw_sql("TRUNCATE terra_webhooks_raw").execute(owner).await.unwrap();
+    sqlx::raw_sql("INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, ordering_ms, body) VALUES (app.uuid_v7(), '2020-05-31 23:59:59Z', 'old', 'daily', 1, '{}')")
+        .execute(owner)
+        .await
+        .unwrap();
     deliveries::make_partitions(owner).await.unwrap();
+    // It holds nothing any more: each row lies in its month, and is found as before.
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT tableoid::regclass::text, trace_id FROM terra_webhooks_raw ORDER BY created_at")
+            .fetch_all(owner)
+            .await
+            .unwrap();
+    let month = format!("terra_webhooks_raw_{}", delivery.received_at.format("%Y%m"));
+    assert_eq!(rows, [("terra_webhooks_raw_202005".to_owned(), "old".to_owned()), (month, delivery.trace_id.clone())]);
+    let right: bool = sqlx::query_scalar("SELECT has_table_privilege('service_role', 'terra_webhooks_raw_202005', 'SELECT')")
+        .fetch_one(owner)
+        .await
+        .unwrap();
+    assert!(!right, "a partition is reached through its parent only");
     deliveries::make_partitions(owner).await.unwrap();
     let names: Vec<String> =
         sqlx::query_scalar("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'terra_webhooks_raw'::regclass")
             .fetch_all(owner)
             .await
             .unwrap();
-    assert_eq!(names.len(), 4, "{names:?}");
+    assert_eq!(names.len(), 5, "{names:?}");
     assert!(names.contains(&format!("terra_webhooks_raw_{}", Utc::now().format("%Y%m"))), "{names:?}");
+}
+
+#[tokio::test]
+async fn old_deliveries_and_keys_go_as_the_setting_says_and_nothing_that_waits() {
+    use crate::store::retention::Retention;
+    let t = database().await;
+    let owner = t.db.owner();
+    sqlx::raw_sql(
+        "INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, status, ordering_ms, body)
+         SELECT app.uuid_v7(), at, trace, 'daily', status, 1, '{}'
+           FROM (VALUES ('2020-05-02'::timestamptz, 'old', 'completed'), ('2020-05-03', 'old-parked', 'parked'), ('2020-06-02', 'old-done', 'completed'),
+                        ('2020-06-03', 'waits', 'pending'), (now() - interval '40 days', 'useless', 'ignored'), (now() - interval '40 days', 'clash', 'conflict'),
+                        (now() - interval '40 days', 'good', 'completed'), (now() - interval '20 days', 'fresh', 'ignored')) AS v (at, trace, status);
+         INSERT INTO delivery_keys (trace_id, body_hash, raw_id, created_at) SELECT trace_id, '\\x00', id, created_at FROM terra_webhooks_raw",
+    )
+    .execute(owner)
+    .await
+    .unwrap();
+    deliveries::make_partitions(owner).await.unwrap();
+    let mut conn = owner.acquire().await.unwrap();
+    // By default nothing goes.
+    assert_eq!(deliveries::forget(&mut conn, &Retention::default()).await.unwrap(), []);
+    let kept = Retention { raw_days: Some(400), key_days: Some(400), useless_days: Some(30), ..Retention::default() };
+    let removed = deliveries::forget(&mut conn, &kept).await.unwrap();
+    assert_eq!(removed, [("terra_webhooks_raw", 2), ("terra_webhooks_raw of no use", 2), ("delivery_keys", 4)]);
+    let left: Vec<String> = sqlx::query_scalar("SELECT trace_id FROM terra_webhooks_raw ORDER BY 1").fetch_all(owner).await.unwrap();
+    assert_eq!(left, ["fresh", "good", "old-done", "waits"], "a month in which one waits stays whole");
+    sqlx::query("UPDATE terra_webhooks_raw SET status = 'completed' WHERE trace_id = 'waits'").execute(owner).await.unwrap();
+    // A month that somebody reads just now is left for the next run, and deliveries do not wait behind it.
+    let mut reader = owner.begin().await.unwrap();
+    sqlx::query("SELECT count(*) FROM terra_webhooks_raw").execute(&mut *reader).await.unwrap();
+    assert!(!deliveries::forget(&mut conn, &kept).await.unwrap().iter().any(|(table, _)| *table == "terra_webhooks_raw"));
+    reader.rollback().await.unwrap();
+    assert!(deliveries::forget(&mut conn, &kept).await.unwrap().contains(&("terra_webhooks_raw", 2)));
+    let left: Vec<String> = sqlx::query_scalar("SELECT trace_id FROM terra_webhooks_raw ORDER BY 1").fetch_all(owner).await.unwrap();
+    assert_eq!(left, ["fresh", "good"]);
 }

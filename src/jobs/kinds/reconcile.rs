@@ -8,7 +8,7 @@ use crate::jobs::{Claimed, Ctx, JobKind, Outcome};
 use crate::model::Source;
 use crate::outbound::{Client, RemoteUser, TerraError, UserInfo};
 use crate::store::connections::{self, ConnectionState, Known};
-use crate::store::raw;
+use crate::store::{raw, tombstones};
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
@@ -179,6 +179,11 @@ async fn apply(ctx: &Ctx, job: &Claimed<Nothing>, change: &Change) -> Result<Opt
     }
     let provider = change.user.as_ref().map_or_else(|| Source::from_provider(""), |user| Source::from_provider(&user.provider));
     let rows = connections::lock(&mut tx, &[(change.terra_user_id.clone(), provider.as_str().to_owned())]).await.map_err(text)?;
+    let reference = change.user.as_ref().and_then(|user| user.reference_id.as_deref());
+    let buried = tombstones::among(&mut tx, reference.as_slice(), &[&change.terra_user_id]).await.map_err(text)?;
+    if buried != tombstones::Erased::default() {
+        return Ok(Some(false)); // erased here, not yet gone there; nothing of this transaction stays
+    }
     let Some(before) = rows.into_iter().find(|row| row.terra_user_id == change.terra_user_id) else { return Ok(Some(false)) };
     let Some(after) = changed(&before, change, provider.as_str(), Utc::now()) else { return Ok(Some(false)) };
     let persons: Vec<String> = after.user_id.iter().cloned().collect();

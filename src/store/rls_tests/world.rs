@@ -13,6 +13,7 @@ const PLANTED: &str = "
   INSERT INTO terra_webhooks_raw (id, trace_id, type, user_id, ordering_ms, body)
     SELECT app.uuid_v7(), 'trace', 'daily', u, 1, '{}' FROM unnest(ARRAY['person-a', 'person-b', NULL]) u;
   INSERT INTO delivery_keys (trace_id, body_hash, raw_id) VALUES ('trace', '\\x00', app.uuid_v7());
+  INSERT INTO tombstones (hash) VALUES (sha256('erased'));
   INSERT INTO refused_deliveries (minute, reason, address) VALUES (now(), 'signature_mismatch', '192.0.2.1');
   INSERT INTO gateway_counts (minute, outcome, node) VALUES (now(), 'accepted', 'n');
   INSERT INTO background_jobs (type, payload, user_id) SELECT 'webhook_processing', '{}', u FROM unnest(ARRAY['person-a', 'person-b', NULL]) u;
