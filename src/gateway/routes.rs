@@ -88,8 +88,22 @@ impl Gateway {
 
     /// Receives one delivery and answers it. A 200 with `received: true` and a status means that it is durable.
     pub async fn receive(&self, headers: &HeaderMap, body: Body, caller: IpAddr) -> Response {
+        self.answer(caller, async {
+            self.admitted(caller)?;
+            self.deliver(headers, body, caller, Instant::now()).await
+        })
+        .await
+    }
+
+    /// As [`Gateway::receive`], for a delivery that this program made itself: it comes from nowhere.
+    pub(super) async fn receive_own(&self, headers: &HeaderMap, body: Body) -> Response {
+        let caller = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        self.answer(caller, self.deliver(headers, body, caller, Instant::now())).await
+    }
+
+    async fn answer(&self, caller: IpAddr, delivered: impl Future<Output = Result<Response, Refusal>>) -> Response {
         let arrived = Instant::now();
-        let answer = match self.deliver(headers, body, caller, arrived).await {
+        let answer = match delivered.await {
             Ok(answer) => answer,
             Err(Refusal { outcome, reason, mut answer }) => {
                 crate::meter::REFUSED.of(reason).add(1);
@@ -102,12 +116,17 @@ impl Gateway {
         answer
     }
 
-    async fn deliver(&self, headers: &HeaderMap, body: Body, caller: IpAddr, arrived: Instant) -> Result<Response, Refusal> {
-        if !self.settings.allow_list.is_empty() && !self.settings.allow_list.contains(caller) {
-            let decision = self.limit_unsigned(caller)?;
-            let answer = answer::refusal(StatusCode::FORBIDDEN, "address_not_allowed", "Deliveries are taken from Terra's addresses only.");
-            return Err(Refusal::new("address_not_allowed", limited(answer, &decision)));
+    /// Whether the caller's address is on the list, where there is one.
+    fn admitted(&self, caller: IpAddr) -> Result<(), Refusal> {
+        if self.settings.allow_list.is_empty() || self.settings.allow_list.contains(caller) {
+            return Ok(());
         }
+        let decision = self.limit_unsigned(caller)?;
+        let answer = answer::refusal(StatusCode::FORBIDDEN, "address_not_allowed", "Deliveries are taken from Terra's addresses only.");
+        Err(Refusal::new("address_not_allowed", limited(answer, &decision)))
+    }
+
+    async fn deliver(&self, headers: &HeaderMap, body: Body, caller: IpAddr, arrived: Instant) -> Result<Response, Refusal> {
         let values = signature::HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(HeaderValue::as_bytes);
         let claims = match signature::claim(values, Utc::now().timestamp(), self.settings.tolerance) {
             Ok(claims) => claims,

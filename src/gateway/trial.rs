@@ -125,7 +125,7 @@ impl Gateway {
                 return Err(answer::unavailable("unavailable", "The database does not answer just now. Try again in a moment.", 1));
             }
         }
-        let answer = self.receive(&headers, Body::from(delivery.body.clone()), IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
+        let answer = self.receive_own(&headers, Body::from(delivery.body.clone())).await;
         let (parts, body) = answer.into_parts();
         let said = axum::body::to_bytes(body, 64 << 10).await.ok().and_then(|b| serde_json::from_slice::<Value>(&b).ok());
         let sent = json!({ "success": parts.status.is_success(), "dryRun": false, "type": order.kind, "provider": order.provider, "user_id": user_id,

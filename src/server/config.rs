@@ -102,6 +102,15 @@ pub struct Options {
     /// Proxies whose X-Forwarded-For is believed: addresses or networks, comma-separated.
     #[arg(long, env = "ASSAY_TRUSTED_PROXIES", value_name = "NETWORKS", global = true)]
     trusted_proxies: Option<String>,
+    /// Terra's addresses or networks, comma-separated: deliveries from elsewhere are refused. Absent: all are taken.
+    #[arg(long, env = "ASSAY_TERRA_ADDRESSES", value_name = "NETWORKS", global = true)]
+    terra_addresses: Option<String>,
+    /// Domains that large payloads may be fetched from, comma-separated.
+    #[arg(long, env = "ASSAY_PAYLOAD_HOSTS", default_value = "amazonaws.com", value_name = "DOMAINS", global = true)]
+    payload_hosts: String,
+    /// Validly signed deliveries that are taken in a minute for each signing secret.
+    #[arg(long, env = "ASSAY_SENDER_RATE", default_value = "3000000", value_name = "NUMBER", global = true)]
+    sender_rate: String,
     /// How old, or how far in the future, a signature may be, in seconds.
     #[arg(long, env = "ASSAY_SIGNATURE_TOLERANCE", default_value = "300", value_name = "SECONDS", global = true)]
     signature_tolerance: String,
@@ -141,6 +150,12 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Networks whose X-Forwarded-For is believed.
     pub trusted_proxies: Networks,
+    /// The only networks deliveries are taken from; empty: all.
+    pub terra_addresses: Networks,
+    /// Domains that large payloads may be fetched from, in lower case.
+    pub payload_hosts: Vec<String>,
+    /// Validly signed deliveries a minute for each signing secret.
+    pub sender_rate: u32,
     /// Tolerance of signatures.
     pub signature_tolerance: Duration,
     /// The file the backup touches.
@@ -212,6 +227,12 @@ impl Options {
             public_url: given(self.public_url).map(|u| url("ASSAY_PUBLIC_URL", &u)).transpose()?,
             trusted_proxies: Networks::parse(&given(self.trusted_proxies).unwrap_or_default())
                 .map_err(|e| format!("ASSAY_TRUSTED_PROXIES: {e}"))?,
+            terra_addresses: Networks::parse(&given(self.terra_addresses).unwrap_or_default())
+                .map_err(|e| format!("ASSAY_TERRA_ADDRESSES: {e}"))?,
+            payload_hosts: domains(&self.payload_hosts)?,
+            sender_rate: self.sender_rate.trim().parse().ok().filter(|n| (100..=100_000_000).contains(n)).ok_or_else(|| {
+                format!("ASSAY_SENDER_RATE is \"{}\"; it must be a number a minute from 100 to 100000000.", self.sender_rate)
+            })?,
             signature_tolerance: Duration::from_secs(seconds),
             backup_stamp: self.backup_stamp.filter(|path| !path.as_os_str().is_empty()),
         })
@@ -268,6 +289,18 @@ fn url(name: &str, text: &str) -> Result<String, String> {
     }
 }
 
+/// Names such as `amazonaws.com`: no scheme, no path, no address, and none that stands for everything.
+fn domains(text: &str) -> Result<Vec<String>, String> {
+    let names = text.split(',').map(|name| name.trim().trim_matches('.').to_ascii_lowercase()).filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+            let is_name = letters && name.contains('.') && name.bytes().any(|b| b.is_ascii_alphabetic());
+            if is_name { Ok(name) } else { Err(format!("ASSAY_PAYLOAD_HOSTS has \"{name}\"; it must be domains such as amazonaws.com.")) }
+        })
+        .collect()
+}
+
 fn email(text: String) -> Result<String, String> {
     match text.split_once('@') {
         Some((name, host)) if !name.is_empty() && !host.is_empty() => Ok(text.to_lowercase()),
@@ -303,11 +336,30 @@ mod tests {
             ("--service-key=short", "ASSAY_SERVICE_KEY"),
             ("--public-url=assay.example.com", "ASSAY_PUBLIC_URL"),
             ("--trusted-proxies=10.0.0.0/99", "ASSAY_TRUSTED_PROXIES"),
+            ("--terra-addresses=tryterra.co", "ASSAY_TERRA_ADDRESSES"),
+            ("--payload-hosts=https://amazonaws.com/x", "ASSAY_PAYLOAD_HOSTS"),
+            ("--payload-hosts=com", "ASSAY_PAYLOAD_HOSTS"),
+            ("--payload-hosts=127.0.0.1", "ASSAY_PAYLOAD_HOSTS"),
+            ("--sender-rate=0", "ASSAY_SENDER_RATE"),
             ("--terra-api-key=k", "TERRA_DEV_ID"),
         ] {
             let error = parse(&[arg]).err().unwrap_or_default();
             assert!(error.contains(name) && !error.contains('\n'), "{arg}: {error}");
         }
+    }
+
+    #[test]
+    fn whom_deliveries_come_from_and_where_payloads_lie_is_configurable() {
+        let config =
+            parse(&["--terra-addresses=18.133.218.210, 10.0.0.0/8", "--payload-hosts=.S3.Example.com,amazonaws.com", "--sender-rate=600"])
+                .unwrap_or_else(|e| unreachable!("{e}"));
+        assert!(
+            config.terra_addresses.contains([18, 133, 218, 210].into()) && !config.terra_addresses.contains([18, 133, 218, 211].into())
+        );
+        assert_eq!((config.payload_hosts, config.sender_rate), (vec!["s3.example.com".to_owned(), "amazonaws.com".to_owned()], 600));
+        let plain = parse(&[]).unwrap_or_else(|e| unreachable!("{e}"));
+        assert!(plain.terra_addresses.is_empty());
+        assert_eq!((plain.payload_hosts, plain.sender_rate), (vec!["amazonaws.com".to_owned()], 3_000_000));
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //! new is let in, then what was accepted is flushed and what was begun is finished, then the database goes.
 
 use super::{Services, config::Config, database, listen, live::Live, router};
-use crate::access::{first_admin, site::Site};
-use crate::gateway::{Gateway, GatewaySettings, Secrets};
+use crate::access::{first_admin, session, site::Site};
+use crate::gateway::{Gateway, GatewaySettings, Secrets, trial};
 use crate::health::Monitor;
 use crate::jobs;
+use crate::model::Role;
 use crate::outbound;
 use crate::quality::registry::Registry;
+use crate::store::sessions;
+use axum::http::{HeaderMap, header};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -36,8 +39,10 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let end_of_log = CancellationToken::new();
     let log = crate::logbook::start(opened.db.service().clone(), end_of_log.clone());
     let terra = terra_client(&config)?;
-    let kinds = jobs::kinds::with_terra(terra.clone());
-    let gateway = Gateway::new(opened.db.clone(), gateway_settings(&config, node));
+    let rules = outbound::FetchRules { hosts: config.payload_hosts.clone(), ..outbound::FetchRules::default() };
+    let kinds = jobs::kinds::with_terra(terra.clone()).with(jobs::kinds::S3Fetch::with(outbound::Fetcher::new(rules)));
+    let settings = GatewaySettings { authorise: Some(administrators(&opened.db, &site)), ..gateway_settings(&config, node) };
+    let gateway = Gateway::new(opened.db.clone(), settings);
     let mut worker = config.role.works().then(|| {
         let settings = jobs::Settings { node: node_name(), role: config.role.word().into(), ..jobs::Settings::default() };
         jobs::Worker::spawn(opened.db.clone(), kinds.clone(), settings, cancel.child_token())
@@ -94,9 +99,32 @@ fn gateway_settings(config: &Config, node: Uuid) -> GatewaySettings {
         service_key: config.service_key.as_ref().map(|k| k.expose().to_owned()),
         tolerance: u32::try_from(config.signature_tolerance.as_secs()).unwrap_or(300),
         trusted_proxies: config.trusted_proxies.clone(),
+        allow_list: config.terra_addresses.clone(),
+        sender_rate: config.sender_rate,
         node: node.to_string(),
         ..GatewaySettings::default()
     }
+}
+
+/// The second way to open the test endpoint: an administrator's session, from a page of this site. A browser says where
+/// a request comes from; one with our cookie that does not is refused.
+fn administrators(db: &crate::store::Db, site: &Site) -> trial::Authorise {
+    let (db, site) = (db.clone(), site.clone());
+    Arc::new(move |headers: &HeaderMap| {
+        let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+        let ours = text(header::ORIGIN).is_some_and(|origin| site.is_ours(origin, text(header::HOST)));
+        let (db, token) = (db.clone(), session::token_of(headers, &site).filter(|_| ours));
+        Box::pin(async move {
+            let Some(token) = token else { return false };
+            match sessions::find(&db, &token, session::IDLE_SECONDS).await {
+                Ok(found) => found.is_some_and(|f| f.caller.role == Role::Admin && !f.must_enrol),
+                Err(error) => {
+                    tracing::warn!(%error, "a session could not be looked up");
+                    false
+                }
+            }
+        })
+    })
 }
 
 /// The client of Terra's REST side, where it is configured.
