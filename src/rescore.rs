@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// Values loaded at once, roughly: keeps memory flat when all of a large history is scored.
 const PERSONS_AT_ONCE: usize = 25;
 
+/// Scores written at once: a statement's parameters lie in memory as a whole, beside the scores themselves.
+const SCORES_AT_ONCE: usize = 2_000;
+
 /// What a rescoring did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rescored {
@@ -78,11 +81,14 @@ async fn rescore_into(
 ) -> sqlx::Result<Rescored> {
     let mut done = Rescored::default();
     for some in persons.chunks(PERSONS_AT_ONCE) {
-        let scores = score_some(conn, registry, some).await?;
+        let mut scores = score_some(conn, registry, some).await?;
         let flat: Vec<(&str, Score)> =
-            scores.iter().flat_map(|(user, scores)| scores.iter().map(move |s| (user.as_str(), s.clone()))).collect();
+            scores.iter_mut().flat_map(|(user, scores)| std::mem::take(scores).into_iter().map(|s| (user.as_str(), s))).collect();
         done.scored += flat.len() as u64;
-        let written = confidence::upsert_scores(conn, target, &flat).await?;
+        let mut written = 0;
+        for part in flat.chunks(SCORES_AT_ONCE) {
+            written += confidence::upsert_scores(conn, target, part).await?;
+        }
         done.changed += written;
         meter::SCORED.add(flat.len() as u64);
         meter::RESCORED.add(written);

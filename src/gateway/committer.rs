@@ -1,7 +1,8 @@
 //! The group committer: many deliveries, one statement, one commit; and only then the answers.
 //!
-//! Promises: a delivery reported as stored is durable. Nothing waits for a timer: an idle flusher takes what is there
-//! at once, and while it waits for the disk the next ones gather. The queue is bounded in rows and, through the bytes
+//! Promises: a delivery reported as stored is durable. An idle committer flushes what is there at once, and while it
+//! waits for the disk the next ones gather: one large statement costs far less than several small ones. A second flush
+//! beside the first begins when enough have gathered for it, or when the first takes longer than a disk should. The queue is bounded in rows and, through the bytes
 //! each delivery holds, in memory; past the bound, or while PostgreSQL is away, the answer is "unavailable", at once.
 //! One row that the database refuses does not take others with it. Stopping stores what was accepted first.
 
@@ -20,6 +21,10 @@ use tokio::task::JoinHandle;
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// A connection unused for this long is asked whether it still lives before a batch is trusted to it.
 const STALE: Duration = Duration::from_secs(1);
+/// So many waiting deliveries are worth a statement of their own beside one that runs.
+const WORTH_OVERLAPPING: usize = 64;
+/// A flush that runs longer than this is not waited for: it may hang on a lock.
+const PATIENCE: Duration = Duration::from_millis(10);
 /// How long to wait between two attempts to reach a server that is away.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -87,6 +92,10 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Pending>,
+    /// Flushes that run now.
+    flushing: usize,
+    /// Flushes that ever began.
+    begun: u64,
     closed: bool,
 }
 
@@ -161,6 +170,15 @@ impl Committer {
     }
 }
 
+/// A flush that runs; counted until it is dropped.
+struct Flushing<'s>(&'s Shared);
+
+impl Drop for Flushing<'_> {
+    fn drop(&mut self) {
+        self.0.queue().flushing -= 1;
+    }
+}
+
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -175,28 +193,45 @@ impl Shared {
             return Err(Unavailable);
         }
         queue.waiting.push_back(pending);
+        // Beside a running flush somebody has to look only for the first (to be patient for it) and when there are many.
+        let wanted = queue.flushing == 0 || queue.waiting.len() == 1 || queue.waiting.len() >= WORTH_OVERLAPPING;
         drop(queue);
-        self.more.notify_one();
+        if wanted {
+            self.more.notify_one();
+        }
         Ok(())
     }
 
     /// The next batch; `None` when the committer is closed and nothing is left.
-    async fn next(&self) -> Option<Vec<Pending>> {
+    async fn next(&self) -> Option<(Vec<Pending>, Flushing<'_>)> {
+        let mut hanging = None; // the flush that was waited for long enough
         loop {
             let more = self.more.notified();
             tokio::pin!(more);
             more.as_mut().enable(); // before looking, so that a close in between is not missed
-            {
+            let held_back = {
                 let mut queue = self.queue();
-                let batch = self.take(&mut queue);
-                if !batch.is_empty() {
-                    return Some(batch);
+                let alone = queue.flushing == 0 || queue.closed || hanging == Some(queue.begun);
+                if alone || queue.waiting.len() >= WORTH_OVERLAPPING {
+                    let batch = self.take(&mut queue);
+                    if !batch.is_empty() {
+                        queue.flushing += 1;
+                        queue.begun += 1;
+                        return Some((batch, Flushing(self)));
+                    }
+                    if queue.closed {
+                        return None;
+                    }
                 }
-                if queue.closed {
-                    return None;
+                (!queue.waiting.is_empty()).then_some(queue.begun)
+            };
+            hanging = match held_back {
+                Some(flush) => tokio::time::timeout(PATIENCE, more).await.is_err().then_some(flush),
+                None => {
+                    more.await;
+                    None
                 }
-            }
-            more.await;
+            };
         }
     }
 
@@ -228,7 +263,7 @@ impl Shared {
 /// One flusher: takes, stores, answers, until closed.
 async fn run(shared: Arc<Shared>) {
     let (mut connection, mut used, mut losses) = (None, Instant::now(), 0);
-    while let Some(batch) = shared.next().await {
+    while let Some((batch, flushing)) = shared.next().await {
         let doubtful = used.elapsed() > STALE || losses != shared.losses.load(Ordering::Relaxed);
         let mut conn = match living(connection.take(), doubtful).await {
             Some(conn) => conn,
@@ -237,6 +272,7 @@ async fn run(shared: Arc<Shared>) {
                 Err(error) => {
                     away(&shared, &error);
                     flush::refuse(batch);
+                    drop(flushing);
                     connection = reconnect(&shared).await;
                     continue;
                 }
@@ -259,7 +295,7 @@ async fn run(shared: Arc<Shared>) {
             }
             Err(error) => {
                 away(&shared, &error);
-                drop(conn);
+                drop((conn, flushing));
                 connection = reconnect(&shared).await;
             }
         }

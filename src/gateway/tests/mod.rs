@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot prepare must stop")]
 
+mod corpus;
 mod durability;
 mod fuzz;
 mod limits;
 mod requests;
-mod throughput;
 mod trial;
 mod weak_points;
 
