@@ -16,4 +16,4 @@ export ASSAY_BIN=$PWD/target/release/assay
 [ -d ../shared/data ] && export ASSAY_TEST_DATA=${ASSAY_TEST_DATA:-$(cd ../shared/data && pwd)}
 nproc | sed 's/$/ cores/'
 "$PG_BIN/pg_test_fsync" -s 1 -f "$(mktemp)" 2>/dev/null | grep -m 1 fdatasync || true
-cargo test --release --no-default-features --features ssr --lib -- --ignored --nocapture --test-threads 1 "${1:-bench}"
+cargo test --release --no-default-features --features ssr --lib --test it -- --ignored --nocapture --test-threads 1 "${1:-bench}"

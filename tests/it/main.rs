@@ -8,8 +8,10 @@
 #![allow(missing_docs, reason = "test names say it")]
 
 mod authorisation;
+mod bench;
 mod chaos;
 mod checklist;
+mod cluster;
 mod command_line;
 mod docs;
 mod durability;
@@ -19,6 +21,7 @@ mod many_nodes;
 mod metrics;
 mod outage;
 mod packaging;
+mod load;
 mod process;
 mod read_api;
 mod visitors;

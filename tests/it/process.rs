@@ -28,17 +28,22 @@ fn admin_url() -> String {
 pub struct Database {
     pub name: String,
     pub url: String,
+    server: String,
 }
 
 impl Database {
     pub async fn new() -> Self {
+        Self::on(&admin_url()).await
+    }
+
+    /// On a given server.
+    pub async fn on(server: &str) -> Self {
         let name = format!("assay_test_it_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut conn = PgConnection::connect(&admin_url()).await.unwrap();
+        let mut conn = PgConnection::connect(server).await.unwrap();
         conn.execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).await.unwrap();
         conn.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-        let base = admin_url();
-        let url = format!("{}/{name}", base.rsplit_once('/').unwrap().0);
-        Self { name, url }
+        let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+        Self { name, url, server: server.to_owned() }
     }
 
     /// A connection as the owner, as an operator with psql has it.
@@ -50,7 +55,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         assert!(self.name.starts_with("assay_test_"));
-        let (name, url) = (self.name.clone(), admin_url());
+        let (name, url) = (self.name.clone(), self.server.clone());
         let _ = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {

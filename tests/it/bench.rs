@@ -1,0 +1,170 @@
+//! The gateway's numbers, over HTTP, on the real program: run by `make bench`, never by the suite.
+//!
+//! Everything is measured in one run on one machine: how long the disk takes for an fsync, what `pgbench` stores with
+//! single-row inserts of a body of the same size from 64 clients, what the gateway accepts, and how long its answers
+//! take at half of that. The load generator runs on the same cores.
+
+use crate::load::{self, Outcome};
+use crate::process::{Assay, Database, SECRET};
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+fn variable<T: std::str::FromStr>(name: &str, default: T) -> T {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Recorded bodies, where they are at hand; else one like them.
+fn bodies() -> Vec<String> {
+    let folder = std::env::var_os("ASSAY_TEST_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from).join("events");
+    let mut bodies = Vec::new();
+    for name in ["lifesnaps", "garmin_whoop", "furberg"] {
+        let Ok(file) = std::fs::File::open(folder.join(format!("{name}.events.jsonl.gz"))) else { continue };
+        for line in BufReader::new(flate2::read::GzDecoder::new(file)).lines() {
+            let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            bodies.push(event["body"].to_string());
+        }
+    }
+    if bodies.is_empty() {
+        println!("no recorded events at {} (set ASSAY_TEST_DATA): a made-up body instead", folder.display());
+        bodies.push(crate::process::daily("bench", "2026-11-20", 12_345));
+    }
+    bodies
+}
+
+/// The median of writing eight kilobytes and waiting for the disk, in milliseconds: PostgreSQL's commit.
+fn fsync_ms() -> f64 {
+    let path = std::env::temp_dir().join(format!("assay-fsync-{}", std::process::id()));
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(&vec![0; 1 << 20]).unwrap();
+    file.sync_all().unwrap();
+    let mut took: Vec<Duration> = (0..200)
+        .map(|n| {
+            let started = Instant::now();
+            std::os::unix::fs::FileExt::write_all_at(&file, &[1; 8192], n % 100 * 8192).unwrap();
+            file.sync_data().unwrap();
+            started.elapsed()
+        })
+        .collect();
+    std::fs::remove_file(path).unwrap();
+    took.sort_unstable();
+    took[took.len() / 2].as_secs_f64() * 1e3
+}
+
+/// Single-row inserts a second from 64 clients, each its own durable commit.
+fn pgbench(database: &Database, body: &str, seconds: u64) -> f64 {
+    let bin = PathBuf::from(std::env::var_os("PG_BIN").expect("PG_BIN is not set; run it with `make bench`"));
+    let file = std::env::temp_dir().join(format!("assay-pgbench-{}.sql", std::process::id()));
+    std::fs::write(&file, format!("INSERT INTO single_rows (body) VALUES ('\\x{}');\n", hex::encode(body))).unwrap();
+    let out = Command::new(bin.join("pgbench"))
+        .args(["-n", "-M", "prepared", "-c", "64", "-j", "2", "-T", &seconds.to_string(), "-f"])
+        .arg(&file)
+        .arg(&database.url)
+        .output()
+        .unwrap();
+    std::fs::remove_file(file).unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    said.lines()
+        .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok())
+        .unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&out.stderr)))
+}
+
+/// Resident memory and its peak, in MB.
+fn memory(assay: &Assay) -> (f64, f64) {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", assay.child.id())).unwrap();
+    let kb = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)?.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(0.0);
+    (kb("VmRSS:") / 1024.0, kb("VmHWM:") / 1024.0)
+}
+
+fn address(assay: &Assay) -> SocketAddr {
+    assay.address.strip_prefix("http://").unwrap().parse().unwrap()
+}
+
+fn say(what: &str, o: &Outcome) {
+    println!(
+        "{what}: {} accepted, {:.0} a second; {} answered 503, {} failed, {} never sent; p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, worst {:.2} ms",
+        o.accepted,
+        o.rate(),
+        o.unavailable,
+        o.failed,
+        o.unsent,
+        o.quantile(0.5),
+        o.quantile(0.99),
+        o.quantile(0.999),
+        o.quantile(1.0)
+    );
+}
+
+#[tokio::test]
+#[ignore = "measures the machine: make bench"]
+async fn bench_deliveries_over_http() {
+    let seconds = variable("ASSAY_BENCH_SECONDS", 15_u64);
+    let role = variable("ASSAY_BENCH_ROLE", "web".to_owned());
+    let bodies = bodies();
+    let mean = bodies.iter().map(String::len).sum::<usize>() / bodies.len();
+    let typical = bodies.iter().min_by_key(|b| b.len().abs_diff(mean)).cloned().unwrap();
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    sqlx::query("CREATE TABLE single_rows (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), created_at timestamptz NOT NULL DEFAULT now(), body bytea NOT NULL)")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let fsync = fsync_ms();
+    println!("fsync {fsync:.2} ms; bodies of {mean} bytes on average ({} different ones); ASSAY_ROLE={role}", bodies.len());
+    let assay = Assay::start_with(&database, &[("ASSAY_ROLE", &role)]).await;
+    let to = address(&assay);
+    // Warm both, then measure each twice, in turns.
+    pgbench(&database, &typical, 2);
+    load::saturate(to, 64, Duration::from_secs(2), load::requests(&bodies, SECRET, "warm", 60_000)).await;
+    let (mut single, mut whole) = (0.0, 0.0);
+    for turn in 0..2 {
+        let tps = pgbench(&database, &typical, seconds / 2);
+        let requests = load::requests(&bodies, SECRET, &format!("full{turn}"), 30_000 * seconds as usize / 2);
+        let full = load::saturate(to, 64, Duration::from_secs(seconds / 2), requests).await;
+        println!("pgbench, 64 clients: {tps:.0} inserts a second");
+        say("gateway, 64 connections", &full);
+        assert_eq!(full.failed, 0);
+        (single, whole) = (single + tps / 2.0, whole + full.rate() / 2.0);
+    }
+    println!("ratio {:.2} (aim 1 or more)", whole / single);
+    let rate = whole / 2.0;
+    let requests = load::requests(&bodies, SECRET, "half", (rate * seconds as f64) as usize);
+    let half = load::open_loop(to, 256, rate, requests).await;
+    say(&format!("open loop at half of it, {rate:.0} a second"), &half);
+    println!(
+        "p99 {:.2} ms (aim {:.2}: four fsyncs and 5 ms); resident {:.0} MB, peak {:.0} MB",
+        half.quantile(0.99),
+        4.0 * fsync + 5.0,
+        memory(&assay).0,
+        memory(&assay).1
+    );
+    let stored: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM terra_webhooks_raw WHERE trace_id LIKE 'half%'").fetch_one(&mut conn).await.unwrap();
+    assert_eq!(stored as u64, half.accepted, "rows are the distinct 2xx");
+}
+
+#[tokio::test]
+#[ignore = "measures the machine: make bench"]
+async fn bench_memory_at_a_thousand_a_second() {
+    let seconds = variable("ASSAY_BENCH_MEMORY_SECONDS", 120_u64);
+    let rate = variable("ASSAY_BENCH_MEMORY_RATE", 1000.0_f64);
+    let bodies = bodies();
+    let database = Database::new().await;
+    let assay = Assay::start(&database).await;
+    println!("resident after the start {:.0} MB", memory(&assay).0);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        let tag = format!("s{}", begun.elapsed().as_secs());
+        let o = load::open_loop(address(&assay), 64, rate, load::requests(&bodies, SECRET, &tag, (rate * 10.0) as usize)).await;
+        let (now, peak) = memory(&assay);
+        println!(
+            "{:>4} s: resident {now:.0} MB, peak {peak:.0} MB; {:.0} a second, p99 {:.2} ms",
+            begun.elapsed().as_secs(),
+            o.rate(),
+            o.quantile(0.99)
+        );
+        assert_eq!(o.failed, 0);
+    }
+}

@@ -1,0 +1,59 @@
+//! A PostgreSQL of a test's own, to be stopped in the middle of things.
+
+use super::process::Database;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A running server with a data directory of its own; removed at the end.
+pub struct Cluster {
+    variables: Vec<(String, String)>,
+    url: String,
+}
+
+/// Runs the lines with the functions of `scripts/postgres.sh` at hand; what they print.
+fn shell(lines: &str, variables: &[(String, String)]) -> String {
+    let script = format!(". scripts/lib.sh; . scripts/postgres.sh; {lines}");
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("bash").args(["-ec", &script]).current_dir(root).envs(variables.iter().cloned()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+impl Cluster {
+    /// Starts one.
+    pub fn start() -> Self {
+        let said = shell(
+            r#"start_postgres; for v in PG_BIN PG_DIR PG_PORT PG_USER PG_GROUP ASSAY_TEST_DATABASE_URL; do echo "$v=${!v}"; done"#,
+            &[],
+        );
+        let variables: Vec<(String, String)> =
+            said.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let url = variables.iter().find(|(name, _)| name == "ASSAY_TEST_DATABASE_URL").map(|(_, url)| url.clone()).unwrap();
+        Self { variables, url }
+    }
+
+    /// An empty database on it; it goes with the server.
+    pub async fn database(&self) -> Database {
+        Database::on(&self.url).await
+    }
+
+    /// `pg_ctl stop -m immediate`: as if the power went.
+    pub fn stop_immediately(&self) {
+        shell(r#"cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_DIR/data" -m immediate -w stop"#, &self.variables);
+    }
+
+    /// Starts it again, with the options it had; it recovers from its log.
+    pub fn restart(&self) {
+        shell(
+            r#"cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_DIR/data" -l "$PG_DIR/log" -w -t 60 \
+                 -o "-k $PG_DIR -p $PG_PORT -c listen_addresses=127.0.0.1 -c max_connections=300 -c jit=off" start"#,
+            &self.variables,
+        );
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        shell("stop_postgres", &self.variables);
+    }
+}
