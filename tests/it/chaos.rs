@@ -97,8 +97,11 @@ async fn whatever_is_killed_each_effect_happens_once() {
     let (rounds, seed) = (number("ASSAY_CHAOS_ROUNDS", 6), number("ASSAY_CHAOS_SEED", 0));
     let cluster = Cluster::start();
     connect(&cluster.url).await.execute("CREATE DATABASE assay_test_chaos").await.unwrap();
-    let database =
-        Database { name: "assay_test_chaos".into(), url: format!("{}/assay_test_chaos", cluster.url.rsplit_once('/').unwrap().0) };
+    let database = Database {
+        name: "assay_test_chaos".into(),
+        url: format!("{}/assay_test_chaos", cluster.url.rsplit_once('/').unwrap().0),
+        server: cluster.url.clone(),
+    };
     let start = async |role| Assay::start_with(&database, &[("ASSAY_ROLE", role)]).await;
     let mut web = start("web").await;
     let mut workers = [start("worker").await, start("worker").await];

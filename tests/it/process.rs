@@ -28,7 +28,8 @@ fn admin_url() -> String {
 pub struct Database {
     pub name: String,
     pub url: String,
-    server: String,
+    /// Where it is dropped.
+    pub server: String,
 }
 
 impl Database {
