@@ -18,7 +18,7 @@ test: ## everything: unit, property, integration on a real PostgreSQL, end to en
 	@scripts/test.sh
 
 lint: ## formatting, clippy on both targets, licences; advisories where the database can be reached
-	@scripts/setup.sh build
+	@scripts/setup.sh lint
 	@scripts/lint.sh
 
 bench: ## measurements by hand, see docs/BENCHMARKS.md

@@ -8,13 +8,9 @@ status=0
 cargo fmt --check || status=1
 cargo clippy --no-default-features --features ssr --all-targets -- -D warnings || status=1
 cargo clippy --no-default-features --features hydrate --lib --target wasm32-unknown-unknown -- -D warnings || status=1
-if command -v cargo-deny >/dev/null 2>&1; then
-  cargo deny check licenses bans sources || status=1
-  if [ "${1:-}" != --offline ]; then
-    if cargo deny fetch db >/dev/null 2>&1; then cargo deny check advisories || status=1; else echo "skipped: advisories (their database cannot be reached)"; fi
-  fi
-else
-  echo "skipped: cargo deny (install it with: cargo install cargo-deny)"
+cargo deny check licenses bans sources || status=1
+if [ "${1:-}" != --offline ]; then
+  if cargo deny fetch db >/dev/null 2>&1; then cargo deny check advisories || status=1; else echo "skipped: advisories (their database cannot be reached)"; fi
 fi
 if [ "${1:-}" != --offline ]; then npm audit --omit=optional || echo "note: npm audit found something or could not reach the registry"; fi
 exit $status

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building Assay needs and is not here yet. Each step tries the ordinary way first,
 # falls back to what package registries alone can give, says in one line which way it took, and is
-# skipped when its result is there. Usage: scripts/setup.sh build|test
+# skipped when its result is there. Usage: scripts/setup.sh build|test|lint
 #
 # What later steps need (which Rust toolchain, which linker, PATH) is written to .tools/env.sh.
 set -euo pipefail
@@ -119,6 +119,7 @@ rust_tool() { # PROGRAM CRATE VERSION ESTIMATE [cargo install flags]
 }
 [ "${ASSAY_SETUP_LINT_ONLY:-}" ] || rust_tool cargo-leptos cargo-leptos $cargo_leptos "about 11 minutes" --locked
 rust_tool wasm-bindgen wasm-bindgen-cli "$bindgen" "about 3 minutes"
+if [ "$what" = lint ]; then rust_tool cargo-deny cargo-deny 0.20.2 "about 8 minutes" --locked; fi
 
 # ---- node packages: wasm-opt for building; Playwright and axe for testing -----------------------
 stamp=node_modules/.assay-stamp

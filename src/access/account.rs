@@ -4,7 +4,7 @@
 use super::{AccessError, password, session};
 use crate::{
     model::Role,
-    store::{Caller, Db, Token, accounts, audit, audit::Actor, sessions},
+    store::{Caller, Db, Token, accounts, audit, audit::Actor, browse, dashboard, sessions},
 };
 use serde_json::json;
 use sqlx::PgConnection;
@@ -149,6 +149,29 @@ pub async fn end_sessions(db: &Db, actor: &Actor, account_id: Uuid) -> Result<()
     accounts::by_id(&mut *tx, account_id).await?.ok_or(NO_ACCOUNT)?;
     let ended = sessions::revoke_all(&mut *tx, account_id).await?;
     audit::write(&mut *tx, actor, "account.sessions_ended", Some(&account_id.to_string()), &json!({ "sessions_ended": ended })).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Whether administrators must have a second factor.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn second_factor_demanded(db: &Db) -> Result<bool, AccessError> {
+    let mut conn = db.service().acquire().await?;
+    Ok(dashboard::switch(&mut conn, sessions::SECOND_FACTOR_SETTING).await?.unwrap_or(false))
+}
+
+/// Demands a second factor of administrators, or leaves it to each.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn demand_second_factor(db: &Db, caller: &Caller, actor: &Actor, on: bool) -> Result<(), AccessError> {
+    let mut tx = db.begin_service().await?;
+    let before = dashboard::switch(&mut tx, sessions::SECOND_FACTOR_SETTING).await?.unwrap_or(false);
+    browse::set_switch(&mut *tx, sessions::SECOND_FACTOR_SETTING, on, caller.account_id).await?;
+    let detail = json!({ "before": before, "after": on });
+    audit::write(&mut *tx, actor, "settings.change", Some(sessions::SECOND_FACTOR_SETTING), &detail).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -376,3 +376,24 @@ async fn the_command_line_makes_and_mends_accounts() {
     run(&["enable", "--email", "t@example.com"]).await.unwrap();
     assert!(accounts::list_all(&access.db).await.unwrap().iter().all(|a| a.disabled_at.is_none()));
 }
+
+#[tokio::test]
+async fn nothing_that_holds_a_secret_prints_it() {
+    let (t, access) = prepared().await;
+    let id = account_of(&access, "a@example.com", Role::Admin).await;
+    let invitation = invite::reset_link(&t.db, &Actor::system(), id).await.unwrap();
+    let link = invitation.path.trim_start_matches("/invite/").to_owned();
+    let outcome = enter(&access, attempt("a@example.com", PASSWORD)).await.unwrap();
+    let caller = Caller::new(id, Role::Admin, "a@example.com".into(), String::new(), outcome.clone());
+    let enrolment = totp::begin(access.vault.as_ref().unwrap(), &caller).unwrap();
+    let (key_id, key) =
+        api_key::create(&t.db, &caller, &Actor::system(), "k", &["metrics:read".into()], 1, chrono::Utc::now()).await.unwrap();
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}")).unwrap())]);
+    let found = api_key::identify(&t.db, &headers).await.unwrap().unwrap();
+    let credentials = accounts::by_id(t.db.service(), id).await.unwrap().unwrap();
+    let printed = format!("{invitation:?} {outcome:?} {caller:?} {enrolment:?} {found:?} {credentials:?} {key_id:?} {:?}", t.url);
+    let hash = credentials.password_hash.unwrap();
+    for secret in [link.as_str(), outcome.expose(), &enrolment.secret, &enrolment.sealed, key.trim_start_matches("assay_"), &hash] {
+        assert!(!printed.contains(secret), "{printed}");
+    }
+}

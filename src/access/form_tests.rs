@@ -121,3 +121,164 @@ async fn where_a_second_factor_is_demanded_nothing_else_opens_before_it() {
         "a borrowed browser cannot turn it off"
     );
 }
+
+async fn audit_entry(w: &World, action: &str) -> Option<serde_json::Value> {
+    sqlx::query_scalar("SELECT to_jsonb(a) FROM audit_log a WHERE action = $1 ORDER BY at DESC LIMIT 1")
+        .bind(action)
+        .fetch_optional(w.t.db.service())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn how_long_things_are_kept_is_changed_with_before_and_after() {
+    let w = World::new().await;
+    w.account("a@example.com", Role::Admin).await;
+    let admin = w.login("a@example.com", None).await;
+    let path = "/admin/settings/retention";
+    let (status, _, page) = w.get(path, Some(&admin)).await;
+    assert!(status == StatusCode::OK && page.contains("name=\"log_days\" type=\"number\" value=\"14\""), "{page}");
+    let all = "raw_days=&key_days=&history_days=7&log_days=3&letter_days=90&figure_days=400&audit_days=365";
+    assert_eq!(post(&w, path, Some(&admin), all).await.0, StatusCode::SEE_OTHER);
+    let kept = crate::store::retention::read(w.t.db.service()).await.unwrap();
+    assert_eq!((kept.history_days, kept.log_days, kept.raw_days, kept.audit_days), (7, 3, None, Some(365)));
+    let entry = audit_entry(&w, "settings.change").await.unwrap();
+    assert_eq!((&entry["detail"]["before"]["log_days"], &entry["detail"]["after"]["log_days"]), (&14.into(), &3.into()));
+    // What cannot be is said, and what was typed stays in its field.
+    for (bad, sentence) in [("raw_days=400&key_days=30", "Keys must be kept"), ("log_days=soon", "a number of days"), ("", "Finished jobs")]
+    {
+        let (status, _, page) = post(&w, path, Some(&admin), &format!("{bad}&letter_days=90&figure_days=400")).await;
+        assert!(status == StatusCode::UNPROCESSABLE_ENTITY && page.contains(sentence), "{bad}: {page}");
+    }
+    assert_eq!(crate::store::retention::read(w.t.db.service()).await.unwrap(), kept);
+}
+
+#[tokio::test]
+async fn the_audit_log_is_searched_paged_and_taken_away() {
+    let w = World::new().await;
+    w.account("a@example.com", Role::Admin).await;
+    let admin = w.login("a@example.com", None).await;
+    sqlx::query(
+        "INSERT INTO audit_log (at, actor, action, subject, detail) SELECT now() - n * interval '1 day', 'berta@example.com', 'jobs.retry', 'job-' || n, '{\"x\": \"<b>\"}' FROM generate_series(1, 150) n",
+    )
+    .execute(w.t.db.service())
+    .await
+    .unwrap();
+    let (status, _, page) = w.get("/admin/audit", Some(&admin)).await;
+    assert!(status == StatusCode::OK && page.contains("<caption") && page.contains("&lt;b&gt;") && !page.contains("<b>"), "{page}");
+    assert_eq!(page.matches("<th scope=\"row\">").count(), 100);
+    let older = between(&page, "href=\"/admin/audit?before=", "\"").to_owned();
+    let (_, _, page) = w.get(&format!("/admin/audit?before={older}"), Some(&admin)).await;
+    assert!(page.matches("<th scope=\"row\">").count() < 100 && page.contains("job-150") && !page.contains("Older entries"));
+    let (_, _, page) = w.get("/admin/audit?text=job-77&action=jobs.", Some(&admin)).await;
+    assert!(
+        page.contains("job-77") && !page.contains("job-78") && page.contains("/admin/audit.csv?text=job-77&amp;action=jobs."),
+        "{page}"
+    );
+    let day = (chrono::Utc::now() - chrono::Duration::days(40)).format("%F").to_string();
+    let (_, _, page) = w.get(&format!("/admin/audit?from={day}&until={day}"), Some(&admin)).await;
+    assert_eq!(page.matches("<th scope=\"row\">").count(), 1, "{page}");
+    let (_, _, page) = w.get("/admin/audit?text=nothing-like-that", Some(&admin)).await;
+    assert!(page.contains("No entry matches") && page.contains("Show all entries"));
+    let (status, headers, file) = w.get("/admin/audit.csv?text=job-77", Some(&admin)).await;
+    assert!(
+        status == StatusCode::OK
+            && file.lines().count() == 2
+            && headers[header::CONTENT_DISPOSITION] == "attachment; filename=\"audit.csv\""
+    );
+    assert!(audit_entry(&w, "audit.export").await.is_some());
+}
+
+#[tokio::test]
+async fn a_person_gets_and_loses_trainers_a_name_and_at_last_everything() {
+    let w = World::new().await;
+    w.account("a@example.com", Role::Admin).await;
+    w.account("t@example.com", Role::Trainer).await;
+    let (admin, trainer) = (w.login("a@example.com", None).await, w.login("t@example.com", None).await);
+    sqlx::raw_sql(
+        "INSERT INTO persons (user_id) VALUES ('er/ika & <co>');
+         INSERT INTO terra_webhooks_raw (id, trace_id, type, user_id, ordering_ms, body) VALUES (app.uuid_v7(), 't', 'daily', 'er/ika & <co>', 1, '{}')",
+    )
+    .execute(w.t.db.owner())
+    .await
+    .unwrap();
+    let path = "/admin/people/er%2Fika%20%26%20%3Cco%3E";
+    let (status, _, page) = w.get(path, Some(&admin)).await;
+    assert!(status == StatusCode::OK && page.contains("removes 2 rows of er/ika &amp; &lt;co&gt;") && !page.contains("<co>"), "{page}");
+    assert_eq!(w.get("/admin/people/nobody", Some(&admin)).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(w.get("/admin/people/%00", Some(&admin)).await.0, StatusCode::NOT_FOUND);
+    let id: uuid::Uuid =
+        sqlx::query_scalar("SELECT id FROM accounts WHERE email = 't@example.com'").fetch_one(w.t.db.service()).await.unwrap();
+    let export = "/clients/er%2Fika%20%26%20%3Cco%3E/export.json";
+    assert_eq!(w.get(export, Some(&trainer)).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(post(&w, &format!("{path}/trainers"), Some(&admin), &format!("trainer={id}")).await.0, StatusCode::SEE_OTHER);
+    assert_eq!(w.get(export, Some(&trainer)).await.0, StatusCode::OK);
+    assert!(w.get(path, Some(&admin)).await.2.contains(&format!("/trainers/{id}/remove")));
+    assert_eq!(post(&w, &format!("{path}/label"), Some(&admin), "label=Erika+M.").await.0, StatusCode::SEE_OTHER);
+    assert!(w.get(path, Some(&admin)).await.2.contains("<h1>Erika M.</h1>"));
+    assert_eq!(post(&w, &format!("{path}/trainers/{id}/remove"), Some(&admin), "").await.0, StatusCode::SEE_OTHER);
+    assert_eq!(w.get(export, Some(&trainer)).await.0, StatusCode::NOT_FOUND);
+    for action in ["client.assign", "client.unassign", "person.label", "person.export"] {
+        assert!(audit_entry(&w, action).await.is_some(), "{action}");
+    }
+
+    let (status, _, page) = post(&w, &format!("{path}/erase"), Some(&admin), "confirm=Erika+M.").await;
+    assert!(status == StatusCode::UNPROCESSABLE_ENTITY && page.contains("nothing was erased"));
+    let (status, _, page) = post(&w, &format!("{path}/erase"), Some(&admin), "confirm=er%2Fika+%26+%3Cco%3E").await;
+    assert!(status == StatusCode::OK && page.contains("2 rows are gone") && page.contains("terra_webhooks_raw"), "{page}");
+    assert_eq!(w.get(path, Some(&admin)).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(post(&w, &format!("{path}/erase"), Some(&admin), "confirm=er%2Fika+%26+%3Cco%3E").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(audit_entry(&w, "person.erase").await.unwrap()["subject"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn sessions_are_ended_from_here_and_by_an_administrator() {
+    let w = World::new().await;
+    w.account("a@example.com", Role::Admin).await;
+    let t = w.account("t@example.com", Role::Trainer).await;
+    let admin = w.login("a@example.com", None).await;
+    let (one, two, here) =
+        (w.login("t@example.com", None).await, w.login("t@example.com", None).await, w.login("t@example.com", None).await);
+    assert_eq!(post(&w, "/account/sessions/end-others", Some(&here), "").await.0, StatusCode::SEE_OTHER);
+    for (token, status) in [(&one, StatusCode::SEE_OTHER), (&two, StatusCode::SEE_OTHER), (&here, StatusCode::OK)] {
+        assert_eq!(w.get("/account", Some(token)).await.0, status);
+    }
+    assert_eq!(post(&w, &format!("/admin/users/{t}/sign-out"), Some(&admin), "").await.0, StatusCode::SEE_OTHER);
+    assert_eq!(w.get("/account", Some(&here)).await.0, StatusCode::SEE_OTHER);
+    assert_eq!(audit_entry(&w, "account.sessions_ended").await.unwrap()["detail"]["sessions_ended"], 1);
+    // A demanded second factor holds whoever has none, the one who demands it too.
+    assert_eq!(post(&w, "/admin/users/second-factor", Some(&admin), "demand=on").await.0, StatusCode::SEE_OTHER);
+    assert_eq!(w.get("/admin/users", Some(&admin)).await.1[header::LOCATION], "/account");
+    assert_eq!(audit_entry(&w, "settings.change").await.unwrap()["detail"], serde_json::json!({ "before": false, "after": true }));
+}
+
+#[tokio::test]
+async fn the_daily_retention_removes_ended_sessions_old_links_and_old_audit_entries() {
+    let w = World::new().await;
+    let id = w.account("a@example.com", Role::Admin).await;
+    let live = w.login("a@example.com", None).await;
+    for (seed, idle, absolute) in [(1, -1, 3600), (2, 3600, -1)] {
+        sessions::add(w.t.db.service(), &Token::from_bytes([seed; 32]), id, idle, absolute, None, None).await.unwrap();
+    }
+    sqlx::query("INSERT INTO invitations (token_hash, account_id, expires_at) VALUES (sha256('a'), $1, now() - interval '40 days'), (sha256('b'), $1, now())")
+        .bind(id)
+        .execute(w.t.db.service())
+        .await
+        .unwrap();
+    sqlx::raw_sql(
+        "INSERT INTO audit_log (actor, action, at) VALUES ('x', 'old', now() - interval '400 days'), ('x', 'young', now() - interval '10 days');
+         INSERT INTO settings (key, value) VALUES ('retention', '{\"audit_days\": 365}')",
+    )
+    .execute(w.t.db.owner())
+    .await
+    .unwrap();
+    let removed: std::collections::BTreeMap<_, _> =
+        crate::store::maintenance::retention(w.t.db.owner()).await.unwrap().into_iter().collect();
+    assert_eq!((removed["login_sessions"], removed["invitations"], removed["audit_log"]), (2, 1, 1));
+    assert!(
+        audit_entry(&w, "old").await.is_none()
+            && audit_entry(&w, "young").await.is_some()
+            && audit_entry(&w, "audit.forget").await.is_some()
+    );
+    assert_eq!(w.get("/admin", Some(&live)).await.0, StatusCode::OK);
+}

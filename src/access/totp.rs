@@ -12,7 +12,7 @@ const STEP_SECONDS: i64 = 30;
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 /// What the set-up page shows. Nothing is stored until a first code has proved that the app has the secret.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Enrolment {
     /// For typing into the app, in base32.
     pub secret: String,
@@ -20,6 +20,12 @@ pub struct Enrolment {
     pub address: String,
     /// The secret, encrypted for this account: goes through the form as a hidden field and comes back in [`finish`].
     pub sealed: String,
+}
+
+impl std::fmt::Debug for Enrolment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Enrolment(…)")
+    }
 }
 
 /// Makes a fresh secret (160 bits).

@@ -1,13 +1,15 @@
-//! What an administrator starts and watches: Recalculate All, Retry Failed Jobs, a redrive.
+//! What an administrator starts and watches: Recalculate All, Retry Failed Jobs, a redrive. Each is one transaction with
+//! its audit entry: neither exists without the other.
 
 use crate::quality::registry::Overrides;
 pub use crate::store::operations::Operation;
 use crate::store::{
-    Db,
+    Db, audit,
+    audit::Actor,
     jobs::settle::{self, DeadFilter, Retried},
     maintenance, operations, shadow,
 };
-use sqlx::Acquire;
+use serde_json::json;
 use uuid::Uuid;
 
 /// Persons a chunk: a commit of some tenths of a second.
@@ -15,14 +17,17 @@ const PERSONS: i32 = 25;
 /// Chunks wait behind everything else.
 const PRIORITY: i16 = 8;
 
-/// Starts to score everything again, or joins the operation that does. `started_by` is the account's e-mail.
+/// Starts to score everything again, or joins the operation that does.
 ///
 /// # Errors
 /// The database's; then nothing was started.
-pub async fn start_recalculate_all(db: &Db, started_by: &str) -> sqlx::Result<Operation> {
-    let mut conn = db.service().acquire().await?;
-    let operation = operations::start_recalculate_all(&mut conn, started_by, PERSONS, PRIORITY).await?;
-    maintenance::announce(&mut conn, "operation", &[], 1).await?;
+pub async fn start_recalculate_all(db: &Db, actor: &Actor) -> sqlx::Result<Operation> {
+    let mut tx = db.begin_service().await?;
+    let operation = operations::start_recalculate_all(&mut tx, &actor.name, PERSONS, PRIORITY).await?;
+    let detail = json!({ "kind": operation.kind, "total": operation.total });
+    audit::write(&mut *tx, actor, "operation.start", Some(&operation.id.to_string()), &detail).await?;
+    maintenance::announce(&mut tx, "operation", &[], 1).await?;
+    tx.commit().await?;
     Ok(operation)
 }
 
@@ -31,46 +36,60 @@ pub async fn start_recalculate_all(db: &Db, started_by: &str) -> sqlx::Result<Op
 ///
 /// # Errors
 /// The database's; then nothing was started.
-pub async fn start_shadow(db: &Db, overrides: Option<&Overrides>, started_by: &str) -> sqlx::Result<Operation> {
-    let mut conn = db.service().acquire().await?;
-    let operation = shadow::start(&mut conn, overrides, started_by, PERSONS, PRIORITY).await?;
-    maintenance::announce(&mut conn, "operation", &[], 1).await?;
+pub async fn start_shadow(db: &Db, overrides: Option<&Overrides>, actor: &Actor) -> sqlx::Result<Operation> {
+    let mut tx = db.begin_service().await?;
+    let operation = shadow::start(&mut tx, overrides, &actor.name, PERSONS, PRIORITY).await?;
+    let detail = json!({ "kind": operation.kind, "total": operation.total, "registry": overrides });
+    audit::write(&mut *tx, actor, "operation.start", Some(&operation.id.to_string()), &detail).await?;
+    maintenance::announce(&mut tx, "operation", &[], 1).await?;
+    tx.commit().await?;
     Ok(operation)
 }
 
 /// Starts to bring dead letters back, as an operation.
 ///
 /// # Errors
-/// The database's.
-pub async fn start_redrive(db: &Db, filter: &DeadFilter, started_by: &str) -> sqlx::Result<Operation> {
-    operations::start_redrive(&mut *db.service().acquire().await?, filter, started_by).await
+/// The database's; then nothing was started.
+pub async fn start_redrive(db: &Db, filter: &DeadFilter, actor: &Actor) -> sqlx::Result<Operation> {
+    let mut tx = db.begin_service().await?;
+    let operation = operations::start_redrive(&mut tx, filter, &actor.name).await?;
+    let detail = json!({ "kind": operation.kind, "total": operation.total, "filter": operation.filter });
+    audit::write(&mut *tx, actor, "operation.start", Some(&operation.id.to_string()), &detail).await?;
+    tx.commit().await?;
+    Ok(operation)
 }
 
 /// Cancels a running operation; `false`: it does not run.
 ///
 /// # Errors
-/// The database's.
-pub async fn cancel(db: &Db, id: Uuid) -> sqlx::Result<bool> {
-    let mut conn = db.service().acquire().await?;
-    let cancelled = operations::cancel(&mut conn, id).await?;
-    maintenance::announce(&mut conn, "operation", &[], 1).await?;
+/// The database's; then it goes on.
+pub async fn cancel(db: &Db, id: Uuid, actor: &Actor) -> sqlx::Result<bool> {
+    let mut tx = db.begin_service().await?;
+    let cancelled = operations::cancel(&mut tx, id).await?;
+    if cancelled {
+        audit::write(&mut *tx, actor, "operation.cancel", Some(&id.to_string()), &json!({})).await?;
+    }
+    maintenance::announce(&mut tx, "operation", &[], 1).await?;
+    tx.commit().await?;
     Ok(cancelled)
 }
 
-/// Brings every dead job back with all its attempts and marks its dead letters; one statement a step, one commit.
+/// Brings every dead job of the filter back with all its attempts and marks its dead letters; one statement a step, one
+/// commit. `subject`: what the audit entry names.
 ///
 /// # Errors
 /// The database's; then nothing has changed.
-pub async fn retry_failed(db: &Db, filter: &DeadFilter) -> sqlx::Result<Retried> {
-    let mut conn = db.service().acquire().await?;
+pub async fn retry_failed(db: &Db, filter: &DeadFilter, actor: &Actor, subject: Option<&str>) -> sqlx::Result<Retried> {
     let mut tries = 0;
     loop {
-        let mut tx = conn.begin().await?;
+        let mut tx = db.begin_service().await?;
         match settle::retry(&mut tx, filter, i64::MAX).await {
-            Ok(retried) => {
-                maintenance::announce(&mut tx, "jobs", &[], retried.retried as i64).await?;
+            Ok(done) => {
+                let detail = json!({ "retried": done.retried, "merged": done.merged, "recreated": done.recreated });
+                audit::write(&mut *tx, actor, "jobs.retry", subject, &detail).await?;
+                maintenance::announce(&mut tx, "jobs", &[], done.retried as i64).await?;
                 tx.commit().await?;
-                return Ok(retried);
+                return Ok(done);
             }
             // A job of the same key was enqueued just now: the next try merges with it.
             Err(sqlx::Error::Database(e)) if e.is_unique_violation() && tries < 5 => tries += 1,

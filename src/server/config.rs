@@ -258,6 +258,27 @@ impl Config {
         off
     }
 
+    /// What is set but easy to guess or used twice; the sentences do not show it.
+    pub fn weak(&self) -> Vec<String> {
+        let mut named: Vec<(&str, &str)> = self.signing_secrets.iter().map(|s| ("TERRA_SIGNING_SECRETS", s.expose())).collect();
+        named.extend(self.service_key.iter().map(|s| ("ASSAY_SERVICE_KEY", s.expose())));
+        named.extend(self.secret_key.iter().map(|s| ("ASSAY_SECRET_KEY", s.expose())));
+        let mut weak: Vec<String> = named
+            .iter()
+            .filter(|(_, secret)| guessable(secret))
+            .map(|(name, _)| format!("{name} looks easy to guess: use random characters, for example from openssl rand -hex 32"))
+            .collect();
+        for (n, (name, secret)) in named.iter().enumerate() {
+            if let Some((other, _)) = named.iter().take(n).find(|(other, same)| other != name && same == secret) {
+                weak.push(format!("{name} is the same as {other}: give each a value of its own"));
+            }
+        }
+        if self.admin_password.as_ref().is_some_and(|p| guessable(p.expose())) {
+            weak.push("ASSAY_ADMIN_PASSWORD looks easy to guess: change it under /account".into());
+        }
+        weak
+    }
+
     /// The address people type.
     pub fn public_address(&self) -> String {
         self.public_url.clone().unwrap_or_else(|| format!("http://{}", self.addr))
@@ -278,6 +299,14 @@ fn at_least(name: &str, value: Option<String>, length: usize) -> Result<Option<S
         Some(v) if v.len() < length => Err(format!("{name} has {} characters; use at least {length} random ones.", v.len())),
         other => Ok(other.map(Secret::new)),
     }
+}
+
+/// Few different characters, or a word that everybody tries.
+fn guessable(secret: &str) -> bool {
+    let lower = secret.to_lowercase();
+    let different = secret.chars().collect::<std::collections::BTreeSet<_>>().len();
+    different < 8
+        || ["secret", "password", "changeme", "change-me", "example", "123456", "admin", "assay"].iter().any(|w| lower.contains(w))
 }
 
 fn url(name: &str, text: &str) -> Result<String, String> {
@@ -369,5 +398,18 @@ mod tests {
         let printed = format!("{config:?}");
         assert!(!printed.contains("first-secret"));
         assert_eq!(config.switched_off().len(), 3);
+        for secret in ["first-secret", "second-secret"] {
+            assert!(!format!("{:?}", config.weak()).contains(secret));
+        }
+    }
+
+    #[test]
+    fn weak_and_shared_secrets_are_named_by_their_variable() {
+        let weak = |args: &[&str]| parse(args).unwrap_or_else(|e| unreachable!("{e}")).weak();
+        assert_eq!(weak(&["--service-key=f3b1c0d97a5e4826", "--secret-key=0123456789abcdefghijklmnopqrstuvwxyz"]).len(), 1);
+        assert_eq!(weak(&["--service-key=f3b1c0d97a5e4826"]), Vec::<String>::new());
+        assert!(weak(&["--service-key=aaaaaaaaaaaaaaaaaaaa"])[0].contains("ASSAY_SERVICE_KEY"));
+        assert!(weak(&["--service-key=f3b1c0d97a5e4826", "--terra-signing-secrets=f3b1c0d97a5e4826"])[0].contains("same"));
+        assert!(weak(&["--admin-password=Password1234"])[0].contains("ASSAY_ADMIN_PASSWORD"));
     }
 }

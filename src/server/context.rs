@@ -3,7 +3,12 @@
 //! Put into Leptos' context by the router for each request. While routes are listed at start there is no request:
 //! then nobody is logged in and nothing panics.
 
-use crate::{error::AppError, model::Role, server::Services, store::Caller};
+use crate::{
+    error::AppError,
+    model::Role,
+    server::Services,
+    store::{Caller, audit::Actor},
+};
 use sqlx::{Postgres, Transaction};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,6 +50,14 @@ impl Request {
     pub fn admin(&self) -> Result<&Caller, AppError> {
         let caller = self.account()?;
         if caller.role == Role::Admin { Ok(caller) } else { Err(answered(AppError::forbidden())) }
+    }
+
+    /// Who acts, for the audit log.
+    ///
+    /// # Errors
+    /// `Unauthenticated`.
+    pub fn actor(&self) -> Result<Actor, AppError> {
+        Ok(Actor::of(self.account()?, self.address.map(|a| a.to_string()), Some(self.request_id.clone())))
     }
 
     /// A read-only transaction with the caller's eyes.

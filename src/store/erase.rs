@@ -33,6 +33,10 @@ const LOGS: &str = "user_id = $1 OR (length($1) >= 8 AND position($1 IN message)
      SELECT 1 FROM jsonb_path_query(metadata, 'strict $.** ? (@.type() == \"string\")') AS s (v) WHERE s.v #>> '{}' = $1 OR s.v #>> '{}' = ANY($2))";
 const OWN: &str = "user_id = $1 AND $2::text[] IS NOT NULL";
 
+/// A job for many persons, not this one's own.
+const SHARED: &str =
+    "coalesce(jsonb_typeof(payload -> 'users') = 'array' AND payload -> 'users' ? $1 AND user_id IS DISTINCT FROM $1, false)";
+
 const JOB_TABLES: [(&str, &str); 3] = [("background_jobs", JOBS), ("job_history", JOBS), ("background_jobs_dlq", JOBS)];
 const OTHER_TABLES: [(&str, &str); 12] = [
     ("delivery_keys", "$1::text IS NOT NULL AND raw_id = ANY($2::text[]::uuid[])"),
@@ -83,8 +87,8 @@ async fn delete(tx: &mut PgConnection, table: &str, condition: &str, user_id: &s
 async fn leave_shared_jobs(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<()> {
     for table in ["background_jobs", "job_history", "background_jobs_dlq"] {
         if exists(tx, table).await? {
-            let sql = format!("UPDATE {table} SET payload = payload || jsonb_build_object('users', (payload -> 'users') - $1)
-                                WHERE jsonb_typeof(payload -> 'users') = 'array' AND payload -> 'users' ? $1 AND user_id IS DISTINCT FROM $1");
+            let sql =
+                format!("UPDATE {table} SET payload = payload || jsonb_build_object('users', (payload -> 'users') - $1) WHERE {SHARED}");
             sqlx::query(AssertSqlSafe(sql)).bind(user_id).execute(&mut *tx).await?;
         }
     }
@@ -119,7 +123,8 @@ pub async fn counts(db: &Db, user_id: &str) -> sqlx::Result<Report> {
     let mut report = Report::default();
     for (table, condition) in JOB_TABLES.into_iter().chain(OTHER_TABLES) {
         if exists(&mut tx, table).await? {
-            let sql = format!("SELECT count(*) FROM {table} WHERE {condition}");
+            let shared = if JOB_TABLES.iter().any(|(t, _)| *t == table) { SHARED } else { "false" };
+            let sql = format!("SELECT count(*) FROM {table} WHERE ({condition}) AND NOT ({shared})");
             let n = sqlx::query_scalar(AssertSqlSafe(sql)).bind(user_id).bind(&ids).fetch_one(&mut *tx).await?;
             report.rows.push((table.to_owned(), n));
         }

@@ -93,6 +93,7 @@ const ROUTES: &[(&str, &str, &str, Who)] = &[
     ("POST", "/account/keys/{id}/revoke", "", Members),
     ("GET", "/admin/users", "", Admins),
     ("POST", "/admin/users/invite", "email=no&name=&role=trainer", Admins),
+    ("POST", "/admin/users/second-factor", "demand=off", Admins),
     ("POST", "/admin/users/{id}/{deed}", "", Admins),
     ("GET", "/admin/people/{user_id}", "", Admins),
     ("POST", "/admin/people/{user_id}/label", "label=Zq7+Walked+Label", Admins),

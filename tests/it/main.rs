@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on must stop")]
 #![allow(missing_docs, reason = "test names say it")]
 
+mod attacks;
 mod authorisation;
 mod bench;
 mod chaos;
@@ -22,6 +23,7 @@ mod many_nodes;
 mod metrics;
 mod outage;
 mod packaging;
+mod privacy;
 mod process;
 mod read_api;
 mod visitors;

@@ -72,6 +72,7 @@ pub fn router(forms: Forms) -> Router {
         .route("/account/keys/{id}/revoke", post(account::revoke_key))
         .route("/admin/users", get(users::show))
         .route("/admin/users/invite", post(users::invite))
+        .route("/admin/users/second-factor", post(users::demand))
         .route("/admin/users/{id}/{deed}", post(users::change))
         .route("/admin/people/{user_id}", get(person::show))
         .route("/admin/people/{user_id}/label", post(person::label))

@@ -34,7 +34,8 @@ fn body(values: &[String; 8], problem: Option<&str>) -> Html {
         .iter()
         .zip(values)
         .map(|((name, about, fewest, for_ever), value)| {
-            let hint = if *for_ever { format!("at least {fewest} days, or empty: for ever") } else { format!("at least {fewest} days") };
+            let least = if *fewest == 1 { "at least one day".to_owned() } else { format!("at least {fewest} days") };
+            let hint = if *for_ever { format!("{least}, or empty: for ever") } else { least };
             html::filled(about, name, "number", value, &hint)
         })
         .collect();

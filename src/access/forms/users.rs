@@ -26,6 +26,10 @@ pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Respon
         Ok(all) => all,
         Err(error) => return forms.failed(&visitor, &error.into(), "/admin"),
     };
+    let demanded = match account::second_factor_demanded(&forms.access.db).await {
+        Ok(demanded) => demanded,
+        Err(error) => return forms.failed(&visitor, &error, "/admin"),
+    };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
     let fields = [
         html::input("E-mail", "email", "email", "off", ""),
@@ -38,7 +42,18 @@ pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Respon
         .table("Accounts", &["E-mail", "Name", "Role", "Clients", "State", ""], &rows)
         .section("Invite somebody")
         .text("No mail is sent: you get a link to hand over. It works once, for three days.")
-        .form("/admin/users/invite", &fields, "Make the link");
+        .form("/admin/users/invite", &fields, "Make the link")
+        .section("Second factor");
+    let page =
+        match (forms.access.vault.is_some(), demanded) {
+            (false, _) => page.text("Not available on this server: ASSAY_SECRET_KEY is not set."),
+            (true, true) => page
+                .text("Administrators must have a second factor: one without is led to set it up before anything else.")
+                .form("/admin/users/second-factor", &[html::hidden("demand", "off")], "Leave it to each administrator"),
+            (true, false) => page
+                .text("Each administrator decides. When you demand it, one without is led to set it up before anything else, you too.")
+                .form("/admin/users/second-factor", &[html::hidden("demand", "on")], "Demand it of administrators"),
+        };
     forms.page(&visitor, StatusCode::OK, "Users", page)
 }
 
@@ -74,6 +89,25 @@ pub(super) async fn invite(State(forms): State<Forms>, visitor: Visitor, Form(fo
     let Some(role) = Role::from_word(&form.role) else { return forms.failed(&visitor, &AccessError::Invalid("Choose a role."), BACK) };
     let made = invite::invite(&forms.access.db, &visitor.actor(caller), &form.email, &form.name, role).await;
     link(&forms, &visitor, made)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Demand {
+    demand: String,
+}
+
+pub(super) async fn demand(State(forms): State<Forms>, visitor: Visitor, Form(form): Form<Demand>) -> Response {
+    let caller = match visitor.identity.admin() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    if forms.access.vault.is_none() {
+        return forms.failed(&visitor, &AccessError::Conflict("ASSAY_SECRET_KEY is not set: nobody could set up a second factor."), BACK);
+    }
+    match account::demand_second_factor(&forms.access.db, caller, &visitor.actor(caller), form.demand == "on").await {
+        Ok(()) => guard::redirect(BACK),
+        Err(error) => forms.failed(&visitor, &error, BACK),
+    }
 }
 
 /// One deed on one account: `disable`, `enable`, `admin`, `trainer`, `sign-out`, `link`, `second-factor-off`.

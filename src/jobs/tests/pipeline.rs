@@ -47,7 +47,7 @@ async fn a_delivery_reaches_its_score_and_recalculate_all_goes_through_everybody
     let asked = count("SELECT count(*) FROM job_history WHERE type = 'confidence_calculation'").await;
     assert!((60..300).contains(&asked), "coalesced: {asked} jobs for 300 values of 60 persons");
 
-    let started = operations::start_recalculate_all(&t.db, "anna@example.org").await.unwrap();
+    let started = operations::start_recalculate_all(&t.db, &crate::store::audit::Actor::system()).await.unwrap();
     assert_eq!((started.total, started.state.as_str()), (60, "running"));
     let state = "SELECT count(*) FROM operations WHERE state = 'completed' AND done = 60 AND failed = 0";
     until("recalculated", Duration::from_secs(60), async || count(state).await == 1).await;
@@ -89,9 +89,13 @@ async fn a_delivery_whose_job_dies_is_marked_and_can_be_redriven_as_an_operation
     drop(conn);
     let cancel = CancellationToken::new();
     let worker = Worker::spawn(t.url.pools(1, 10), kinds::all(), settings(), cancel.clone());
-    let operation = operations::start_redrive(&t.db, &DeadFilter { kind: Some("webhook_processing".into()), ..Default::default() }, "anna")
-        .await
-        .unwrap();
+    let operation = operations::start_redrive(
+        &t.db,
+        &DeadFilter { kind: Some("webhook_processing".into()), ..Default::default() },
+        &crate::store::audit::Actor::system(),
+    )
+    .await
+    .unwrap();
     assert_eq!(operation.total, 2);
     let done = async || -> (String, i64, i64, String) {
         sqlx::query_as("SELECT o.state, o.done, (SELECT count(*) FROM background_jobs WHERE status = 'failed'), r.status FROM operations o, terra_webhooks_raw r")
@@ -182,9 +186,10 @@ async fn a_redrive_counts_first_shows_its_progress_keeps_to_its_filter_and_can_b
     let groups = dead_letters::groups(&mut t.db.service().acquire().await.unwrap(), 9).await.unwrap();
     assert_eq!(groups.iter().map(|g| g.open).collect::<Vec<_>>(), [1200, 3]);
     let of = |n: usize| DeadFilter { fingerprint: Some(groups[n].fingerprint.clone()), ..Default::default() };
-    let cancelled = operations::start_redrive(&t.db, &of(1), "anna").await.unwrap();
-    assert!(operations::cancel(&t.db, cancelled.id).await.unwrap());
-    let running = operations::start_redrive(&t.db, &of(0), "anna").await.unwrap();
+    let actor = crate::store::audit::Actor::system();
+    let cancelled = operations::start_redrive(&t.db, &of(1), &actor).await.unwrap();
+    assert!(operations::cancel(&t.db, cancelled.id, &actor).await.unwrap());
+    let running = operations::start_redrive(&t.db, &of(0), &actor).await.unwrap();
     assert_eq!((cancelled.total, running.total), (3, 1200), "counted before anything is done");
     let cancel = CancellationToken::new();
     let worker = Worker::spawn(t.url.pools(1, 10), kinds::all(), settings(), cancel.clone()); // it does not know `act`

@@ -4,19 +4,6 @@
 use crate::error::AppError;
 use leptos::prelude::*;
 
-/// Writes down who did what. When this fails the deed stands and the reader is told that something went wrong.
-#[cfg(feature = "ssr")]
-pub(super) async fn record(
-    request: &crate::server::context::Request,
-    action: &str,
-    subject: Option<&str>,
-    detail: serde_json::Value,
-) -> Result<(), AppError> {
-    use crate::store::audit;
-    let actor = audit::Actor::of(request.account()?, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
-    audit::write(request.services.db.service(), &actor, action, subject, &detail).await.map_err(|e| request.db(&e))
-}
-
 /// Scores everything again, however it was scored before. One at a time: a second press joins the first.
 ///
 /// # Errors
@@ -24,9 +11,8 @@ pub(super) async fn record(
 #[server(endpoint = "recalculate_all")]
 pub async fn recalculate_all() -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
-    let admin = request.admin()?;
-    let operation = crate::jobs::operations::start_recalculate_all(&request.services.db, &admin.email).await.map_err(|e| request.db(&e))?;
-    record(&request, "operation.start", Some(&operation.id.to_string()), serde_json::json!({ "kind": operation.kind })).await?;
+    request.admin()?;
+    crate::jobs::operations::start_recalculate_all(&request.services.db, &request.actor()?).await.map_err(|e| request.db(&e))?;
     leptos_axum::redirect("/admin?notice=recalculation-started");
     Ok(())
 }
@@ -43,10 +29,7 @@ pub async fn cancel_operation(
     let request = crate::server::context::Request::current()?;
     request.admin()?;
     let id = id.parse::<uuid::Uuid>().map_err(|_| AppError::invalid("This operation does not exist. Reload the page."))?;
-    let stopped = crate::jobs::operations::cancel(&request.services.db, id).await.map_err(|e| request.db(&e))?;
-    if stopped {
-        record(&request, "operation.cancel", Some(&id.to_string()), serde_json::Value::Null).await?;
-    }
+    let stopped = crate::jobs::operations::cancel(&request.services.db, id, &request.actor()?).await.map_err(|e| request.db(&e))?;
     let notice = if stopped { "recalculation-cancelled" } else { "nothing-to-cancel" };
     leptos_axum::redirect(&format!("/admin?notice={notice}"));
     Ok(())
@@ -60,15 +43,10 @@ pub async fn cancel_operation(
 pub async fn retry_failed_jobs() -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
     request.admin()?;
-    let done = crate::jobs::operations::retry_failed(&request.services.db, &Default::default()).await.map_err(|e| request.db(&e))?;
+    let done = crate::jobs::operations::retry_failed(&request.services.db, &Default::default(), &request.actor()?, None)
+        .await
+        .map_err(|e| request.db(&e))?;
     let n = done.retried + done.recreated;
-    record(
-        &request,
-        "jobs.retry",
-        None,
-        serde_json::json!({ "retried": done.retried, "merged": done.merged, "recreated": done.recreated }),
-    )
-    .await?;
     leptos_axum::redirect(&format!("/admin?notice=jobs-retried&n={n}"));
     Ok(())
 }

@@ -1,7 +1,5 @@
 //! What the buttons of the settings do. Plain forms: each answers with a redirect that carries a notice.
 
-#[cfg(feature = "ssr")]
-use super::actions::record;
 use crate::error::AppError;
 use leptos::prelude::*;
 
@@ -16,22 +14,23 @@ pub async fn schedule_deed(
     /// run, pause or resume.
     deed: String,
 ) -> Result<(), AppError> {
-    use crate::store::schedules;
+    use crate::store::{audit, schedules};
     let request = crate::server::context::Request::current()?;
     request.admin()?;
     let db = |e: sqlx::Error| request.db(&e);
-    let mut conn = request.services.db.service().acquire().await.map_err(db)?;
+    let mut tx = request.services.db.begin_service().await.map_err(db)?;
     let done = match deed.as_str() {
-        "run" => schedules::run_now(&mut conn, &name).await,
-        "pause" => schedules::set_paused(&mut conn, &name, true).await,
-        "resume" => schedules::set_paused(&mut conn, &name, false).await,
+        "run" => schedules::run_now(&mut tx, &name).await,
+        "pause" => schedules::set_paused(&mut tx, &name, true).await,
+        "resume" => schedules::set_paused(&mut tx, &name, false).await,
         _ => return Err(AppError::invalid("This cannot be done with a schedule. Reload the page.")),
     }
     .map_err(db)?;
     if !done {
         return Err(AppError::not_found("This schedule"));
     }
-    record(&request, &format!("schedule.{deed}"), Some(&name), serde_json::Value::Null).await?;
+    audit::write(&mut *tx, &request.actor()?, &format!("schedule.{deed}"), Some(&name), &serde_json::json!({})).await.map_err(db)?;
+    tx.commit().await.map_err(db)?;
     leptos_axum::redirect("/admin/settings?notice=schedule-changed");
     Ok(())
 }
@@ -48,10 +47,13 @@ pub async fn set_advanced(
     let request = crate::server::context::Request::current()?;
     let admin = request.admin()?;
     let on = advanced == "on";
-    crate::store::browse::set_switch(request.services.db.service(), "advanced_metrics", on, admin.account_id)
-        .await
-        .map_err(|e| request.db(&e))?;
-    record(&request, "settings.change", Some("advanced_metrics"), serde_json::json!({ "to": on })).await?;
+    let db = |e: sqlx::Error| request.db(&e);
+    let mut tx = request.services.db.begin_service().await.map_err(db)?;
+    let before = crate::store::dashboard::switch(&mut tx, "advanced_metrics").await.map_err(db)?.unwrap_or(true);
+    crate::store::browse::set_switch(&mut *tx, "advanced_metrics", on, admin.account_id).await.map_err(db)?;
+    let detail = serde_json::json!({ "before": before, "after": on });
+    crate::store::audit::write(&mut *tx, &request.actor()?, "settings.change", Some("advanced_metrics"), &detail).await.map_err(db)?;
+    tx.commit().await.map_err(db)?;
     leptos_axum::redirect("/admin/settings?notice=settings-saved");
     Ok(())
 }

@@ -122,11 +122,8 @@ mod server {
         let db = |e: sqlx::Error| request.db(&e);
         let actor = audit::Actor::of(request.account()?, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
         if deed == Deed::Retry {
-            let done = operations::retry_failed(&request.services.db, &DeadFilter { ids: Some(ids.to_vec()), ..DeadFilter::default() })
-                .await
-                .map_err(db)?;
-            let detail = json!({ "retried": done.retried, "merged": done.merged });
-            audit::write(request.services.db.service(), &actor, "jobs.retry", Some(subject), &detail).await.map_err(db)?;
+            let filter = DeadFilter { ids: Some(ids.to_vec()), ..DeadFilter::default() };
+            let done = operations::retry_failed(&request.services.db, &filter, &actor, Some(subject)).await.map_err(db)?;
             return Ok(done.retried + done.merged);
         }
         let mut tx = request.services.db.begin_service().await.map_err(db)?;

@@ -21,13 +21,11 @@ pub async fn redrive_group(
 ) -> Result<(), AppError> {
     use crate::store::jobs::settle::DeadFilter;
     let request = crate::server::context::Request::current()?;
-    let admin = request.admin()?;
+    request.admin()?;
     let since = super::lists::since(&since, chrono::Utc::now());
     let filter = DeadFilter { kind: Some(kind), fingerprint: Some(fingerprint), since, ..Default::default() };
     let operation =
-        crate::jobs::operations::start_redrive(&request.services.db, &filter, &admin.email).await.map_err(|e| request.db(&e))?;
-    let detail = serde_json::json!({ "kind": operation.kind, "total": operation.total, "filter": operation.filter });
-    super::actions::record(&request, "operation.start", Some(&operation.id.to_string()), detail).await?;
+        crate::jobs::operations::start_redrive(&request.services.db, &filter, &request.actor()?).await.map_err(|e| request.db(&e))?;
     leptos_axum::redirect(&super::lists::with_notice(&back, "redrive-started", Some(operation.total.unsigned_abs())));
     Ok(())
 }
@@ -73,10 +71,7 @@ pub async fn stop_operation(
     let request = crate::server::context::Request::current()?;
     request.admin()?;
     let id = id.parse::<uuid::Uuid>().map_err(|_| AppError::not_found("This operation"))?;
-    let stopped = crate::jobs::operations::cancel(&request.services.db, id).await.map_err(|e| request.db(&e))?;
-    if stopped {
-        super::actions::record(&request, "operation.cancel", Some(&id.to_string()), serde_json::Value::Null).await?;
-    }
+    let stopped = crate::jobs::operations::cancel(&request.services.db, id, &request.actor()?).await.map_err(|e| request.db(&e))?;
     leptos_axum::redirect(&super::lists::with_notice(&back, if stopped { "operation-stopped" } else { "nothing-to-cancel" }, None));
     Ok(())
 }

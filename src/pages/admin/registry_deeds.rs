@@ -39,9 +39,7 @@ pub async fn set_registry(
     let overrides = wish.overrides(&registry, rule).map_err(AppError::invalid)?;
     if deed == "shadow" {
         drop(tx);
-        let operation = crate::jobs::operations::start_shadow(&request.services.db, Some(&overrides), &admin.email).await.map_err(db)?;
-        let detail = serde_json::json!({ "kind": "shadow", "registry": overrides });
-        super::actions::record(&request, "operation.start", Some(&operation.id.to_string()), detail).await?;
+        crate::jobs::operations::start_shadow(&request.services.db, Some(&overrides), &request.actor()?).await.map_err(db)?;
         leptos_axum::redirect("/admin/settings/registry?tab=shadow&notice=shadow-started");
         return Ok(());
     }
@@ -56,9 +54,8 @@ pub async fn set_registry(
 /// Everybody is scored again, recorded like any other start.
 #[cfg(feature = "ssr")]
 async fn recalculate(request: &crate::server::context::Request) -> Result<(), AppError> {
-    let admin = request.admin()?;
-    let operation = crate::jobs::operations::start_recalculate_all(&request.services.db, &admin.email).await.map_err(|e| request.db(&e))?;
-    super::actions::record(request, "operation.start", Some(&operation.id.to_string()), serde_json::json!({ "kind": operation.kind })).await
+    crate::jobs::operations::start_recalculate_all(&request.services.db, &request.actor()?).await.map_err(|e| request.db(&e))?;
+    Ok(())
 }
 
 /// Goes back to the registry the program ships with, and scores everybody again.
@@ -87,9 +84,8 @@ pub async fn reset_registry() -> Result<(), AppError> {
 #[server(endpoint = "start_shadow")]
 pub async fn start_shadow() -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
-    let admin = request.admin()?;
-    let operation = crate::jobs::operations::start_shadow(&request.services.db, None, &admin.email).await.map_err(|e| request.db(&e))?;
-    super::actions::record(&request, "operation.start", Some(&operation.id.to_string()), serde_json::json!({ "kind": "shadow" })).await?;
+    request.admin()?;
+    crate::jobs::operations::start_shadow(&request.services.db, None, &request.actor()?).await.map_err(|e| request.db(&e))?;
     leptos_axum::redirect("/admin/settings/registry?tab=shadow&notice=shadow-started");
     Ok(())
 }

@@ -28,6 +28,8 @@ pub enum Cell {
     Time(Moment),
     /// Address and words.
     Link(String, String),
+    /// The same for a page that the server makes by itself, outside this application's routes.
+    Plain(String, String),
     /// Address, words, and a remark below.
     Noted(String, String, String),
     /// A button each: words, the server function's address, hidden fields.
@@ -475,6 +477,8 @@ fn cell(c: Cell) -> AnyView {
         Cell::Score(score) => view! { <ScoreBadge score/> }.into_any(),
         Cell::Time(at) => view! { <TimeStamp at/> }.into_any(),
         Cell::Link(href, t) => view! { <a href=href>{t}</a> }.into_any(),
+        // The server's own plain page: not for this router.
+        Cell::Plain(href, t) => view! { <a href=href rel="external">{t}</a> }.into_any(),
         Cell::Noted(href, t, note) => view! { <a href=href>{t}</a><span class="remark">{note}</span> }.into_any(),
         Cell::Buttons(buttons) => view! {
             <div class="actions">{buttons.into_iter().map(|(label, action, fields)| view! {

@@ -2,9 +2,11 @@
 
 use crate::{
     components::{
-        Alert, Empty, Moment, Panel, ScoreBadge, ScrollTable, Simulated, Spark, Sparkline, StateChip, TimeStamp, Trouble, use_live,
+        Alert, Empty, Moment, Panel, ScoreBadge, ScrollTable, Simulated, Spark, Sparkline, StateChip, TimeStamp, Trouble, text, use_live,
     },
     error::AppError,
+    model::Role,
+    pages::session::Session,
 };
 use leptos::prelude::*;
 use leptos_meta::Title;
@@ -251,8 +253,12 @@ pub fn Client() -> impl IntoView {
 
 fn shown(client: ClientView) -> AnyView {
     let empty = client.groups.is_empty();
+    let admin = use_context::<Session>().and_then(|s| s.account).is_some_and(|a| a.role == Role::Admin);
+    let id = if client.user_id.is_empty() { &client.name } else { &client.user_id };
+    let about = format!("/admin/people/{}", text::segment(id));
     view! {
-        <nav class="crumbs" aria-label="Where you are"><a href="/clients">"People"</a></nav>
+        <nav class="crumbs" aria-label="Where you are"><a href="/clients">"People"</a>
+            {admin.then(|| view! { " · "<a rel="external" href=about>"Trainers, export, erasure"</a> })}</nav>
         <div class="page-head">
             <div>
                 <h1>{client.name}</h1>

@@ -47,7 +47,11 @@ fn none(check: &'static str, list: &[String], otherwise: Verdict, well: &str, ba
 /// The parts that are switched off.
 pub(super) fn configuration(config: &Config) -> Vec<Row> {
     let off = config.switched_off();
-    vec![row("secrets", off.is_empty(), Verdict::Warning, "every part has its secrets", off.join("; "))]
+    let weak = config.weak();
+    vec![
+        row("secrets", off.is_empty(), Verdict::Warning, "every part has its secrets", off.join("; ")),
+        row("strength of secrets", weak.is_empty(), Verdict::Warning, "none looks easy to guess", weak.join("; ")),
+    ]
 }
 
 /// The database: what is there, and what runs.

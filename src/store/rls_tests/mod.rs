@@ -3,9 +3,10 @@
 //!
 //! Everything is tried as the server's login roles would do it, with SQL of an attacker's choice.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot prepare must stop")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot prepare must stop")]
 
 mod expected;
+mod psql;
 mod world;
 
 use expected::Eyes::{AdminOnly, Closed, Itself, Members, OwnClients};

@@ -75,6 +75,10 @@ pub(super) struct World {
     pub(super) trainer_a: Persona,
     pub(super) trainer_b: Persona,
     pub(super) trainer_without: Persona,
+    /// What proves the administrator, the trainer of a and the trainer of b.
+    pub(super) proofs: (String, String, String),
+    /// What the database keeps of the administrator's session.
+    pub(super) stored_hash: String,
     /// `authenticated` without a valid proof, in every way we thought of.
     pub(super) forgers: Vec<Persona>,
 }
@@ -113,6 +117,8 @@ impl World {
             trainer_a: as_user("trainer of a", &trainer_a.proof()),
             trainer_b: as_user("trainer of b", &trainer_b.proof()),
             trainer_without: as_user("trainer without clients", &trainer_without.proof()),
+            proofs: (admin.proof(), trainer_a.proof(), trainer_b.proof()),
+            stored_hash: hex::encode(admin.hash()),
             forgers,
             t,
         }

@@ -35,6 +35,14 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, now: Instant
             ),
             ("Registry".into(), Cell::Link("/admin/settings/registry".into(), "tolerances, ranges, studies".into())),
             ("Change".into(), Cell::Buttons(vec![(verb.into(), SetAdvanced::url().into(), vec![("advanced".into(), to.into())])])),
+            (
+                "Pages".into(),
+                Cell::Group(vec![
+                    Cell::Plain("/admin/users".into(), "Accounts".into()),
+                    Cell::Plain("/admin/audit".into(), "Audit log".into()),
+                    Cell::Plain("/admin/settings/retention".into(), "How long things are kept".into()),
+                ]),
+            ),
         ],
         parts: vec![
             Part {
