@@ -65,8 +65,8 @@ SELECT gen_random_uuid(), t, 'big-' || n, (ARRAY['daily', 'sleep', 'activity', '
   FROM (SELECT n, now() - interval '20 days' + n * (interval '20 days' / :deliveries) AS t FROM generate_series(1, :deliveries) n) d;
 INSERT INTO delivery_keys (trace_id, body_hash, raw_id, created_at) SELECT trace_id, sha256(body), id, created_at FROM terra_webhooks_raw WHERE trace_id LIKE 'big-%';
 INSERT INTO gateway_counts (minute, outcome, node, count)
-SELECT date_trunc('minute', now()) - make_interval(mins => n), o.word, 'node-' || k, o.n + n % 7
-  FROM generate_series(0, 1440) n, generate_series(1, 2) k, (VALUES ('accepted', 40), ('duplicate', 1), ('refused', 0)) AS o (word, n);
+SELECT date_trunc('minute', now()) - make_interval(mins => m), o.word, 'node-' || k, o.base + m % 7
+  FROM generate_series(0, 1440) m, generate_series(1, 2) k, (VALUES ('accepted', 40), ('duplicate', 1), ('refused', 0)) AS o (word, base);
 INSERT INTO edge_function_logs (id, timestamp, level, function_name, message, request_id, user_id, duration_ms)
 SELECT app.uuid_v7(), now() - n * interval '3 seconds', CASE WHEN n % 200 = 0 THEN 'error' WHEN n % 50 = 0 THEN 'warn' ELSE 'info' END,
        (ARRAY['webhook-terra', 'job-worker', 'health-check'])[1 + n % 3], 'Line ' || n || ' of the fill', 'request-' || n / 3, NULL, n % 90

@@ -24,6 +24,7 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
                 <link rel="icon" href="/favicon.svg" type="image/svg+xml"/>
                 <HashedStylesheet options=options.clone() id="style"/>
                 <HydrationScripts options/>
+                <script src="/keys.js" defer></script>
                 <MetaTags/>
             </head>
             <body><App/></body>
@@ -56,16 +57,10 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/") view=session::Home ssr=SsrMode::Async/>
                     <Route path=path!("/login") view=login::Login ssr=SsrMode::Async/>
                     <Route path=path!("/admin") view=admin::Dashboard ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/jobs") view=|| view! { <admin::Screen list="jobs" title="Jobs"/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/jobs/:id") view=|| view! { <admin::Screen list="jobs" title="Job"/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/dead-letters") view=|| view! { <admin::Screen list="dead-letters" title="Dead letters"/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/webhooks") view=|| view! { <admin::Screen list="webhooks" title="Webhooks"/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/webhooks/:id") view=|| view! { <admin::Screen list="webhooks" title="Delivery"/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/logs") view=|| view! { <admin::Screen list="logs" title="Logs"/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/settings") view=|| view! { <admin::Screen list="settings" title="Settings"/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/calibration") view=|| view! { <admin::Screen list="calibration" title="Calibration"/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/settings/registry") view=|| view! { <admin::Screen list="settings/registry" title="Registry"/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/settings/registry/:id") view=|| view! { <admin::Screen list="settings/registry" title="Registry"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/settings/registry") view=|| view! { <admin::Screen list="settings/registry"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/settings/registry/:id") view=|| view! { <admin::Screen list="settings/registry"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/:list") view=|| view! { <admin::Screen/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/:list/:id") view=|| view! { <admin::Screen single=true/> } ssr=SsrMode::Async/>
                     <Route path=path!("/clients") view=clients::Clients ssr=SsrMode::Async/>
                     <Route path=path!("/clients/:user_id") view=clients::Client ssr=SsrMode::Async/>
                     <Route path=path!("/status") view=status::Status ssr=SsrMode::Async/>
@@ -76,6 +71,7 @@ pub fn App() -> impl IntoView {
                 <span>"Assay "{session.version.clone()}</span>
                 <a href="/status">"Status"</a>
                 <a rel="external" href="/preferences">"Preferences"</a>
+                <button class="quiet with-js" type="button" data-keys>"Keyboard"</button>
                 <span class="foot-note">"Times are in "{session.zone.clone()}". A confidence is the chance, in percent, that a value is close enough to act on."</span>
             </footer>
         </Router>
@@ -124,7 +120,7 @@ fn Masthead(
                 {admin.then(|| link("/admin/webhooks", false, "Webhooks"))}
                 {admin.then(|| link("/admin/logs", false, "Logs"))}
                 {admin.then(|| link("/admin/calibration", true, "Calibration"))}
-                {admin.then(|| link("/admin/settings", false, "Settings"))}
+                {admin.then(|| link("/admin/nodes", false, "System"))}
             </nav>
             <session::AccountMenu session/>
         </header>

@@ -84,3 +84,47 @@ test("changing the page by a link moves the focus to its heading", async ({ page
   await expect(page.getByRole("heading", { level: 1, name: "People" })).toBeFocused();
   await expect(page).toHaveTitle("People · Assay");
 });
+
+test("keys lead on, are silent while typing, and can be switched off", async ({ page }) => {
+  await open(page, "/admin");
+  await page.keyboard.press("g");
+  await page.keyboard.press("j");
+  await expect(page).toHaveURL(/\/admin\/jobs$/);
+  await expect(page.getByRole("heading", { level: 1, name: "Jobs" })).toBeVisible();
+  await page.keyboard.press("/");
+  await expect(page.getByLabel("Search")).toBeFocused();
+  await page.keyboard.type("g?d");
+  await expect(page.getByLabel("Search")).toHaveValue("g?d");
+  await expect(page.getByRole("dialog")).toHaveCount(0);
+  await page.getByRole("heading", { level: 1 }).click();
+  await page.keyboard.press("?");
+  await expect(page.getByRole("dialog", { name: "Keyboard" })).toBeVisible();
+  await accessible(page);
+  await page.getByLabel("Single keys are on").uncheck();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("?");
+  await expect(page.getByRole("dialog")).toHaveCount(0);
+  await page.evaluate(() => localStorage.removeItem("assay-keys"));
+});
+
+test("the palette goes anywhere", async ({ page }) => {
+  await open(page, "/admin");
+  await page.keyboard.press("Control+k");
+  await expect(page.getByRole("combobox")).toBeFocused();
+  await page.keyboard.type("sched");
+  await accessible(page);
+  await page.keyboard.press("Enter");
+  await expect(page).toHaveURL(/\/admin\/schedules$/);
+  await expect(page.getByRole("heading", { level: 1, name: "Schedules" })).toBeVisible();
+});
+
+test("a question is a dialog: focus inside, Escape keeps", async ({ page }) => {
+  await open(page, "/admin/webhooks?tab=replay&ask=replay");
+  const dialog = page.getByRole("dialog");
+  await expect(dialog).toContainText("stored deliveries again?");
+  await expect(dialog.getByRole("link", { name: "Keep" })).toBeFocused();
+  await accessible(page);
+  await page.keyboard.press("Escape");
+  await expect(page).toHaveURL(/tab=replay$/);
+  await expect(page.getByRole("dialog")).toHaveCount(0);
+});

@@ -38,3 +38,36 @@ test("the theme is chosen by a form and painted by the server", async ({ page })
   await expect(page).toHaveURL(/\/status$/);
   await expect(page.locator("html")).toHaveAttribute("data-theme", "dark");
 });
+
+test("preferences change times for this reader, and a refused form says why", async ({ page }) => {
+  await page.goto("/preferences?back=%2Fadmin%2Fnodes");
+  await page.getByLabel("Time zone").selectOption("Asia/Tokyo");
+  await page.getByLabel("Dates").selectOption("iso");
+  await page.getByRole("button", { name: "Save" }).click();
+  await expect(page.getByText("Preferences saved.")).toBeVisible();
+  await page.getByRole("link", { name: "Back to the page" }).click();
+  await expect(page).toHaveURL(/\/admin\/nodes$/);
+  await expect(page.locator("footer")).toContainText("Asia/Tokyo");
+  await expect(page.locator("tbody time").first()).toHaveAttribute("title", /^\d{4}-\d\d-\d\d, \d\d:\d\d:\d\d JST$/);
+  await page.goto("/preferences");
+  await page.getByLabel("Time zone").selectOption("UTC");
+  await page.getByLabel("Dates").selectOption("en-GB");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.goto("/admin/trainers");
+  await page.locator("tbody th a").first().click();
+  await page.getByLabel("Ids").fill("nobody-has-this-id");
+  await page.getByRole("button", { name: "Assign" }).click();
+  await expect(page.getByText("There is no person with the id “nobody-has-this-id”; nothing was changed.")).toBeVisible();
+  expect(page.url()).not.toContain("__err");
+  await page.reload();
+  await expect(page.getByText("There is no person with the id")).toHaveCount(0);
+});
+
+test("a question is answered by a form, a replay counted first", async ({ page }) => {
+  await page.goto("/admin/webhooks?tab=replay");
+  await page.getByLabel("Type").selectOption("sleep");
+  await page.getByRole("button", { name: "Count them" }).click();
+  await expect(page.getByText("stored deliveries again?")).toBeVisible();
+  await page.getByRole("button", { name: /^Replay [1-9]/ }).click();
+  await expect(page.getByText("deliveries are on their way again")).toBeVisible();
+});

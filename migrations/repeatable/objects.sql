@@ -168,11 +168,11 @@ BEGIN
   FOREACH t IN ARRAY ARRAY[
     -- a person's rows: the administrator sees all, a trainer the assigned clients'
     'persons', 'connections', 'terra_webhooks_raw', 'background_jobs', 'job_history', 'background_jobs_dlq', 'records', 'unified_metrics',
-    'metric_confidence_cache', 'finding_reviews', 'source_choices', 'edge_function_logs', 'trainer_clients',
+    'metric_confidence_cache', 'finding_reviews', 'source_choices', 'edge_function_logs', 'trainer_clients', 'person_scores',
     -- the administrator's rows
     'delivery_keys', 'refused_deliveries', 'gateway_counts', 'job_count_deltas', 'job_counts', 'job_days', 'job_kinds', 'job_leases', 'workers', 'leases', 'schedules',
     'operations', 'rate_limits', 'audit_log', 'settings', 'log_rollups', 'login_sessions', 'invitations', 'api_keys', 'accounts',
-    'health_snapshots', 'confidence_shadow', 'calibration_reports', 'health_now', 'tombstones', 'tombstone_key',
+    'health_snapshots', 'confidence_shadow', 'calibration_reports', 'health_now', 'score_days', 'provider_states', 'rollups', 'tombstones', 'tombstone_key',
     -- everybody's
     'source_ranks'
   ] LOOP
@@ -204,7 +204,7 @@ BEGIN
       CASE WHEN t = 'source_ranks' THEN '(SELECT app.caller_role()) IS NOT NULL'
            WHEN t = 'trainer_clients' THEN '(SELECT app.caller_role()) = ''admin'' OR trainer_id = (SELECT app.caller_id())'
            WHEN t IN ('refused_deliveries', 'gateway_counts', 'job_count_deltas', 'job_counts', 'job_days', 'job_kinds', 'job_leases', 'workers', 'schedules', 'operations', 'rate_limits',
-                      'audit_log', 'settings', 'log_rollups', 'health_snapshots', 'confidence_shadow', 'calibration_reports') THEN admin_only
+                      'audit_log', 'settings', 'log_rollups', 'health_snapshots', 'confidence_shadow', 'calibration_reports', 'score_days', 'provider_states', 'rollups') THEN admin_only
            ELSE own_clients END);
   END LOOP;
   -- The status page needs no login: worst status by time, nothing else. What was checked, with its totals, is for

@@ -3,7 +3,7 @@
 
 use super::Alert;
 use leptos::prelude::*;
-use leptos_router::hooks::use_query_map;
+use leptos_router::hooks::{use_location, use_query_map};
 
 /// The sentence of a notice and whether it is good news. An unknown code has none: the URL is anybody's to write.
 fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
@@ -32,6 +32,10 @@ fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
         "shadow-dropped" => ("good", "Dropped. What is in force stays.".into()),
         "no-shadow" => ("note", "There was nothing finished to decide about.".into()),
         "calibration-started" => ("good", "The report is being worked out; reload in a minute.".into()),
+        "clients-assigned" if n == "0" => ("note", "They were assigned already.".into()),
+        "clients-assigned" => ("good", format!("Assigned: {n}.")),
+        "client-unassigned" => ("good", "Taken away; the trainer no longer sees this person.".into()),
+        "replay-started" => ("good", format!("{n} deliveries are on their way again; the progress is shown below.")),
         "settings-saved" => ("good", "Settings saved.".into()),
         "schedule-changed" => ("good", "Schedule changed.".into()),
         "logged_out" => ("good", "You are logged out.".into()),
@@ -41,21 +45,33 @@ fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
     })
 }
 
-/// The notice of the URL, if any; and the failure of a form that was sent without JavaScript.
+/// The notice of the URL, if any; else why the form that was sent just now did not work, until the reader goes on.
 #[component]
 pub fn Flash() -> impl IntoView {
     let query = use_query_map();
+    let failure = use_context::<crate::pages::session::Session>().map(|s| s.failure).unwrap_or_default();
+    let location = Here(use_location());
+    let here = location.href();
     move || {
         let query = query.read();
         let notice = query.get_str("notice").and_then(|code| sentence(code, query.get_str("n").unwrap_or_default()));
-        let failed = query.get_str("__err").is_some();
         match notice {
             Some((tone, text)) => view! { <Alert tone status=true>{text}</Alert> }.into_any(),
-            None if failed => {
-                view! { <Alert tone="bad" status=true>"That did not work, and nothing was changed. Try again; if it stays, look at System health."</Alert> }.into_any()
+            None if !failure.is_empty() && here == location.href() => {
+                let text = failure.clone();
+                view! { <Alert tone="bad" status=true>{text}</Alert> }.into_any()
             }
             None => ().into_any(),
         }
+    }
+}
+
+/// Where the reader is.
+struct Here(leptos_router::location::Location);
+
+impl Here {
+    fn href(&self) -> String {
+        format!("{}?{}", self.0.pathname.get(), self.0.search.get())
     }
 }
 

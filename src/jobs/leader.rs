@@ -1,11 +1,17 @@
-//! What one worker does for all: rescue, schedules, counts.
+//! What one worker does for all: rescue, schedules, counts, adding up the scores.
 //!
 //! The lead is a row with a term and an end. A leader trusts it for a shorter time than it was given, measured from
 //! before it asked, so its clock need not agree with anybody's. Nothing depends on there being only one: each duty is a
 //! statement that two may run at once, and does its effect once.
 
 use super::schedule;
-use crate::store::{Db, jobs::counts, maintenance, schedules, workers};
+use crate::store::{
+    Db,
+    jobs::counts,
+    maintenance,
+    rollups::{self, Window},
+    schedules, workers,
+};
 use sqlx::PgConnection;
 use std::{
     collections::HashSet,
@@ -35,6 +41,7 @@ struct Lead {
 pub(super) async fn run(db: Db, me: Uuid, seeds: bool, cancel: CancellationToken, here: watch::Receiver<bool>) {
     let mut lead = Lead { me, term: None, missing: HashSet::new(), ticks: 0 };
     let mut seeded = !seeds;
+    let mut adding: Option<tokio::task::JoinHandle<()>> = None;
     loop {
         if *here.borrow() {
             let tick = async {
@@ -49,6 +56,10 @@ pub(super) async fn run(db: Db, me: Uuid, seeds: bool, cancel: CancellationToken
                 warn!(error = %e, "a duty of the lead failed; it is tried again");
             }
         }
+        // Beside the other duties: over millions of scores it takes seconds.
+        if lead.term.is_some() && adding.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+            adding = Some(tokio::spawn(add_up(db.clone())));
+        }
         let wait = if *here.borrow() { TICK } else { TICK / 10 };
         if tokio::time::timeout(wait, cancel.cancelled()).await.is_ok() {
             break;
@@ -59,6 +70,23 @@ pub(super) async fn run(db: Db, me: Uuid, seeds: bool, cancel: CancellationToken
         if let Err(e) = resigned.await {
             warn!(error = %e, "the lead could not be given up; its term ends by itself");
         }
+    }
+}
+
+/// What the dashboard says of all scores, where it is time; open dashboards hear of it.
+async fn add_up(db: Db) {
+    let work = async {
+        let mut changed = 0;
+        for window in [Window::Week, Window::Quarter] {
+            changed += rollups::roll_up_when_due(db.service(), window).await?.unwrap_or(0);
+        }
+        if changed > 0 {
+            maintenance::announce(&mut *db.service().acquire().await?, "scores", &[], changed).await?;
+        }
+        Ok::<(), sqlx::Error>(())
+    };
+    if let Err(e) = work.await {
+        warn!(error = %e, "the scores could not be added up; the dashboard shows what it knew");
     }
 }
 

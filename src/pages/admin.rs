@@ -5,8 +5,6 @@
 mod actions;
 mod dashboard;
 mod deeds;
-#[cfg(feature = "ssr")]
-mod fresh;
 mod job_deeds;
 mod letter_deeds;
 #[cfg(feature = "ssr")]
@@ -18,6 +16,7 @@ mod registry_deeds;
 mod screen;
 #[cfg(feature = "ssr")]
 mod search;
+mod trainer_deeds;
 mod webhook_deeds;
 
 pub use actions::{CancelOperation, RecalculateAll, RetryFailedJobs, cancel_operation, recalculate_all, retry_failed_jobs};
@@ -28,4 +27,5 @@ pub use letter_deeds::{discard_group, redrive_group, stop_operation};
 pub use overview::*;
 pub use registry_deeds::{drop_shadow, promote_shadow, reset_registry, run_calibration, set_registry, start_shadow};
 pub use screen::{Screen, load_screen};
-pub use webhook_deeds::{replay_delivery, send_test_event};
+pub use trainer_deeds::{assign_clients, unassign_client};
+pub use webhook_deeds::{replay_deliveries, replay_delivery, send_test_event};

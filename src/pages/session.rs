@@ -24,6 +24,8 @@ pub struct Session {
     pub theme: String,
     /// The zone that times are shown in.
     pub zone: String,
+    /// Why the form that was sent just now did not work; empty: it did, or none was sent.
+    pub failure: String,
     /// Of the program.
     pub version: String,
 }
@@ -37,12 +39,13 @@ pub fn shared() -> Session {
 fn current() -> Session {
     let account = use_context::<crate::server::context::Request>().and_then(|r| r.caller).map(|c| Account { email: c.email, role: c.role });
     let zone = crate::components::preferences::current().zone.name().to_owned();
-    Session { account, theme: theme().into(), zone, version: env!("CARGO_PKG_VERSION").into() }
+    let failure = use_context::<crate::server::failure::Failure>().map(|f| f.0).unwrap_or_default();
+    Session { account, theme: theme().into(), zone, failure, version: env!("CARGO_PKG_VERSION").into() }
 }
 
 #[cfg(not(feature = "ssr"))]
 fn current() -> Session {
-    Session { account: None, theme: "system".into(), zone: "UTC".into(), version: env!("CARGO_PKG_VERSION").into() }
+    Session { account: None, theme: "system".into(), zone: "UTC".into(), failure: String::new(), version: env!("CARGO_PKG_VERSION").into() }
 }
 
 /// The reader's theme, from the cookie; anything else is `system`.

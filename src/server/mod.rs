@@ -6,9 +6,11 @@
 pub mod calibrate;
 pub mod cli;
 pub mod config;
+mod connect;
 pub mod context;
 pub mod database;
 pub mod embedded;
+pub mod failure;
 mod frame;
 mod leptos_options;
 mod listen;

@@ -49,6 +49,7 @@ pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Result<Router, S
     };
     let stylesheet: Arc<str> = super::frame::stylesheet(std::path::Path::new(leptos.hash_file.as_ref()))?.into();
     let preferences = super::preferences::router(Arc::clone(&services), Arc::clone(&stylesheet));
+    let connect = super::connect::router(Arc::clone(&services), Arc::clone(&stylesheet));
     let forms = access::forms::Forms {
         access: access.clone(),
         limit: login::limit(&services),
@@ -60,9 +61,11 @@ pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Result<Router, S
         .merge(access::forms::router(forms))
         .merge(access::downloads::router(access.clone()))
         .merge(preferences)
+        .merge(connect)
         .route("/live", get(live).with_state(Arc::clone(&services)))
         .layer(middleware::from_fn(access::guard::guard))
         .layer(middleware::from_fn(super::preferences::apply))
+        .layer(middleware::from_fn(super::failure::carry))
         .layer(middleware::from_fn_with_state(access.clone(), access::identify::identify))
         .layer(middleware::from_fn_with_state(access.clone(), access::origin::same_origin))
         .layer(middleware::from_fn_with_state(services.config.trusted_proxies.clone(), visit))
@@ -155,6 +158,9 @@ fn request_context(services: &Arc<Services>) {
     let extension = &parts.extensions;
     if let Some(nonce) = extension.get::<leptos::nonce::Nonce>() {
         provide_context(nonce.clone());
+    }
+    if let Some(failure) = extension.get::<super::failure::Failure>() {
+        provide_context(failure.clone());
     }
     if let Some(preferences) = extension.get::<crate::components::preferences::Preferences>() {
         provide_context(*preferences);

@@ -1,9 +1,9 @@
-//! What the administrator's dashboard reads. Small statements with limits run as the caller; the three aggregates
-//! over many rows run as the service and are kept for a while by the page's loader, which admits only administrators.
+//! What the administrator's dashboard reads: small statements with limits, as the caller. What is said of millions of
+//! readings was added up by `rollups`.
 
 use crate::model::Instant;
 use chrono::NaiveDate;
-use sqlx::{PgConnection, PgPool, types::Json};
+use sqlx::{PgConnection, types::Json};
 
 /// How far the values of the last days can be trusted, over all persons.
 #[derive(Debug, Clone, Default, sqlx::FromRow)]
@@ -28,26 +28,24 @@ pub struct Quality {
     pub persons: i64,
     /// When a score was last written.
     pub newest: Option<Instant>,
+    /// When this was added up; absent: never yet.
+    pub taken_at: Option<Instant>,
 }
 
-/// The values of the last `days` days by tier.
-pub async fn quality(pool: &PgPool, days: i32) -> sqlx::Result<Quality> {
+/// The values of the last `days` days by tier, as last added up.
+pub async fn quality(conn: &mut PgConnection, days: i32) -> sqlx::Result<Quality> {
     sqlx::query_as(
-        "SELECT count(c.confidence_score) AS scored, avg(c.confidence_score)::float8 AS average,
-                count(*) FILTER (WHERE c.confidence_score >= 80) AS excellent,
-                count(*) FILTER (WHERE c.confidence_score BETWEEN 60 AND 79) AS good,
-                count(*) FILTER (WHERE c.confidence_score BETWEEN 40 AND 59) AS fair,
-                count(*) FILTER (WHERE c.confidence_score < 40) AS poor,
-                count(*) FILTER (WHERE c.confidence_score IS NULL) AS unknown,
-                count(*) FILTER (WHERE c.updated_at < m.updated_at) AS stale,
-                count(DISTINCT m.user_id) AS persons,
-                max(c.updated_at) AS newest
-           FROM unified_metrics m
-           LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
-          WHERE m.measurement_date > current_date - $1",
+        "SELECT coalesce(sum(excellent + good + fair + poor), 0)::bigint AS scored,
+                sum(points)::float8 / nullif(sum(excellent + good + fair + poor), 0)::float8 AS average,
+                coalesce(sum(excellent), 0)::bigint AS excellent, coalesce(sum(good), 0)::bigint AS good,
+                coalesce(sum(fair), 0)::bigint AS fair, coalesce(sum(poor), 0)::bigint AS poor,
+                coalesce(sum(unknown), 0)::bigint AS unknown, coalesce(sum(stale), 0)::bigint AS stale,
+                (SELECT count(*) FROM person_scores WHERE newest > current_date - $1) AS persons, max(newest) AS newest,
+                (SELECT taken_at FROM rollups WHERE name = 'scores of a week') AS taken_at
+           FROM score_days WHERE measurement_date > current_date - $1",
     )
     .bind(days)
-    .fetch_one(pool)
+    .fetch_one(conn)
     .await
 }
 
@@ -62,18 +60,18 @@ pub struct TrendDay {
     pub values: i64,
 }
 
-/// Average confidence by measured day, oldest first, every day present. An empty metric means all of them.
-pub async fn trend(pool: &PgPool, days: i32, metric: &str) -> sqlx::Result<Vec<TrendDay>> {
+/// Average confidence by measured day, oldest first, every day present, as last added up. An empty metric means all.
+pub async fn trend(conn: &mut PgConnection, days: i32, metric: &str) -> sqlx::Result<Vec<TrendDay>> {
     sqlx::query_as(
-        "SELECT d::date AS day, avg(c.confidence_score)::float8 AS average, count(c.confidence_score) AS values
+        "SELECT d::date AS day, sum(s.points)::float8 / nullif(sum(s.excellent + s.good + s.fair + s.poor), 0)::float8 AS average,
+                coalesce(sum(s.excellent + s.good + s.fair + s.poor), 0)::bigint AS values
            FROM generate_series(current_date - $1 + 1, current_date, interval '1 day') AS d
-           LEFT JOIN metric_confidence_cache c
-             ON c.measurement_date = d::date AND c.measurement_date > current_date - $1 AND ($2 = '' OR c.metric_name = $2)
+           LEFT JOIN score_days s ON s.measurement_date = d::date AND ($2 = '' OR s.metric_name = $2)
           GROUP BY 1 ORDER BY 1",
     )
     .bind(days)
     .bind(metric)
-    .fetch_all(pool)
+    .fetch_all(conn)
     .await
 }
 
@@ -92,29 +90,19 @@ pub struct Provider {
     pub last_data_at: Option<Instant>,
 }
 
-/// All providers by name.
-pub async fn providers(pool: &PgPool) -> sqlx::Result<Vec<Provider>> {
-    sqlx::query_as(
-        "SELECT provider,
-                count(*) FILTER (WHERE state IN ('active', 'reauthorised')) AS active,
-                count(*) FILTER (WHERE state IN ('error', 'revoked')) AS broken,
-                count(*) FILTER (WHERE state IN ('active', 'reauthorised') AND coalesce(last_data_at, created_at) < now() - interval '48 hours') AS silent,
-                max(last_data_at) AS last_data_at
-           FROM connections GROUP BY provider ORDER BY provider LIMIT 100",
-    )
-    .fetch_all(pool)
-    .await
+/// All providers by name, as last added up.
+pub async fn providers(conn: &mut PgConnection) -> sqlx::Result<Vec<Provider>> {
+    sqlx::query_as("SELECT provider, active, broken, silent, last_data_at FROM provider_states ORDER BY provider LIMIT 100")
+        .fetch_all(conn)
+        .await
 }
 
-/// The persons with the lowest average of the last seven days.
-pub async fn least_trusted(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(
-        "SELECT user_id FROM metric_confidence_cache WHERE measurement_date > current_date - 7
-          GROUP BY user_id ORDER BY avg(confidence_score), user_id LIMIT $1",
-    )
-    .bind(limit)
-    .fetch_all(pool)
-    .await
+/// The persons with the lowest average of the last seven days, as last added up.
+pub async fn least_trusted(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar("SELECT user_id FROM person_scores WHERE newest > current_date - 7 ORDER BY average, user_id LIMIT $1")
+        .bind(limit)
+        .fetch_all(conn)
+        .await
 }
 
 /// What the gateway answered in the last 24 hours: outcome and count.
@@ -226,6 +214,7 @@ pub async fn latest_status(conn: &mut PgConnection) -> sqlx::Result<Option<(Inst
 #[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
     use super::*;
+    use crate::store::rollups::{Window, roll_up};
 
     const WORLD: &str = "
         INSERT INTO persons (user_id, simulated) VALUES ('a', true), ('b', false);
@@ -246,15 +235,19 @@ mod tests {
     async fn aggregates_count_unknown_apart_and_show_gaps() {
         let t = crate::store::testing::database().await;
         sqlx::raw_sql(WORLD).execute(t.db.owner()).await.unwrap();
-        let q = quality(t.db.service(), 7).await.unwrap();
+        for window in [Window::Week, Window::Quarter] {
+            roll_up(t.db.service(), window, 0).await.unwrap();
+        }
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let q = quality(&mut conn, 7).await.unwrap();
         assert_eq!((q.scored, q.excellent, q.good, q.fair, q.poor, q.unknown, q.persons), (12, 6, 0, 0, 6, 12, 2));
         assert_eq!(q.average.map(f64::round), Some(60.0));
-        let days = trend(t.db.service(), 7, "steps").await.unwrap();
+        let days = trend(&mut conn, 7, "steps").await.unwrap();
         assert_eq!(days.len(), 7, "every day is there");
         assert_eq!(days.iter().map(|d| d.average.is_some()).collect::<Vec<_>>(), [true, true, true, true, false, true, true]);
-        assert!(trend(t.db.service(), 7, "recovery_score").await.unwrap().iter().all(|d| d.average.is_none() && d.values == 0));
-        assert_eq!(least_trusted(t.db.service(), 1).await.unwrap(), ["a"]);
-        let p = providers(t.db.service()).await.unwrap();
+        assert!(trend(&mut conn, 7, "recovery_score").await.unwrap().iter().all(|d| d.average.is_none() && d.values == 0));
+        assert_eq!(least_trusted(&mut conn, 1).await.unwrap(), ["a"]);
+        let p = providers(&mut conn).await.unwrap();
         assert_eq!(
             p.iter().map(|p| (p.provider.as_str(), p.active, p.broken, p.silent)).collect::<Vec<_>>(),
             [("oura", 0, 1, 0), ("whoop", 2, 0, 1)]

@@ -50,6 +50,7 @@ const OTHER_TABLES: [(&str, &str); 12] = [
     ("source_choices", OWN),
     ("connections", OWN),
     ("trainer_clients", OWN),
+    ("person_scores", OWN),
     ("persons", OWN),
 ];
 

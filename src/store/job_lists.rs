@@ -25,6 +25,8 @@ pub struct Filter {
     pub user_id: Option<String>,
     /// Occurs in the newest error, letters' case aside.
     pub error: Option<String>,
+    /// The payload has this text at this path.
+    pub payload: Option<(Vec<String>, String)>,
     /// These jobs only.
     pub ids: Option<Vec<Uuid>>,
     /// Only jobs that are not due yet.
@@ -39,7 +41,20 @@ impl Filter {
 
     /// Whether the counts by kind and state answer it, however many there are.
     pub fn is_counted(&self) -> bool {
-        self.user_id.is_none() && self.error.is_none() && self.ids.is_none() && !self.not_due
+        self.user_id.is_none() && !self.is_read() && self.ids.is_none() && !self.not_due
+    }
+
+    /// Whether rows must be read one by one, because no index narrows.
+    pub fn is_read(&self) -> bool {
+        self.error.is_some() || self.payload.is_some()
+    }
+
+    fn path(&self) -> Option<&[String]> {
+        self.payload.as_ref().map(|p| p.0.as_slice())
+    }
+
+    fn text(&self) -> Option<&str> {
+        self.payload.as_ref().map(|p| p.1.as_str())
     }
 }
 
@@ -90,7 +105,8 @@ impl Row {
     }
 }
 
-// $1 state, $2 kind, $3 person, $4 part of the error, $5 ids, $6 not due yet, $7 after this id, $8 window
+// $1 state, $2 kind, $3 person, $4 part of the error, $5 ids, $6 not due yet, $7 after this id, $8 window,
+// $10 path in the payload, $11 its text
 macro_rules! hot {
     () => {
         "(SELECT * FROM background_jobs
@@ -101,11 +117,12 @@ macro_rules! hot {
              AND ($5::uuid[] IS NULL OR id = ANY ($5)) AND (NOT $6 OR scheduled_at > now())
              AND ($7::uuid IS NULL OR id < $7)
            ORDER BY id DESC LIMIT $8) j
-         WHERE ($4::text IS NULL OR position(lower($4) IN lower(error)) > 0)"
+         WHERE ($4::text IS NULL OR position(lower($4) IN lower(error)) > 0) AND ($10::text[] IS NULL OR payload #>> $10 = $11)"
     };
 }
 
-// $1 state, $2 kind, $3 person, $4 part of the error, $5 ids, $6 and $7 after this one, $8 window
+// $1 state, $2 kind, $3 person, $4 part of the error, $5 ids, $6 and $7 after this one, $8 window,
+// $10 path in the payload, $11 its text
 macro_rules! done {
     () => {
         "(SELECT * FROM job_history
@@ -113,7 +130,7 @@ macro_rules! done {
              AND ($6::timestamptz IS NULL OR (completed_at <= $6 AND (completed_at, id) < ($6, $7)))
            ORDER BY completed_at DESC, id DESC LIMIT $8) j
          WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2)
-           AND ($4::text IS NULL OR position(lower($4) IN lower(error)) > 0)"
+           AND ($4::text IS NULL OR position(lower($4) IN lower(error)) > 0) AND ($10::text[] IS NULL OR payload #>> $10 = $11)"
     };
 }
 
@@ -180,14 +197,14 @@ pub async fn page(conn: &mut PgConnection, filter: &Filter, after: Cursor, limit
     let mut rows: Vec<Row> = Vec::new();
     if filter.wants(&["pending", "processing", "failed"]) {
         const SQL: &str = concat!(columns!("max_attempts"), hot!(), " ORDER BY id DESC LIMIT $9");
-        let query = bind_hot!(sqlx::query_as(SQL), filter, after.hot, window(filter.error.is_some(), ask));
-        rows.extend(query.bind(ask).fetch_all(&mut *conn).await?);
+        let query = bind_hot!(sqlx::query_as(SQL), filter, after.hot, window(filter.is_read(), ask));
+        rows.extend(query.bind(ask).bind(filter.path()).bind(filter.text()).fetch_all(&mut *conn).await?);
     }
     if filter.wants(&["completed", "cancelled"]) && !filter.not_due {
         const SQL: &str = concat!(columns!("NULL::int4"), done!(), " ORDER BY completed_at DESC, id DESC LIMIT $9");
-        let outside = filter.status.is_some() || filter.kind.is_some() || filter.error.is_some();
+        let outside = filter.status.is_some() || filter.kind.is_some() || filter.is_read();
         let query = bind_done!(sqlx::query_as(SQL), filter, after.done, window(outside, ask));
-        rows.extend(query.bind(ask).fetch_all(&mut *conn).await?);
+        rows.extend(query.bind(ask).bind(filter.path()).bind(filter.text()).fetch_all(&mut *conn).await?);
     }
     Ok(merged(rows, after, limit))
 }
@@ -227,14 +244,14 @@ pub async fn count(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<i64
     let mut n = 0;
     if filter.wants(&["pending", "processing", "failed"]) {
         const SQL: &str = concat!("SELECT count(*) FROM (SELECT 1 FROM ", hot!(), " LIMIT $9) c");
-        let query = bind_hot!(sqlx::query_scalar::<_, i64>(SQL), filter, None::<Uuid>, window(filter.error.is_some(), most));
-        n += query.bind(most).fetch_one(&mut *conn).await?;
+        let query = bind_hot!(sqlx::query_scalar::<_, i64>(SQL), filter, None::<Uuid>, window(filter.is_read(), most));
+        n += query.bind(most).bind(filter.path()).bind(filter.text()).fetch_one(&mut *conn).await?;
     }
     if filter.wants(&["completed", "cancelled"]) && !filter.not_due {
         const SQL: &str = concat!("SELECT count(*) FROM (SELECT 1 FROM ", done!(), " LIMIT $9) c");
-        let outside = filter.status.is_some() || filter.kind.is_some() || filter.error.is_some();
+        let outside = filter.status.is_some() || filter.kind.is_some() || filter.is_read();
         let query = bind_done!(sqlx::query_scalar::<_, i64>(SQL), filter, None::<(DateTime<Utc>, Uuid)>, window(outside, most));
-        n += query.bind(most).fetch_one(&mut *conn).await?;
+        n += query.bind(most).bind(filter.path()).bind(filter.text()).fetch_one(&mut *conn).await?;
     }
     Ok(n.min(most))
 }
@@ -246,7 +263,12 @@ pub async fn count(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<i64
 pub async fn matching(conn: &mut PgConnection, filter: &Filter, after: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     const SQL: &str = concat!("SELECT id FROM ", hot!(), " ORDER BY id DESC LIMIT $9");
     let filter = narrowed(conn, filter).await?;
-    bind_hot!(sqlx::query_scalar(SQL), filter, after, window(filter.error.is_some(), limit)).bind(limit).fetch_all(conn).await
+    bind_hot!(sqlx::query_scalar(SQL), filter, after, window(filter.is_read(), limit))
+        .bind(limit)
+        .bind(filter.path())
+        .bind(filter.text())
+        .fetch_all(conn)
+        .await
 }
 
 const CANCEL: &str = concat!(

@@ -4,7 +4,7 @@
 use super::*;
 use crate::store::testing;
 
-const FILL: &str = "
+const FILL: &str = r#"
   INSERT INTO background_jobs (type, status, payload, user_id, error, failed_at, completed_at, attempts)
   SELECT CASE WHEN n % 3 = 0 THEN 'a' ELSE 'b' END, 'failed', '{}', 'u' || n % 7, 'Broken at ' || n, now(), now(), 5 FROM generate_series(1, 40) n;
   INSERT INTO background_jobs (type, payload, user_id, scheduled_at)
@@ -12,7 +12,9 @@ const FILL: &str = "
   INSERT INTO job_history (id, type, status, priority, payload, attempts, created_at, scheduled_at, completed_at, user_id)
   SELECT app.uuid_v7(), 'a', CASE WHEN n % 10 = 0 THEN 'cancelled' ELSE 'completed' END, 5, '{}', 1, now(), now(), now() - make_interval(mins => n % 5), 'u' || n % 7
     FROM generate_series(1, 100) n;
-  ANALYZE background_jobs, job_history;";
+  UPDATE background_jobs SET payload = '{"a": {"b": "c"}}' WHERE error = 'Broken at 7';
+  UPDATE job_history SET payload = '{"a": {"b": "c"}}' WHERE id = (SELECT id FROM job_history ORDER BY completed_at, id LIMIT 1);
+  ANALYZE background_jobs, job_history;"#;
 
 async fn walk(conn: &mut PgConnection, filter: &Filter) -> Vec<Row> {
     let (mut all, mut cursor) = (Vec::new(), Cursor::default());
@@ -43,6 +45,8 @@ async fn pages_show_every_match_once_and_counts_agree() {
         (Filter { status: text("cancelled"), ..Filter::default() }, 10),
         (Filter { kind: text("b"), ..Filter::default() }, 27),
         (Filter { error: text("BROKEN AT 4"), ..Filter::default() }, 2),
+        (Filter { payload: Some((vec!["a".into(), "b".into()], "c".into())), ..Filter::default() }, 2),
+        (Filter { payload: Some((vec!["a".into()], "c".into())), ..Filter::default() }, 0),
         (Filter { user_id: text("u3"), ..Filter::default() }, 6 + 9 + 14),
         (Filter { user_id: text("'; DROP TABLE"), ..Filter::default() }, 0),
     ] {
@@ -89,8 +93,13 @@ async fn a_page_of_a_big_queue_is_read_by_index() {
     {
         const SQL: &str = concat!("EXPLAIN ", columns!("max_attempts"), hot!(), " ORDER BY id DESC LIMIT $9");
         let filter = Filter { status: status.map(str::to_owned), ..Filter::default() };
-        let plan: Vec<String> =
-            bind_hot!(sqlx::query_scalar(SQL), filter, None::<Uuid>, 51_i64).bind(51_i64).fetch_all(&mut *conn).await.unwrap();
+        let plan: Vec<String> = bind_hot!(sqlx::query_scalar(SQL), filter, None::<Uuid>, 51_i64)
+            .bind(51_i64)
+            .bind(filter.path())
+            .bind(filter.text())
+            .fetch_all(&mut *conn)
+            .await
+            .unwrap();
         let plan = plan.join("\n");
         assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{status:?}\n{plan}");
     }

@@ -44,11 +44,13 @@ pub mod replay;
 pub mod retention;
 #[cfg(test)]
 mod rls_tests;
+pub mod rollups;
 pub mod schedules;
 pub mod sessions;
 pub mod shadow;
 pub mod simulated;
 pub mod source_ranks;
+pub mod system_lists;
 #[cfg(test)]
 pub mod testing;
 pub mod tombstones;

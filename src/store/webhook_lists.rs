@@ -12,6 +12,10 @@ use uuid::Uuid;
 pub const WINDOW: i64 = 100_000;
 /// Counts are exact up to here.
 pub const COUNTED: i64 = 10_000;
+/// How many of the newest deliveries have their headers and bodies looked through.
+pub const READ: i64 = 10_000;
+/// Deliveries to replay are counted exactly up to here.
+pub const REPLAY_COUNTED: i64 = 1_000_000;
 
 /// Which deliveries. Empty fields do not narrow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +32,10 @@ pub struct Filter {
     pub since: Option<Instant>,
     /// This trace id, with the ids that [`by_trace`] gave for it.
     pub trace: Option<(String, Vec<Uuid>)>,
+    /// Occurs in the body, exactly so.
+    pub body: Option<String>,
+    /// Occurs in the kept headers, letters' case aside.
+    pub header: Option<String>,
 }
 
 /// A delivery in a list.
@@ -53,16 +61,19 @@ pub struct Row {
     pub processed_at: Option<Instant>,
 }
 
-// $1 state, $2 type, $3 provider, $4 person, $5 since, $6 trace id, $7 its ids, $8 and $9 after this one, $10 window
+// $1 state, $2 type, $3 provider, $4 person, $5 since, $6 trace id, $7 its ids, $8 and $9 after this one, $10 window,
+// $12 in the body, $13 in the headers
 macro_rules! found {
     () => {
-        "(SELECT id, created_at, type, provider, user_id, status, error, processed_count, processed_at FROM terra_webhooks_raw
+        "(SELECT id, created_at, type, provider, user_id, status, error, processed_count, processed_at, headers, body FROM terra_webhooks_raw
            WHERE ($1::text IS NULL OR $1 IN ('completed', 'ignored') OR status = $1)
              AND ($4::text IS NULL OR user_id = $4) AND ($5::timestamptz IS NULL OR created_at >= $5)
              AND ($6::text IS NULL OR id = ANY ($7::uuid[]) OR (status = 'conflict' AND trace_id = $6))
              AND ($8::timestamptz IS NULL OR (created_at <= $8 AND (created_at, id) < ($8, $9)))
            ORDER BY created_at DESC, id DESC LIMIT $10) d
-         WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2) AND ($3::text IS NULL OR provider = $3)"
+         WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2) AND ($3::text IS NULL OR provider = $3)
+           AND ($12::text IS NULL OR position(convert_to($12, 'UTF8') IN body) > 0)
+           AND ($13::text IS NULL OR position(lower($13) IN lower(headers::text)) > 0)"
     };
 }
 
@@ -81,10 +92,15 @@ macro_rules! bind {
             .bind($after.map(|(_, id)| id))
             .bind(window($f, $limit))
             .bind($limit)
+            .bind(&$f.body)
+            .bind(&$f.header)
     };
 }
 
 fn window(f: &Filter, limit: i64) -> i64 {
+    if f.body.is_some() || f.header.is_some() {
+        return READ;
+    }
     if f.kind.is_some() || f.provider.is_some() || f.status.is_some() { WINDOW } else { limit }
 }
 
@@ -226,6 +242,14 @@ pub async fn replay(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Uu
     .await
 }
 
+/// How many deliveries a replay would reach, up to [`REPLAY_COUNTED`] + 1.
+///
+/// # Errors
+/// The database's.
+pub async fn count_replay(conn: &mut PgConnection, filter: &super::replay::Filter) -> sqlx::Result<i64> {
+    super::replay::count(conn, filter).await
+}
+
 /// Deliveries turned away, added up.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Refused {
@@ -284,6 +308,9 @@ mod tests {
             (Filter { status: text("completed"), kind: text("sleep"), ..Filter::default() }, 59),
             (Filter { provider: text("oura"), ..Filter::default() }, 24),
             (Filter { user_id: text("u1"), ..Filter::default() }, 30),
+            (Filter { body: text("\"steps\": 1"), ..Filter::default() }, 0),
+            (Filter { body: text("{}"), user_id: text("u1"), ..Filter::default() }, 30),
+            (Filter { header: text("%"), ..Filter::default() }, 0),
             (Filter { since: Some(chrono::Utc::now() - chrono::TimeDelta::seconds(630)), ..Filter::default() }, 32),
             (Filter { trace: Some(("t7".into(), trace)), ..Filter::default() }, 1),
             (Filter { trace: Some(("t33".into(), Vec::new())), ..Filter::default() }, 1),

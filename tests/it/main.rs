@@ -10,6 +10,7 @@
 mod attacks;
 mod authorisation;
 mod bench;
+mod broken;
 mod chaos;
 mod checklist;
 mod cluster;

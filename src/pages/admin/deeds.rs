@@ -31,7 +31,7 @@ pub async fn schedule_deed(
     }
     audit::write(&mut *tx, &request.actor()?, &format!("schedule.{deed}"), Some(&name), &serde_json::json!({})).await.map_err(db)?;
     tx.commit().await.map_err(db)?;
-    leptos_axum::redirect("/admin/settings?notice=schedule-changed");
+    leptos_axum::redirect("/admin/schedules?notice=schedule-changed");
     Ok(())
 }
 

@@ -7,7 +7,10 @@ mod deliveries;
 mod jobs;
 mod logs;
 mod registry;
+mod replay;
 mod settings;
+mod system;
+mod trainers;
 mod trial;
 
 use super::screen::{Cell, Chip, Field, Shown};
@@ -17,6 +20,7 @@ use uuid::Uuid;
 
 pub(super) use jobs::filter as job_filter;
 pub(super) use registry::Wish;
+pub(super) use replay::filter as replay_filter;
 pub(super) use trial::order;
 
 /// Rows a page.
@@ -78,6 +82,7 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
         ("webhooks", "") => match query.get("tab").as_str() {
             "test" => trial::page(&request, &query).await,
             "refused" => deliveries::refused(&mut tx, &query, now).await.map_err(db),
+            "replay" => replay::page(&mut tx, &query, now).await.map_err(db),
             _ => deliveries::list(&mut tx, request.services.db.service(), &query, now).await.map_err(db),
         },
         ("webhooks", _) => {
@@ -88,7 +93,6 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
             logs::audit(&request, &query, now).await.map_err(db)
         }
         ("logs", "") => logs::list(&mut tx, &query, now).await.map_err(db),
-        ("settings", "") => settings::list(&mut tx, request.services.db.service(), now).await.map_err(db),
         ("calibration", "") => calibration::page(&mut tx, now).await.map_err(db),
         (registry::PATH, "") => match query.get("tab").as_str() {
             "studies" => registry::studies(&mut tx, &query).await.map_err(db),
@@ -99,6 +103,15 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
             .await
             .map_err(db)?
             .ok_or_else(|| AppError::not_found("This metric")),
+        ("nodes", "") => system::nodes(request.services.db.service(), now).await.map_err(db),
+        ("schedules", "") => system::schedules(&mut tx, now).await.map_err(db),
+        ("limits", "") => system::limits(&mut tx, now).await.map_err(db),
+        ("connections", "") => system::connections(&mut tx, &query, now).await.map_err(db),
+        ("trainers", "") => trainers::list(&mut tx, now).await.map_err(db),
+        ("trainers", _) => {
+            trainers::one(&mut tx, one("This trainer")?, &query, now).await.map_err(db)?.ok_or_else(|| AppError::not_found("This trainer"))
+        }
+        ("settings", "") => settings::list(&mut tx).await.map_err(db),
         _ => Err(AppError::not_found("This page")),
     }
 }

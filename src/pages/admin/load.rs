@@ -1,6 +1,6 @@
-//! Reads the dashboard: small statements as the caller, aggregates over all persons as the service, kept a while.
+//! Reads the dashboard: small statements, as the caller.
 
-use super::{AlertView, CheckRow, JobRow, KindRow, OperationView, Overview, ProviderRow, fresh::Fresh};
+use super::{AlertView, CheckRow, JobRow, KindRow, OperationView, Overview, ProviderRow};
 use crate::{
     components::{Bar, BarRow, Plot, bars, line, text},
     error::AppError,
@@ -9,25 +9,15 @@ use crate::{
     server::context::Request,
     store::{
         clients, dashboard as store,
-        jobs::{counts, list},
+        job_lists::{self, Cursor, Filter},
+        jobs::counts,
         operations::{self, Operation},
     },
 };
 use chrono::{TimeDelta, Utc};
-use std::sync::LazyLock;
 
 /// How many people the dashboard lists.
 const PEOPLE: i64 = 8;
-
-#[derive(Clone)]
-struct Aggregates {
-    quality: store::Quality,
-    providers: Vec<store::Provider>,
-    least_trusted: Vec<String>,
-}
-
-static AGGREGATES: LazyLock<Fresh<Aggregates>> = LazyLock::new(Fresh::new);
-static TRENDS: LazyLock<Fresh<Vec<store::TrendDay>>> = LazyLock::new(Fresh::new);
 
 /// All of the dashboard.
 pub(super) async fn overview(range: u32, metric: &str) -> Result<Overview, AppError> {
@@ -40,33 +30,20 @@ pub(super) async fn overview(range: u32, metric: &str) -> Result<Overview, AppEr
     };
     let metric = Metric::from_key(metric);
     let db = |e: sqlx::Error| request.db(&e);
-    let (aggregates, trend) = aggregates(&request, range, metric).await.map_err(db)?;
     let mut tx = request.read().await?;
     let now = Utc::now();
-    let read = read(&mut tx, &aggregates, now).await.map_err(db)?;
-    Ok(assemble(read, &aggregates, &trend, range, metric, now))
-}
-
-async fn aggregates(request: &Request, range: i32, metric: Option<Metric>) -> sqlx::Result<(Aggregates, Vec<store::TrendDay>)> {
-    let pool = request.services.db.service();
-    let database = pool.connect_options().get_database().unwrap_or_default().to_owned();
-    let key = metric.map_or("", Metric::key);
-    let (pool1, pool2) = (pool.clone(), pool.clone());
-    futures::try_join!(
-        AGGREGATES.get(database.clone(), move || async move {
-            let (quality, providers, least_trusted) =
-                futures::try_join!(store::quality(&pool1, 7), store::providers(&pool1), store::least_trusted(&pool1, PEOPLE))?;
-            Ok(Aggregates { quality, providers, least_trusted })
-        }),
-        TRENDS.get(format!("{database}/{range}/{key}"), move || async move { store::trend(&pool2, range, key).await }),
-    )
+    let read = read(&mut tx, range, metric, now).await.map_err(db)?;
+    Ok(assemble(read, range, metric, now))
 }
 
 /// What the caller's transaction saw.
 struct Read {
+    quality: store::Quality,
+    trend: Vec<store::TrendDay>,
+    providers: Vec<store::Provider>,
     counts: Vec<counts::Count>,
     waited: Option<TimeDelta>,
-    recent: Vec<list::JobRow>,
+    recent: Vec<job_lists::Row>,
     gateway: Vec<(String, i64)>,
     arrivals: Vec<i64>,
     unsettled: Vec<(String, i64)>,
@@ -79,13 +56,17 @@ struct Read {
     people: Vec<crate::pages::clients::Person>,
 }
 
-async fn read(tx: &mut sqlx::PgConnection, aggregates: &Aggregates, now: Instant) -> sqlx::Result<Read> {
+async fn read(tx: &mut sqlx::PgConnection, range: i32, metric: Option<Metric>, now: Instant) -> sqlx::Result<Read> {
     let (present, simulated) = store::presence(tx).await?;
-    let people = clients::some(tx, &aggregates.least_trusted).await?;
+    let least_trusted = store::least_trusted(tx, PEOPLE).await?;
+    let people = clients::some(tx, &least_trusted).await?;
     Ok(Read {
+        quality: store::quality(tx, 7).await?,
+        trend: store::trend(tx, range, metric.map_or("", Metric::key)).await?,
+        providers: store::providers(tx).await?,
         counts: counts::counts(tx).await?,
         waited: counts::waiting(tx).await?.first().map(|(_, s)| TimeDelta::milliseconds((s * 1000.0) as i64)),
-        recent: list::list(tx, &list::JobFilter { limit: 10, ..Default::default() }).await?,
+        recent: job_lists::page(tx, &Filter::default(), Cursor::default(), 10).await?.0,
         gateway: store::gateway_day(tx).await?,
         arrivals: store::arrivals(tx).await?,
         unsettled: store::unsettled(tx).await?,
@@ -103,14 +84,14 @@ fn of(list: &[(String, i64)], word: &str) -> i64 {
     list.iter().filter(|(w, _)| w == word).map(|(_, n)| *n).sum()
 }
 
-fn assemble(read: Read, aggregates: &Aggregates, trend: &[store::TrendDay], range: i32, metric: Option<Metric>, now: Instant) -> Overview {
+fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant) -> Overview {
     let sum = |word: &str| read.counts.iter().filter(|c| c.status == word).map(|c| c.count).sum::<i64>().max(0);
     let (pending, processing, failed) = (sum("pending"), sum("processing"), sum("failed"));
     let waited = read.waited;
     let accepted = of(&read.gateway, "accepted");
     let refused = of(&read.gateway, "refused") + of(&read.gateway, "unavailable");
     let not_well = of(&read.unsettled, "failed") + of(&read.unsettled, "invalid");
-    let q = &aggregates.quality;
+    let q = &read.quality;
     let (hits, misses) = clients::cache_reads();
     let (health, checks) = health(read.snapshot.as_ref(), now);
     Overview {
@@ -118,13 +99,21 @@ fn assemble(read: Read, aggregates: &Aggregates, trend: &[store::TrendDay], rang
         empty: !read.present,
         simulated: if read.simulated > 0 { text::count(read.simulated) } else { String::new() },
         advanced: read.advanced,
-        alerts: alerts(&read, q, &aggregates.providers, failed, waited, &health),
+        alerts: alerts(&read, failed, waited, &health),
         operation: read.operation.as_ref().map(|o| operation(o, now)),
         queue: [pending, processing, failed].map(text::count),
         failed_jobs: failed,
         oldest: waited.map_or_else(|| "nothing is due".into(), |w| format!("oldest waits {}", text::span(w))),
         average: q.average.map(|a| a.round() as i32),
-        average_of: format!("{} scored values of {} people, 7 days", text::count(q.scored), text::count(q.persons)),
+        average_of: match q.taken_at {
+            Some(at) => format!(
+                "{} scored values of {} people, 7 days; added up {}",
+                text::count(q.scored),
+                text::count(q.persons),
+                text::moment(at, now).ago
+            ),
+            None => "not added up yet: the leader of the workers does that within seconds".into(),
+        },
         webhooks: [accepted, of(&read.gateway, "duplicate"), refused].map(text::count),
         success: text::percent(accepted - not_well.min(accepted), accepted),
         success_of: format!(
@@ -136,7 +125,7 @@ fn assemble(read: Read, aggregates: &Aggregates, trend: &[store::TrendDay], rang
         checks,
         checked: read.snapshot.as_ref().map(|s| text::moment(s.at, now)),
         tiers: tiers(q),
-        plot: plot(trend, range, metric, now),
+        plot: plot(&read.trend, range, metric, now),
         metrics: Metric::ALL.iter().filter(|m| !m.is_vendor_score()).map(|m| (m.key().into(), m.name().into())).collect(),
         hit_rate: text::percent(hits, hits + misses),
         hit_of: format!("{} of {} reads since the start", text::count(hits), text::count(hits + misses)),
@@ -146,7 +135,7 @@ fn assemble(read: Read, aggregates: &Aggregates, trend: &[store::TrendDay], rang
         jobs: read.recent.iter().map(|j| job(j, now)).collect(),
         arrivals: arrivals(&read.arrivals, now),
         arrivals_sum: text::count(read.arrivals.iter().sum()),
-        providers: aggregates.providers.iter().map(|p| provider(p, now)).collect(),
+        providers: read.providers.iter().map(|p| provider(p, now)).collect(),
         columns: KEY_METRICS.map(|m| m.name().to_owned()).to_vec(),
         people: read.people,
     }
@@ -170,7 +159,7 @@ fn shows(o: &Operation, now: Instant) -> bool {
     o.kind == "recalculate_all" && (o.state == "running" || o.finished_at.is_some_and(|at| now - at < TimeDelta::hours(1)))
 }
 
-fn job(j: &list::JobRow, now: Instant) -> JobRow {
+fn job(j: &job_lists::Row, now: Instant) -> JobRow {
     let took = j.started_at.map(|s| (j.completed_at.unwrap_or(now) - s).num_milliseconds().max(0));
     JobRow {
         kind: j.kind.clone(),
@@ -326,14 +315,8 @@ fn health(snapshot: Option<&store::Snapshot>, now: Instant) -> (String, Vec<Chec
     (s.status.clone(), checks)
 }
 
-fn alerts(
-    read: &Read,
-    q: &store::Quality,
-    providers: &[store::Provider],
-    failed: i64,
-    waited: Option<TimeDelta>,
-    health: &str,
-) -> Vec<AlertView> {
+fn alerts(read: &Read, failed: i64, waited: Option<TimeDelta>, health: &str) -> Vec<AlertView> {
+    let q = &read.quality;
     let mut list = Vec::new();
     let mut say = |tone: &str, text: String, href: &str, action: &str| {
         list.push(AlertView { tone: tone.into(), text, href: href.into(), action: action.into() })
@@ -380,7 +363,7 @@ fn alerts(
             "",
         );
     }
-    for p in providers.iter().filter(|p| p.silent > 0) {
+    for p in read.providers.iter().filter(|p| p.silent > 0) {
         let name = Source::from_provider(&p.provider).name();
         say(
             "warn",

@@ -73,6 +73,8 @@ pub struct Field {
 pub struct Form {
     /// The server function's address.
     pub action: String,
+    /// Instead of sending, asks the page of this address.
+    pub get: String,
     /// Inputs.
     pub fields: Vec<Field>,
     /// Hidden fields.
@@ -197,6 +199,8 @@ pub struct Shown {
     pub complaint: String,
     /// What goes on just now.
     pub running: Vec<Running>,
+    /// Whether the page is read anew every two seconds.
+    pub follow: bool,
     /// A question to answer first.
     pub question: Option<Question>,
     /// The way of the page's subject.
@@ -231,24 +235,42 @@ pub async fn load_screen(
     super::lists::load(&list, &id, &query).await
 }
 
-/// A page of the administrator: `list` names it. What changes meanwhile is offered, not pushed under the pointer.
+/// A page of the administrator: the address names the list. What changes meanwhile is offered, not pushed under the pointer.
 #[component]
 pub fn Screen(
-    /// jobs, dead-letters, webhooks, logs, settings.
+    /// Which list, where the address does not say it with its second part.
+    #[prop(optional)]
     list: &'static str,
-    /// In the window's title.
-    title: &'static str,
+    /// One thing of a list: its name stands in the singular.
+    #[prop(optional)]
+    single: bool,
 ) -> impl IntoView {
     let params = use_params_map();
     let url = use_url();
     let live = use_live(&["jobs", "deliveries", "operation"]);
     let seen = RwSignal::new(0_u32);
+    let list = Memo::new(move |_| if list.is_empty() { params.read().get_str("list").unwrap_or_default().to_owned() } else { list.to_owned() });
+    let title = move || title(&list.read(), single);
     let id = Memo::new(move |_| params.read().get_str("id").unwrap_or_default().to_owned());
     let query = Memo::new(move |_| url.read().search().to_owned());
-    let data = Resource::new(move || (id.get(), query.get(), seen.get()), move |(id, query, _)| load_screen(list.to_owned(), id, query));
+    let data = Resource::new(move || (list.get(), id.get(), query.get(), seen.get()), |(list, id, query, _)| load_screen(list, id, query));
+    // What is followed, or goes on just now, is read anew by itself.
+    Effect::new(move |_| {
+        let goes_on = data.get().and_then(Result::ok).is_some_and(|s: Shown| s.follow || s.running.iter().any(|r| r.state == "running"));
+        if goes_on {
+            let timer = set_timeout_with_handle(move || seen.update(|n| *n = n.wrapping_add(1)), std::time::Duration::from_secs(2));
+            on_cleanup(move || drop(timer.map(|t| t.clear())));
+        }
+    });
+    // The news that what is shown holds already.
+    let shown_version = RwSignal::new(0_u32);
+    Effect::new(move |_| {
+        data.track();
+        shown_version.set(live.version.get_untracked());
+    });
     let news = move || {
-        (live.version.get() != seen.get()).then(|| {
-            view! { <button class="quiet" type="button" on:click=move |_| seen.set(live.version.get_untracked())>"Something changed. Show it"</button> }
+        (live.version.get() != shown_version.get()).then(|| {
+            view! { <button class="quiet" type="button" on:click=move |_| seen.update(|n| *n = n.wrapping_add(1))>"Something changed. Show it"</button> }
         })
     };
     view! {
@@ -258,7 +280,7 @@ pub fn Screen(
             <Transition fallback=move || view! { <h1>{title}</h1><p class="soft">"Loading…"</p> }>
                 {move || Suspend::new(async move {
                     match data.await {
-                        Ok(screen) => shown(list, screen),
+                        Ok(screen) => shown(list.get_untracked(), screen),
                         Err(error) => view! { <h1>{title}</h1><Trouble error/> }.into_any(),
                     }
                 })}
@@ -268,7 +290,30 @@ pub fn Screen(
     .into_any()
 }
 
-fn shown(list: &'static str, s: Shown) -> AnyView {
+/// In the window's title.
+fn title(list: &str, single: bool) -> &'static str {
+    match (list, single) {
+        ("jobs", false) => "Jobs",
+        ("jobs", true) => "Job",
+        ("dead-letters", _) => "Dead letters",
+        ("webhooks", false) => "Webhooks",
+        ("webhooks", true) => "Delivery",
+        ("logs", _) => "Logs",
+        ("nodes", _) => "Nodes",
+        ("schedules", _) => "Schedules",
+        ("limits", _) => "Rate limits",
+        ("connections", _) => "Connections",
+        ("trainers", false) => "Trainers and clients",
+        ("trainers", true) => "Trainer",
+        ("settings", _) => "Settings",
+        ("settings/registry", _) => "Registry",
+        ("calibration", _) => "Calibration",
+        _ => "Not found",
+    }
+}
+
+fn shown(list: String, s: Shown) -> AnyView {
+    let list = list.as_str();
     view! {
         {s.up.map(|(href, name)| view! { <nav class="crumbs" aria-label="Where you are"><a href=href>{name}</a></nav> })}
         <div class="page-head">
@@ -311,7 +356,7 @@ fn chips(list: Vec<Chip>, class: &'static str, label: &'static str) -> AnyView {
     .into_any()
 }
 
-fn question(list: &'static str, q: Question) -> AnyView {
+fn question(list: &str, q: Question) -> AnyView {
     let back = if q.back.is_empty() { format!("/admin/{list}") } else { q.back };
     let remark = (!q.remark.is_empty()).then(
         || view! { <label for="remark">"Why (optional)"</label><input id="remark" name=q.remark maxlength="500" autocomplete="off"/> },
@@ -354,7 +399,7 @@ fn steps(list: Vec<Step>) -> AnyView {
 /// A form whose main buttons send; the asking one leads back to this page with the same words in the URL.
 fn form(f: Form) -> AnyView {
     view! {
-        <form class="filter" method="post" action=f.action>
+        <form class="filter" method=if f.get.is_empty() { "post" } else { "get" } action=if f.get.is_empty() { f.action } else { f.get }>
             {f.fields.into_iter().map(field).collect_view()}{hidden(f.hidden)}
             {f.buttons.into_iter().enumerate().map(|(i, (words, name, value))| view! {
                 <button class=if i == 0 { "button primary" } else { "button" } type="submit" name=name value=value>{words}</button>
@@ -365,18 +410,19 @@ fn form(f: Form) -> AnyView {
     .into_any()
 }
 
-fn part(list: &'static str, index: usize, p: Part) -> AnyView {
+fn part(list: &str, index: usize, p: Part) -> AnyView {
     const IDS: [&str; 4] = ["part-1", "part-2", "part-3", "part-4"];
     let id = IDS.get(index).copied().unwrap_or("part");
     let empty = p.rows.is_empty();
     let caption = format!("{}, table", p.title);
-    let clear = if p.clear.is_empty() { format!("/admin/{list}") } else { p.clear };
+    let here = format!("/admin/{list}");
+    let clear = if p.clear.is_empty() { here.clone() } else { p.clear };
     view! {
         <Panel title=p.title id class="flush">
             {(!p.note.is_empty()).then(|| view! { <p class="panel-note soft small">{p.note}</p> })}
             {(!p.chips.is_empty()).then(|| chips(p.chips, "chips", "By state"))}
             {(!p.fields.is_empty()).then(|| view! {
-                <form class="filter" method="get" action=format!("/admin/{list}") role="search">
+                <form class="filter" method="get" action=here role="search">
                     {p.fields.into_iter().map(field).collect_view()}{hidden(p.keep)}<button class="button small" type="submit">"Show"</button>
                     {(!p.help.is_empty()).then(|| view! { <span class="help soft small">{p.help}</span> })}
                 </form>

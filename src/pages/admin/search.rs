@@ -23,7 +23,7 @@ impl Search {
         let text: String = text.chars().filter(|c| *c != '\0').take(LONGEST).collect();
         for token in tokens(&text) {
             match token {
-                (Some(name), value) if known.contains(&name.as_str()) => {
+                (Some(name), value) if (known.contains(&name.as_str()) && !name.ends_with('.')) || is_path(&name, known) => {
                     search.terms.retain(|(n, _)| *n != name);
                     if !value.is_empty() {
                         search.terms.push((name, value));
@@ -51,6 +51,12 @@ impl Search {
         self.terms.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
     }
 
+    /// What stood behind a name with a path, such as `payload.filter.kind`: the path's parts after the name.
+    pub(super) fn path(&self, name: &str) -> Option<(Vec<String>, String)> {
+        let parts = |n: &str| n.split('.').skip(1).map(str::to_owned).collect();
+        self.terms.iter().find(|(n, _)| n.split('.').next() == Some(name) && n.contains('.')).map(|(n, v)| (parts(n), v.clone()))
+    }
+
     /// The plain words, if there are any.
     pub(super) fn plain(&self) -> Option<String> {
         (!self.words.is_empty()).then(|| self.words.clone())
@@ -70,6 +76,11 @@ impl Search {
     }
 }
 
+/// Whether a name is a path below one that takes paths: those are known with a dot at their end.
+fn is_path(name: &str, known: &[&str]) -> bool {
+    known.iter().any(|k| k.ends_with('.') && name.len() > k.len() && name.starts_with(k) && !name.ends_with('.'))
+}
+
 /// Words with the name before their colon. Quotes keep spaces; a quote that does not end runs to the end of the text.
 fn tokens(text: &str) -> Vec<(Option<String>, String)> {
     let mut tokens = Vec::new();
@@ -87,7 +98,9 @@ fn tokens(text: &str) -> Vec<(Option<String>, String)> {
                 was_quoted = false;
             }
             ':' if !quoted && !was_quoted && name.is_none() && is_name(&word) => {
-                name = Some(std::mem::take(&mut word).to_ascii_lowercase())
+                let typed = std::mem::take(&mut word);
+                // The keys of a document have a case of their own.
+                name = Some(if typed.contains('.') { typed } else { typed.to_ascii_lowercase() });
             }
             c => word.push(c),
         }
@@ -100,7 +113,10 @@ fn tokens(text: &str) -> Vec<(Option<String>, String)> {
 
 /// Whether a word can be a qualifier's name: `12:30` and `a/b:c` are plain words.
 fn is_name(word: &str) -> bool {
-    !word.is_empty() && word.len() <= 24 && word.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'.'))
+    let path = word.contains('.');
+    !word.is_empty()
+        && word.len() <= if path { 100 } else { 24 }
+        && word.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'.') || path && b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -144,6 +160,17 @@ mod tests {
         assert_eq!((s.unknown.clone(), s.get("kind").as_deref(), s.get("colour")), (vec!["colour".to_owned()], Some("vacuum"), None));
         assert_eq!(s.complaint(&KNOWN), "Not understood and left out: colour:. Known here: kind:, status:, user:, error:.");
         assert_eq!(Search::parse("kind:vacuum", &KNOWN).complaint(&KNOWN), "");
+    }
+
+    #[test]
+    fn a_path_into_the_payload_keeps_its_case() {
+        let s = Search::parse("payload.filter.Kind2:daily kind:x", &["kind", "payload."]);
+        assert_eq!(s.path("payload"), Some((vec!["filter".to_owned(), "Kind2".to_owned()], "daily".to_owned())));
+        assert_eq!((s.get("kind").as_deref(), s.unknown.len()), (Some("x"), 0));
+        for odd in ["payload.:x", "payload:x", "other.path:x"] {
+            let s = Search::parse(odd, &["payload."]);
+            assert_eq!((s.path("payload"), s.unknown.len()), (None, 1), "{odd}");
+        }
     }
 
     #[test]

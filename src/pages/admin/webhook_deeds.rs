@@ -30,6 +30,51 @@ pub async fn replay_delivery(
     Ok(())
 }
 
+/// Has all stored deliveries of a filter processed again, as an operation that can be watched and stopped.
+///
+/// # Errors
+/// Not an administrator, or the database is away.
+#[server(endpoint = "replay_deliveries")]
+pub async fn replay_deliveries(
+    /// Those received since; empty: all.
+    #[server(default)]
+    since: String,
+    /// Terra's word for the event.
+    #[server(rename = "type")]
+    kind: String,
+    /// In any case.
+    #[server(default)]
+    provider: String,
+    /// A person.
+    #[server(default)]
+    user: String,
+    /// A state's word.
+    #[server(default)]
+    status: String,
+    /// Part of the remark.
+    #[server(default)]
+    error: String,
+    /// The page to return to.
+    back: String,
+) -> Result<(), AppError> {
+    use crate::store::{audit, replay};
+    let request = crate::server::context::Request::current()?;
+    let admin = request.admin()?;
+    let word = |name: &str| match name {
+        "since" => since.clone(),
+        "type" => kind.clone(),
+        "provider" => provider.clone(),
+        "user" => user.clone(),
+        "status" => status.clone(),
+        _ => error.clone(),
+    };
+    let filter = super::lists::replay_filter(|name| word(name).replace('\0', ""), chrono::Utc::now());
+    let actor = audit::Actor::of(admin, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
+    let operation = replay::start(&request.services.db, &actor, &filter).await.map_err(|e| request.db(&e))?;
+    leptos_axum::redirect(&super::lists::with_notice(&back, "replay-started", Some(operation.total.unsigned_abs())));
+    Ok(())
+}
+
 /// Sends a test event through the gateway, for the simulated test person or the one named.
 ///
 /// # Errors

@@ -37,6 +37,10 @@ const PLANTED: &str = "
     SELECT u, 'steps', 'oura', current_date, 80, 0.8, 0.7, 0.9, '{}', 1, 1 FROM unnest(ARRAY['person-a', 'person-b']) u;
   INSERT INTO confidence_shadow SELECT * FROM metric_confidence_cache;
   INSERT INTO calibration_reports (made_by, scorer_version, registry_version, report) VALUES ('admin@example.com', 1, 1, '{}');
+  INSERT INTO person_scores SELECT u, current_date, 80, 1, 0, 0, 0 FROM unnest(ARRAY['person-a', 'person-b']) u;
+  INSERT INTO score_days VALUES (current_date, 'steps', 160, 2, 0, 0, 0, 0, 0, now());
+  INSERT INTO provider_states VALUES ('oura', 2, 0, 0, now());
+  INSERT INTO rollups VALUES ('planted', now(), 1, 1, current_date);
   INSERT INTO finding_reviews (user_id, metric_name, source, measurement_date, verdict)
     SELECT u, 'steps', 'oura', current_date, 'confirmed' FROM unnest(ARRAY['person-a', 'person-b']) u;
   INSERT INTO source_choices (user_id, metric_name, source) SELECT u, 'steps', 'oura' FROM unnest(ARRAY['person-a', 'person-b']) u;

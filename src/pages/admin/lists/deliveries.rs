@@ -21,14 +21,14 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 const STATES: [&str; 9] = ["", "pending", "processing", "completed", "failed", "parked", "ignored", "conflict", "invalid"];
-const TYPES: [&str; 12] =
+pub(super) const TYPES: [&str; 12] =
     ["", "daily", "sleep", "activity", "body", "nutrition", "menstruation", "athlete", "auth", "deauth", "user_reauth", "healthcheck"];
 /// What can stand before a colon in the search box.
-const KNOWN: [&str; 5] = ["user", "provider", "trace", "type", "status"];
+const KNOWN: [&str; 7] = ["user", "provider", "trace", "type", "status", "body", "header"];
 
 /// The views of the page.
 pub(super) fn tabs(current: &str) -> Vec<Chip> {
-    [("", "Deliveries"), ("refused", "Turned away"), ("test", "Send a test event")]
+    [("", "Deliveries"), ("refused", "Turned away"), ("replay", "Replay"), ("test", "Send a test event")]
         .map(|(tab, words)| chip(words, String::new(), Query::href("webhooks", &[("tab", tab)]), tab == current))
         .to_vec()
 }
@@ -51,6 +51,8 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, query: &Quer
             }
             None => None,
         },
+        body: search.get("body"),
+        header: search.get("header"),
     };
     let mut rows = store::page(conn, &filter, query.before(), PAGE as i64 + 1).await?;
     let n = store::count(conn, &filter).await?;
@@ -67,7 +69,9 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, query: &Quer
         complaint: search.complaint(&KNOWN),
         parts: vec![Part {
             title: format!("{} {}, newest first", counted(n, COUNTED), if n == 1 { "delivery" } else { "deliveries" }),
-            note: if narrowed {
+            note: if filter.body.is_some() || filter.header.is_some() {
+                "Headers and bodies are looked through for the newest 10,000 deliveries.".into()
+            } else if narrowed {
                 "State, type and provider are looked for among the newest 100,000 deliveries.".into()
             } else {
                 String::new()
@@ -78,7 +82,7 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, query: &Quer
                 since_field(&since),
                 field("q", "Search", &q, &[]),
             ],
-            help: "A trace id, or user: provider: trace:".into(),
+            help: "A trace id, or user: provider: trace: body: header:".into(),
             heads: ["Type", "State", "Provider", "Person", "Received", "#Until processed", "#Readings", "Remark"]
                 .map(String::from)
                 .to_vec(),

@@ -23,7 +23,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// What can stand before a colon in the search box.
-const KNOWN: [&str; 5] = ["kind", "status", "user", "error", "id"];
+const KNOWN: [&str; 6] = ["kind", "status", "user", "error", "id", "payload."];
 
 /// The filter of a URL, and what of it was not understood. State and kind of the URL win over those in the search text;
 /// a bare id is an id, other plain words are looked for in errors.
@@ -44,6 +44,7 @@ pub(in crate::pages::admin) fn filter(status: &str, kind: &str, q: &str) -> (Fil
         error: search.get("error").or_else(|| search.plain().filter(|_| wanted.is_none())),
         // An id that is none matches nothing, instead of everything.
         ids: (wanted.is_some() || search.get("id").is_some()).then(|| wanted.into_iter().collect()),
+        payload: search.path("payload"),
         not_due: false,
     };
     (filter, complaint)
@@ -101,11 +102,15 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
         question: (query.get("ask") == "cancel" && deeds.contains(&Deed::Cancel)).then(|| question(&here, &total, &back)),
         parts: vec![Part {
             title: format!("{total} {}", if n == 1 { "job" } else { "jobs" }),
-            note: if filter.error.is_some() { "Errors are looked for among the newest 100,000 jobs.".into() } else { String::new() },
+            note: if filter.is_read() {
+                "Errors and payloads are looked through for the newest 100,000 jobs.".into()
+            } else {
+                String::new()
+            },
             chips: states(&counts, &filter, &here),
             fields: vec![kinds(&counts, &filter), field("q", "Search", &q, &[])],
             keep: vec![("status".into(), status.clone())],
-            help: "An id, part of an error, or kind: status: user: error:".into(),
+            help: "An id, part of an error, or kind: status: user: error: payload.path:".into(),
             deeds: bulk(deeds, &here, &total, &back),
             heads: ["Kind", "State", "Person", "#Attempts", "Created", "#Ran", "Error", "Actions"].map(String::from).to_vec(),
             rows: rows.iter().map(|j| row(j, now)).collect(),

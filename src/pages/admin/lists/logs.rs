@@ -47,9 +47,15 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
     let more = rows.len() > PAGE;
     rows.truncate(PAGE);
     let here = |before: &str| Query::href("logs", &[("level", &level), ("q", &q), ("since", &since), ("before", before)]);
+    let follow = query.get("follow") == "on" && query.before().is_none();
+    let toggle = |words: &str, on: &str| {
+        Cell::Link(Query::href("logs", &[("level", &level), ("q", &q), ("since", &since), ("follow", on)]), words.to_owned())
+    };
     Ok(Shown {
         title: "Logs".into(),
         lead: "What the functions wrote down, newest first.".into(),
+        follow,
+        deeds: vec![if follow { toggle("Stop following", "") } else { toggle("Follow", "on") }],
         taken: Some(text::moment(now, now)),
         tabs: tabs(""),
         complaint: search.complaint(&KNOWN),

@@ -59,6 +59,7 @@ pub(super) async fn page(request: &Request, query: &Query) -> Result<Shown, AppE
 fn form(kind: &str, provider: &str, user: &str) -> Form {
     let choices = |list: &[&str]| list.iter().map(|o| ((*o).to_owned(), (*o).to_owned())).collect();
     Form {
+        get: String::new(),
         action: SendTestEvent::url().into(),
         fields: vec![
             Field { options: choices(&TEST_KINDS), ..field("type", "Type", kind, &[]) },

@@ -1,0 +1,144 @@
+// Keys, the command palette and native dialogs. Everything here also works without it, by links and forms.
+(() => {
+  "use strict";
+  const GO = { o: ["/admin", "Overview"], p: ["/clients", "People"], j: ["/admin/jobs", "Jobs"], d: ["/admin/dead-letters", "Dead letters"],
+    w: ["/admin/webhooks", "Webhooks"], l: ["/admin/logs", "Logs"], n: ["/admin/nodes", "Nodes"], s: ["/admin/settings", "Settings"] };
+  const MORE = [["/admin/schedules", "Schedules"], ["/admin/limits", "Rate limits"], ["/admin/connections", "Connections"], ["/admin/trainers", "Trainers and clients"],
+    ["/admin/webhooks?tab=replay", "Replay deliveries"], ["/admin/webhooks?tab=test", "Send a test event"], ["/admin/webhooks?tab=refused", "Deliveries turned away"],
+    ["/admin/jobs?status=failed", "Failed jobs"], ["/admin/logs?tab=audit", "Audit log"], ["/admin/users", "Accounts and invitations"]];
+  const EVERYBODY = [["/status", "Status"], ["/preferences", "Preferences"], ["/account", "Account"]];
+  const STORE = "assay-keys";
+  const memory = () => { try { return localStorage; } catch { return null; } };
+  const on = () => memory()?.getItem(STORE) !== "off";
+  const admin = () => document.querySelector('.mast-nav a[href="/admin"]') !== null;
+  const make = (tag, attributes, ...children) => {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  };
+  // A link of the page takes the router's way; what is not on the page is loaded.
+  const visit = (href) => {
+    const link = [...document.querySelectorAll("a")].find((a) => a.getAttribute("href") === href);
+    if (link) link.click(); else location.assign(href);
+  };
+
+  const open = (dialog) => {
+    const before = document.activeElement;
+    document.body.append(dialog);
+    dialog.addEventListener("close", () => { dialog.remove(); before?.focus?.(); });
+    dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+    dialog.showModal();
+  };
+  const close = () => make("form", { method: "dialog" }, make("button", { class: "button", type: "submit" }, "Close"));
+
+  const help = () => {
+    const rows = [["/", "Search this page"], ["?", "These keys"], ["Ctrl K", "Go anywhere"]];
+    if (admin()) for (const [key, [, name]] of Object.entries(GO)) rows.push([`g ${key}`, name]);
+    else rows.push(["g p", "People"]);
+    const list = make("dl", { class: "keys" });
+    for (const [keys, what] of rows) list.append(make("div", {}, make("dt", {}, ...keys.split(" ").map((k) => make("kbd", {}, k))), make("dd", {}, what)));
+    const box = make("input", { type: "checkbox", id: "keys-on" });
+    box.checked = on();
+    box.addEventListener("change", () => memory()?.setItem(STORE, box.checked ? "on" : "off"));
+    open(make("dialog", { class: "sheet", "aria-labelledby": "keys-title" }, make("h2", { id: "keys-title" }, "Keyboard"), list,
+      make("label", { class: "keys-switch", for: "keys-on" }, box, " Single keys are on (Ctrl K always is)"), close()));
+  };
+
+  const palette = () => {
+    const places = [...(admin() ? [...Object.values(GO), ...MORE] : document.querySelector(".mast-nav a") ? [GO.p] : []), ...EVERYBODY];
+    const input = make("input", { type: "search", role: "combobox", "aria-expanded": "true", "aria-controls": "palette-list", "aria-label": "Go to a page, or search", autocomplete: "off" });
+    const list = make("ul", { id: "palette-list", role: "listbox", "aria-label": "Pages" });
+    let chosen = 0, shown = [];
+    const draw = () => {
+      const text = input.value.trim().toLowerCase();
+      shown = places.filter(([, name]) => name.toLowerCase().includes(text));
+      if (text) {
+        const q = encodeURIComponent(input.value.trim());
+        if (document.querySelector(".mast-nav a")) shown.push([`/clients?q=${q}`, `Find a person: ${input.value.trim()}`]);
+        if (admin()) shown.push([`/admin/jobs?q=${q}`, `Find jobs: ${input.value.trim()}`], [`/admin/webhooks?q=${q}`, `Find a delivery: ${input.value.trim()}`], [`/admin/logs?q=${q}`, `Find in the logs: ${input.value.trim()}`]);
+      }
+      chosen = Math.min(chosen, Math.max(shown.length - 1, 0));
+      list.replaceChildren(...shown.map(([href, name], i) => {
+        const item = make("li", { role: "option", id: `palette-${i}`, "aria-selected": String(i === chosen) }, name);
+        item.addEventListener("click", () => go(href));
+        return item;
+      }));
+      input.setAttribute("aria-activedescendant", shown.length ? `palette-${chosen}` : "");
+      list.children[chosen]?.scrollIntoView({ block: "nearest" });
+    };
+    const dialog = make("dialog", { class: "sheet palette", "aria-label": "Go anywhere" }, input, list);
+    const go = (href) => { dialog.close(); visit(href); };
+    input.addEventListener("input", () => { chosen = 0; draw(); });
+    input.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+        event.preventDefault();
+        chosen = (chosen + (event.key === "ArrowDown" ? 1 : shown.length - 1)) % Math.max(shown.length, 1);
+        draw();
+      } else if (event.key === "Enter") {
+        event.preventDefault();
+        if (shown[chosen]) go(shown[chosen][0]);
+      }
+    });
+    draw();
+    open(dialog);
+    input.focus();
+  };
+
+  let pressed = 0;
+  addEventListener("keydown", (event) => {
+    const inDialog = document.querySelector("dialog:modal") !== null;
+    if ((event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === "k") {
+      event.preventDefault();
+      if (!inDialog) palette();
+      return;
+    }
+    const typing = event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]") !== null;
+    if (typing || inDialog || event.ctrlKey || event.metaKey || event.altKey || event.isComposing || !on()) return;
+    if (performance.now() - pressed < 1500 && Object.hasOwn(GO, event.key)) {
+      pressed = 0;
+      if (admin() || event.key === "p") { event.preventDefault(); visit(GO[event.key][0]); }
+    } else if (event.key === "g") {
+      pressed = performance.now();
+    } else if (event.key === "/") {
+      event.preventDefault();
+      const field = document.querySelector('main input[type="search"]');
+      if (field) { field.focus(); field.select(); } else palette();
+    } else if (event.key === "?") {
+      event.preventDefault();
+      help();
+    }
+  });
+  addEventListener("click", (event) => {
+    if (event.target instanceof Element && event.target.closest("[data-keys]")) help();
+  });
+
+  // The server opens a question in the page; here it becomes a real dialog: focus inside, Escape keeps.
+  const raise = () => {
+    const dialog = document.querySelector("dialog.confirm[open]:not(:modal)");
+    if (!dialog || !document.documentElement.hasAttribute("data-hydrated")) return;
+    dialog.close();
+    dialog.showModal();
+    dialog.querySelector("a.button, button")?.focus();
+    dialog.addEventListener("cancel", (event) => { event.preventDefault(); dialog.querySelector("a.button")?.click(); });
+  };
+  new MutationObserver(raise).observe(document.documentElement, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-hydrated"] });
+  raise();
+
+  // One press sends once: the button stays as it is and says that it is busy.
+  addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!(form instanceof HTMLFormElement) || form.method !== "post") return;
+    if (form.dataset.sent) { event.preventDefault(); return; }
+    // After all others have heard of it: what the page sends by itself is not ours.
+    setTimeout(() => {
+      if (event.defaultPrevented) return;
+      form.dataset.sent = "1";
+      event.submitter?.setAttribute("aria-busy", "true");
+    });
+  });
+  addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+    for (const button of document.querySelectorAll("button[aria-busy=true]:not(:disabled)")) button.removeAttribute("aria-busy");
+  });
+})();

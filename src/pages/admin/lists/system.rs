@@ -1,0 +1,259 @@
+//! The machinery: nodes, schedules, rate limits, connections. Views of one page, each with an address of its own.
+
+use super::{
+    super::{
+        deeds::ScheduleDeed,
+        screen::{Cell, Part, Shown},
+        search::Search,
+    },
+    Chip, PAGE, Query, chip, field, person, text, time, took, words,
+};
+use crate::{
+    model::{Instant, Source},
+    store::{
+        dashboard,
+        schedules::{self, ScheduleRow},
+        system_lists::{self as store, Connection, ConnectionFilter, Limited},
+        workers::{self, WorkerRow},
+    },
+};
+use chrono::TimeDelta;
+use leptos::server_fn::ServerFn;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+/// Keys of the rate limiter shown at most.
+const LIMITED: i64 = 200;
+
+pub(super) fn tabs(current: &str) -> Vec<Chip> {
+    [
+        ("nodes", "Nodes"),
+        ("schedules", "Schedules"),
+        ("limits", "Rate limits"),
+        ("connections", "Connections"),
+        ("trainers", "Trainers and clients"),
+        ("settings", "Settings"),
+    ]
+    .map(|(list, words)| chip(words, String::new(), Query::href(list, &[]), list == current))
+    .to_vec()
+}
+
+fn shown(list: &str, title: &str, lead: &str, now: Instant, parts: Vec<Part>) -> Shown {
+    Shown { title: title.into(), lead: lead.into(), taken: Some(text::moment(now, now)), tabs: tabs(list), parts, ..Shown::default() }
+}
+
+fn heads<const N: usize>(names: [&str; N]) -> Vec<String> {
+    names.map(String::from).to_vec()
+}
+
+/// Who leads is in a table only the program may read; an administrator may know it, and was admitted before.
+pub(super) async fn nodes(service: &PgPool, now: Instant) -> sqlx::Result<Shown> {
+    let mut conn = service.acquire().await?;
+    let workers = workers::list(&mut conn).await?;
+    let leases = store::leases(&mut conn).await?;
+    let batches = store::batches(&mut conn, 200).await?;
+    let gone = || Cell::Text("a node that is gone".into());
+    let parts = vec![
+        Part {
+            title: "Processes".into(),
+            heads: heads(["Node", "State", "Role", "Duty", "#Jobs held", "Started", "Last heard of"]),
+            rows: workers.iter().map(|w| worker(w, now)).collect(),
+            empty: "No worker has signed on: nothing is being processed.".into(),
+            ..Part::default()
+        },
+        Part {
+            title: "Duties".into(),
+            note: "What one node at a time does for all; another takes over when its term ends or its session is gone.".into(),
+            heads: heads(["Duty", "Node", "#Term", "Until"]),
+            rows: leases
+                .iter()
+                .map(|l| {
+                    let node = l.node.as_deref().map_or_else(gone, |n| Cell::Text(n.to_owned()));
+                    vec![Cell::Code(l.name.clone()), node, Cell::Number(text::count(l.term)), time(Some(l.expires_at), now)]
+                })
+                .collect(),
+            empty: "Nobody has taken a duty yet.".into(),
+            ..Part::default()
+        },
+        Part {
+            title: "Batches in work".into(),
+            note: "A lease that is not renewed in time gives its jobs back to the queue.".into(),
+            heads: heads(["Kind", "Node", "#Jobs", "Leased until"]),
+            rows: batches
+                .iter()
+                .map(|b| {
+                    let node = b.node.as_deref().map_or_else(gone, |n| Cell::Text(n.to_owned()));
+                    let kind = Cell::Link(Query::href("jobs", &[("status", "processing"), ("kind", &b.kind)]), b.kind.clone());
+                    vec![kind, node, Cell::Number(text::count(i64::from(b.jobs))), time(Some(b.lease_until), now)]
+                })
+                .collect(),
+            empty: "No job runs just now.".into(),
+            ..Part::default()
+        },
+    ];
+    Ok(shown("nodes", "Nodes", "Which processes work, who leads, and who holds which jobs.", now, parts))
+}
+
+fn worker(w: &WorkerRow, now: Instant) -> Vec<Cell> {
+    vec![
+        Cell::Text(w.node.clone()),
+        Cell::State(if w.present { "active".into() } else { "unavailable".into() }),
+        Cell::Text(w.role.clone()),
+        words(w.leads.then_some("leads")),
+        Cell::Number(text::count(w.holds)),
+        time(Some(w.started_at), now),
+        time(Some(w.seen_at), now),
+    ]
+}
+
+pub(super) async fn schedules(conn: &mut PgConnection, now: Instant) -> sqlx::Result<Shown> {
+    let rows = schedules::list(conn).await?;
+    let part = Part {
+        title: "Schedules".into(),
+        heads: heads(["Name", "State", "Kind of job", "Every", "Last run", "Next run", "#Runs", "#Missed", "Remark", "Actions"]),
+        rows: rows.iter().map(|s| schedule(s, now)).collect(),
+        empty: "A worker writes the program’s schedules down when it starts.".into(),
+        ..Part::default()
+    };
+    let lead = "What runs by itself. Runs that were due while nobody led are caught up by one.";
+    Ok(shown("schedules", "Schedules", lead, now, vec![part]))
+}
+
+fn schedule(s: &ScheduleRow, now: Instant) -> Vec<Cell> {
+    let button = |label: &str, deed: &str| {
+        (label.to_owned(), ScheduleDeed::url().to_owned(), vec![("name".to_owned(), s.name.clone()), ("deed".to_owned(), deed.to_owned())])
+    };
+    let toggle = if s.paused { button("Resume", "resume") } else { button("Pause", "pause") };
+    let last = match (s.last_job_id, s.last_run_at) {
+        (Some(job), Some(at)) => Cell::Group(vec![time(Some(at), now), Cell::Link(format!("/admin/jobs/{job}"), "job".into())]),
+        (_, at) => time(at, now),
+    };
+    vec![
+        Cell::Text(s.name.clone()),
+        Cell::State(if s.paused { "paused".into() } else { "active".into() }),
+        Cell::Link(Query::href("jobs", &[("kind", &s.job_type)]), s.job_type.clone()),
+        Cell::Text(text::span(TimeDelta::seconds(i64::from(s.every_s)))),
+        last,
+        time(Some(s.next_run_at).filter(|_| !s.paused), now),
+        Cell::Number(text::count(s.runs)),
+        Cell::Number(text::count(s.missed)),
+        words(s.last_error.as_deref()),
+        Cell::Buttons(vec![button("Run now", "run"), toggle]),
+    ]
+}
+
+pub(super) async fn limits(conn: &mut PgConnection, now: Instant) -> sqlx::Result<Shown> {
+    let found = store::limited(conn, LIMITED).await?;
+    let warning = if found.is_none() {
+        "The table of the rate limiter was dropped; each node limits by itself. `assay migrate --repair` puts it back."
+    } else {
+        ""
+    };
+    let rows = found.unwrap_or_default();
+    let refused = rows.iter().filter(|l| l.refused > 0).count();
+    let part = Part {
+        title: match (rows.len(), refused) {
+            (0, _) => "Nobody is limited".into(),
+            (n, 0) => format!("{n} have spent a part of their allowance, none was refused"),
+            (n, r) => format!("{r} were refused, {n} have spent a part of their allowance"),
+        },
+        heads: heads(["Limit", "Who", "#Refused", "#Admitted", "Counted since", "Last request", "Whole again"]),
+        rows: rows.iter().map(|l| limit(l, now)).collect(),
+        empty: "Every sender has its whole allowance.".into(),
+        ..Part::default()
+    };
+    let lead = "Who spends an allowance just now: senders of deliveries, logins, keys of the API.";
+    Ok(Shown { warning: warning.into(), ..shown("limits", "Rate limits", lead, now, vec![part]) })
+}
+
+fn limit(l: &Limited, now: Instant) -> Vec<Cell> {
+    let (policy, who) = l.key.split_once(':').unwrap_or((&l.key, ""));
+    vec![
+        Cell::Code(policy.to_owned()),
+        Cell::Text(text::cut(who, 80)),
+        Cell::Number(text::count(l.refused)),
+        Cell::Number(text::count(l.count)),
+        time(Some(l.window_start), now),
+        time(Some(l.updated_at), now),
+        Cell::Text(format!("in {}", took((l.tat - now).max(TimeDelta::zero())))),
+    ]
+}
+
+/// What can stand before a colon in the search box of connections.
+const KNOWN: [&str; 2] = ["user", "provider"];
+const STATES: [&str; 7] = ["", "silent", "active", "reauthorised", "error", "revoked", "deauthorised"];
+
+pub(super) async fn connections(conn: &mut PgConnection, query: &Query, now: Instant) -> sqlx::Result<Shown> {
+    let (state, q, before) = (query.get("state"), query.get("q"), Uuid::try_parse(&query.get("before")).ok());
+    let search = Search::parse(&q, &KNOWN);
+    let provider = query.some("provider").or_else(|| search.get("provider")).map(|p| p.to_lowercase());
+    let filter = ConnectionFilter {
+        provider: provider.clone(),
+        state: Some(state.clone()).filter(|s| !s.is_empty() && s != "silent" && STATES.contains(&s.as_str())),
+        user_id: search.get("user").or_else(|| search.plain()),
+        silent: state == "silent",
+    };
+    let providers = dashboard::providers(conn).await?;
+    let mut rows = store::connections(conn, &filter, before, PAGE as i64 + 1).await?;
+    let more = rows.len() > PAGE;
+    rows.truncate(PAGE);
+    let (p, s) = (provider.unwrap_or_default(), state.as_str());
+    let here = |before: &str| Query::href("connections", &[("provider", &p), ("state", s), ("q", &q), ("before", before)]);
+    let count = |n: i64, provider: &str, state: &str| {
+        Cell::Link(Query::href("connections", &[("provider", provider), ("state", state)]), text::count(n))
+    };
+    let mut shown = shown(
+        "connections",
+        "Connections",
+        "Who is connected to which provider, by Terra, and where it has become silent.",
+        now,
+        vec![
+            Part {
+                title: "Providers".into(),
+                heads: heads(["Provider", "#Active", "#Silent for 2 days", "#Broken", "Last data"]),
+                rows: providers
+                    .iter()
+                    .map(|r| {
+                        vec![
+                            Cell::Link(Query::href("connections", &[("provider", &r.provider)]), Source::from_provider(&r.provider).name()),
+                            Cell::Number(text::count(r.active)),
+                            count(r.silent, &r.provider, "silent"),
+                            count(r.broken, &r.provider, "error"),
+                            time(r.last_data_at, now),
+                        ]
+                    })
+                    .collect(),
+                empty: "A provider appears when Terra reports a person’s connection, or with its first delivery.".into(),
+                ..Part::default()
+            },
+            Part {
+                title: "Connections, newest first".into(),
+                fields: vec![field("state", "State", s, &STATES), field("q", "Person or provider:", &q, &[])],
+                keep: if p.is_empty() { Vec::new() } else { vec![("provider".into(), p.clone())] },
+                heads: heads(["Person", "Provider", "State", "Since", "Last data", "Terra’s id", "Remark"]),
+                rows: rows.iter().map(|c| connection(c, now)).collect(),
+                next: rows.last().filter(|_| more).map(|c| here(&c.id.to_string())).unwrap_or_default(),
+                first: if before.is_some() { here("") } else { String::new() },
+                filtered: filter != ConnectionFilter::default() || before.is_some(),
+                empty: "Nobody is connected yet.".into(),
+                ..Part::default()
+            },
+        ],
+    );
+    shown.complaint = search.complaint(&KNOWN);
+    shown.deeds = vec![Cell::Plain("/admin/connect".into(), "Connect a person".into())];
+    Ok(shown)
+}
+
+fn connection(c: &Connection, now: Instant) -> Vec<Cell> {
+    let who = if c.user_id.is_some() { person(c.user_id.as_deref()) } else { Cell::Text("not known yet".into()) };
+    vec![
+        who,
+        Cell::Text(Source::from_provider(&c.provider).name()),
+        Cell::State(c.state.clone()),
+        time(Some(c.created_at), now),
+        time(c.last_data_at, now),
+        Cell::Code(text::cut(&c.terra_user_id, 40)),
+        words(c.reason.as_deref()),
+    ]
+}

@@ -1,0 +1,216 @@
+//! Adding up the scores, so that no page reads millions of them. For the leader; harmless twice and at any time.
+//!
+//! A roll-up is one statement over a window of measured days. It writes what differs, so that a quiet system writes
+//! nothing, and it is skipped for ten minutes while no reading or score is written (silence grows by itself). It may take at most a twentieth
+//! of the time: after one that took a second, the next begins twenty seconds later.
+
+use sqlx::PgPool;
+use std::time::{Duration, Instant};
+
+/// How much is added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// The last seven days, each person's average over them, and the providers' connections.
+    Week,
+    /// The ninety days that trends show.
+    Quarter,
+}
+
+impl Window {
+    const fn name(self) -> &'static str {
+        match self {
+            Window::Week => "scores of a week",
+            Window::Quarter => "scores of a quarter",
+        }
+    }
+
+    const fn days(self) -> i32 {
+        match self {
+            Window::Week => 7,
+            Window::Quarter => 90,
+        }
+    }
+
+    /// Never more often than this.
+    const fn at_most_every(self) -> Duration {
+        match self {
+            Window::Week => Duration::from_secs(2),
+            Window::Quarter => Duration::from_secs(15),
+        }
+    }
+}
+
+/// Rows ever written to these tables, as the server counts.
+const WRITTEN: &str = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_all_tables
+     WHERE relid IN ('public.unified_metrics'::regclass, 'public.metric_confidence_cache'::regclass, 'public.connections'::regclass)";
+
+/// A value newer than its day (a clock of the future) is in no window; it counts when its day comes.
+const DAYS: &str = "
+  WITH fresh AS (
+    SELECT m.measurement_date, m.metric_name, coalesce(sum(c.confidence_score), 0)::bigint AS points,
+           count(*) FILTER (WHERE c.confidence_score >= 80) AS excellent,
+           count(*) FILTER (WHERE c.confidence_score BETWEEN 60 AND 79) AS good,
+           count(*) FILTER (WHERE c.confidence_score BETWEEN 40 AND 59) AS fair,
+           count(*) FILTER (WHERE c.confidence_score < 40) AS poor,
+           count(*) FILTER (WHERE c.confidence_score IS NULL) AS unknown,
+           count(*) FILTER (WHERE c.updated_at < m.updated_at) AS stale, max(c.updated_at) AS newest
+      FROM unified_metrics m LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
+     WHERE m.measurement_date > current_date - $1 AND m.measurement_date <= current_date GROUP BY 1, 2),
+  gone AS (
+    DELETE FROM score_days s WHERE s.measurement_date > current_date - $1
+       AND NOT EXISTS (SELECT FROM fresh f WHERE f.measurement_date = s.measurement_date AND f.metric_name = s.metric_name) RETURNING 1),
+  written AS (
+    INSERT INTO score_days AS s SELECT * FROM fresh ORDER BY 1, 2
+    ON CONFLICT (measurement_date, metric_name) DO UPDATE
+       SET (points, excellent, good, fair, poor, unknown, stale, newest)
+         = (excluded.points, excluded.excellent, excluded.good, excluded.fair, excluded.poor, excluded.unknown, excluded.stale, excluded.newest)
+     WHERE (s.points, s.excellent, s.good, s.fair, s.poor, s.unknown, s.stale, s.newest)
+        IS DISTINCT FROM (excluded.points, excluded.excellent, excluded.good, excluded.fair, excluded.poor, excluded.unknown, excluded.stale, excluded.newest)
+    RETURNING 1)
+  SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM written)";
+
+const PERSONS: &str = "
+  WITH newest AS (SELECT user_id, max(measurement_date) AS day FROM unified_metrics WHERE measurement_date <= current_date GROUP BY user_id),
+  fresh AS (
+    SELECT n.user_id, n.day, avg(c.confidence_score)::float8 AS average,
+           count(*) FILTER (WHERE c.confidence_score >= 80) AS excellent,
+           count(*) FILTER (WHERE c.confidence_score BETWEEN 60 AND 79) AS good,
+           count(*) FILTER (WHERE c.confidence_score BETWEEN 40 AND 59) AS fair,
+           count(*) FILTER (WHERE c.confidence_score < 40) AS poor
+      FROM newest n JOIN metric_confidence_cache c ON c.user_id = n.user_id AND c.measurement_date > n.day - $1 AND c.measurement_date <= n.day
+     GROUP BY 1, 2),
+  gone AS (DELETE FROM person_scores p WHERE NOT EXISTS (SELECT FROM fresh f WHERE f.user_id = p.user_id) RETURNING 1),
+  written AS (
+    INSERT INTO person_scores AS p SELECT * FROM fresh ORDER BY 1
+    ON CONFLICT (user_id) DO UPDATE SET (newest, average, excellent, good, fair, poor)
+      = (excluded.newest, excluded.average, excluded.excellent, excluded.good, excluded.fair, excluded.poor)
+     WHERE (p.newest, p.average, p.excellent, p.good, p.fair, p.poor)
+        IS DISTINCT FROM (excluded.newest, excluded.average, excluded.excellent, excluded.good, excluded.fair, excluded.poor) RETURNING 1)
+  SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM written)";
+
+const PROVIDERS: &str = "
+  WITH fresh AS (
+    SELECT provider, count(*) FILTER (WHERE state IN ('active', 'reauthorised')) AS active,
+           count(*) FILTER (WHERE state IN ('error', 'revoked')) AS broken,
+           count(*) FILTER (WHERE state IN ('active', 'reauthorised') AND coalesce(last_data_at, created_at) < now() - interval '48 hours') AS silent,
+           max(last_data_at) AS last_data_at
+      FROM connections GROUP BY provider),
+  gone AS (DELETE FROM provider_states p WHERE NOT EXISTS (SELECT FROM fresh f WHERE f.provider = p.provider) RETURNING 1),
+  written AS (
+    INSERT INTO provider_states AS p SELECT * FROM fresh ORDER BY 1
+    ON CONFLICT (provider) DO UPDATE SET (active, broken, silent, last_data_at) = (excluded.active, excluded.broken, excluded.silent, excluded.last_data_at)
+     WHERE (p.active, p.broken, p.silent, p.last_data_at) IS DISTINCT FROM (excluded.active, excluded.broken, excluded.silent, excluded.last_data_at)
+    RETURNING 1)
+  SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM written)";
+
+/// Whether it is time: something was written, or the day changed, and the last one is long enough ago.
+async fn due(pool: &PgPool, window: Window) -> sqlx::Result<Option<i64>> {
+    let written: i64 = sqlx::query_scalar(WRITTEN).fetch_one(pool).await?;
+    let waits: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM rollups WHERE name = $1
+           AND (written = $2 AND through = current_date AND taken_at > now() - interval '10 minutes' OR taken_at > now() - make_interval(secs => greatest($3, seconds * 20))))",
+    )
+    .bind(window.name())
+    .bind(written)
+    .bind(window.at_most_every().as_secs_f64())
+    .fetch_one(pool)
+    .await?;
+    Ok((!waits).then_some(written))
+}
+
+/// Adds up if it is time; returns how many rows differed from what was known, `None` when it was not time.
+///
+/// # Errors
+/// The database's; then what was known stays.
+pub async fn roll_up_when_due(pool: &PgPool, window: Window) -> sqlx::Result<Option<i64>> {
+    match due(pool, window).await? {
+        Some(written) => roll_up(pool, window, written).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Adds up now.
+///
+/// # Errors
+/// The database's; then what was known stays.
+pub async fn roll_up(pool: &PgPool, window: Window, written: i64) -> sqlx::Result<i64> {
+    let begun = Instant::now();
+    let mut tx = pool.begin().await?;
+    // Two at once would only do the same work twice.
+    let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtext($1))").bind(window.name()).fetch_one(&mut *tx).await?;
+    if !alone {
+        return Ok(0);
+    }
+    let mut changed: i64 = sqlx::query_scalar(DAYS).bind(window.days()).fetch_one(&mut *tx).await?;
+    if window == Window::Week {
+        changed += sqlx::query_scalar::<_, i64>(PERSONS).bind(window.days()).fetch_one(&mut *tx).await?;
+        changed += sqlx::query_scalar::<_, i64>(PROVIDERS).fetch_one(&mut *tx).await?;
+    } else {
+        sqlx::query("DELETE FROM score_days WHERE measurement_date <= current_date - $1").bind(window.days()).execute(&mut *tx).await?;
+    }
+    sqlx::query(
+        "INSERT INTO rollups (name, taken_at, seconds, written, through) VALUES ($1, now(), $2, $3, current_date)
+         ON CONFLICT (name) DO UPDATE SET taken_at = excluded.taken_at, seconds = excluded.seconds, written = excluded.written, through = excluded.through",
+    )
+    .bind(window.name())
+    .bind(begun.elapsed().as_secs_f64())
+    .bind(written)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(changed)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::store::{dashboard, testing};
+
+    const ADD: &str = "
+      INSERT INTO persons (user_id) VALUES ('a'), ('b') ON CONFLICT DO NOTHING;
+      INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+      SELECT u, 'steps', 'whoop', current_date - d, 1, '', 1, 't', now(), gen_random_uuid() FROM (VALUES ('a'), ('b')) AS p (u), generate_series(0, 40) AS d;
+      INSERT INTO metric_confidence_cache (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high, factors, scorer_version, registry_version)
+      SELECT user_id, metric_name, source, measurement_date, CASE user_id WHEN 'a' THEN 30 ELSE 90 END, 0.5, 0.4, 0.6, '{}', 1, 1 FROM unified_metrics;";
+
+    #[tokio::test]
+    async fn a_roll_up_says_what_the_rows_say_after_every_change() {
+        let t = testing::database().await;
+        let pool = t.db.service();
+        let mut conn = pool.acquire().await.unwrap();
+        assert_eq!(roll_up(pool, Window::Week, 0).await.unwrap(), 0);
+        sqlx::raw_sql(ADD).execute(t.db.owner()).await.unwrap();
+        assert_eq!(roll_up(pool, Window::Week, 0).await.unwrap(), 9, "seven days, two persons");
+        assert_eq!(roll_up(pool, Window::Week, 0).await.unwrap(), 0, "nothing differs, nothing is written");
+        assert_eq!(roll_up(pool, Window::Quarter, 0).await.unwrap(), 34);
+        sqlx::raw_sql("UPDATE metric_confidence_cache SET confidence_score = 100 WHERE user_id = 'a' AND measurement_date = current_date;
+                       DELETE FROM unified_metrics WHERE user_id = 'b' AND measurement_date = current_date - 1;
+                       DELETE FROM metric_confidence_cache WHERE user_id = 'b' AND measurement_date = current_date - 1;
+                       DELETE FROM unified_metrics WHERE measurement_date = current_date - 2; DELETE FROM metric_confidence_cache WHERE measurement_date = current_date - 2")
+            .execute(t.db.owner()).await.unwrap();
+        roll_up(pool, Window::Week, 0).await.unwrap();
+        let q = dashboard::quality(&mut conn, 7).await.unwrap();
+        assert_eq!((q.excellent, q.poor, q.scored, q.unknown, q.persons), (6, 5, 11, 0, 2));
+        assert_eq!(dashboard::least_trusted(&mut conn, 1).await.unwrap(), ["a"]);
+    }
+
+    #[tokio::test]
+    async fn it_is_not_done_again_without_news_nor_too_often() {
+        let t = testing::database().await;
+        let pool = t.db.service();
+        assert_eq!(roll_up_when_due(pool, Window::Week).await.unwrap(), Some(0), "the first is always due");
+        assert_eq!(roll_up_when_due(pool, Window::Week).await.unwrap(), None);
+        let age = |seconds: f64| {
+            sqlx::query("UPDATE rollups SET taken_at = now() - interval '30 seconds', seconds = $1, written = -1")
+                .bind(seconds)
+                .execute(pool)
+        };
+        age(2.0).await.unwrap();
+        assert_eq!(roll_up_when_due(pool, Window::Week).await.unwrap(), None, "two seconds of work earn forty of rest");
+        age(1.0).await.unwrap();
+        assert_eq!(roll_up_when_due(pool, Window::Week).await.unwrap(), Some(0));
+        sqlx::raw_sql("UPDATE rollups SET taken_at = now() - interval '1 day', through = current_date - 1").execute(pool).await.unwrap();
+        assert_eq!(roll_up_when_due(pool, Window::Week).await.unwrap(), Some(0), "a new day moves the window");
+    }
+}
