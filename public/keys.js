@@ -3,7 +3,7 @@
   "use strict";
   const GO = { o: ["/admin", "Overview"], p: ["/clients", "People"], j: ["/admin/jobs", "Jobs"], d: ["/admin/dead-letters", "Dead letters"],
     w: ["/admin/webhooks", "Webhooks"], l: ["/admin/logs", "Logs"], n: ["/admin/nodes", "Nodes"], s: ["/admin/settings", "Settings"] };
-  const MORE = [["/admin/schedules", "Schedules"], ["/admin/limits", "Rate limits"], ["/admin/connections", "Connections"], ["/admin/trainers", "Trainers and clients"],
+  const MORE = [["/admin/schedules", "Schedules"], ["/admin/kinds", "Kinds of jobs"], ["/admin/limits", "Rate limits"], ["/admin/connections", "Connections"], ["/admin/trainers", "Trainers and clients"],
     ["/admin/webhooks?tab=replay", "Replay deliveries"], ["/admin/webhooks?tab=test", "Send a test event"], ["/admin/webhooks?tab=refused", "Deliveries turned away"],
     ["/admin/jobs?status=failed", "Failed jobs"], ["/admin/logs?tab=audit", "Audit log"], ["/admin/users", "Accounts and invitations"]];
   const EVERYBODY = [["/status", "Status"], ["/preferences", "Preferences"], ["/account", "Account"]];
@@ -41,7 +41,7 @@
     const box = make("input", { type: "checkbox", id: "keys-on" });
     box.checked = on();
     box.addEventListener("change", () => memory()?.setItem(STORE, box.checked ? "on" : "off"));
-    open(make("dialog", { class: "sheet", "aria-labelledby": "keys-title" }, make("h2", { id: "keys-title" }, "Keyboard"), list,
+    open(make("dialog", { class: "over", "aria-labelledby": "keys-title" }, make("h2", { id: "keys-title" }, "Keyboard"), list,
       make("label", { class: "keys-switch", for: "keys-on" }, box, " Single keys are on (Ctrl K always is)"), close()));
   };
 
@@ -67,7 +67,7 @@
       input.setAttribute("aria-activedescendant", shown.length ? `palette-${chosen}` : "");
       list.children[chosen]?.scrollIntoView({ block: "nearest" });
     };
-    const dialog = make("dialog", { class: "sheet palette", "aria-label": "Go anywhere" }, input, list);
+    const dialog = make("dialog", { class: "over palette", "aria-label": "Go anywhere" }, input, list);
     const go = (href) => { dialog.close(); visit(href); };
     input.addEventListener("input", () => { chosen = 0; draw(); });
     input.addEventListener("keydown", (event) => {

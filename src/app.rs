@@ -106,6 +106,10 @@ fn Masthead(
     /// Who is logged in.
     session: session::Session,
 ) -> impl IntoView {
+    /// Views of one page, each with an address of its own.
+    const SYSTEM: [&str; 7] =
+        ["/admin/nodes", "/admin/schedules", "/admin/kinds", "/admin/limits", "/admin/connections", "/admin/trainers", "/admin/settings"];
+    let path = use_location().pathname;
     let account = session.account.clone();
     let admin = account.as_ref().is_some_and(|a| a.role == Role::Admin);
     let link = |href: &'static str, exact: bool, text: &'static str| view! { <A href exact>{text}</A> }.into_any();
@@ -120,7 +124,7 @@ fn Masthead(
                 {admin.then(|| link("/admin/webhooks", false, "Webhooks"))}
                 {admin.then(|| link("/admin/logs", false, "Logs"))}
                 {admin.then(|| link("/admin/calibration", true, "Calibration"))}
-                {admin.then(|| link("/admin/nodes", false, "System"))}
+                {admin.then(|| view! { <a href="/admin/nodes" aria-current=move || SYSTEM.contains(&path.get().as_str()).then_some("page")>"System"</a> })}
             </nav>
             <session::AccountMenu session/>
         </header>

@@ -22,6 +22,7 @@ const SCREENS: [name: string, path: string][] = [
   ["audit", "/admin/logs?tab=audit"],
   ["nodes", "/admin/nodes"],
   ["schedules", "/admin/schedules"],
+  ["kinds", "/admin/kinds"],
   ["limits", "/admin/limits"],
   ["connections", "/admin/connections"],
   ["connections-none", "/admin/connections?q=user%3Anobody-is-called-this"],

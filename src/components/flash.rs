@@ -32,6 +32,7 @@ fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
         "shadow-dropped" => ("good", "Dropped. What is in force stays.".into()),
         "no-shadow" => ("note", "There was nothing finished to decide about.".into()),
         "calibration-started" => ("good", "The report is being worked out; reload in a minute.".into()),
+        "kind-changed" => ("good", "Changed; it holds from the next job on.".into()),
         "clients-assigned" if n == "0" => ("note", "They were assigned already.".into()),
         "clients-assigned" => ("good", format!("Assigned: {n}.")),
         "client-unassigned" => ("good", "Taken away; the trainer no longer sees this person.".into()),

@@ -5,9 +5,9 @@
 
 use super::{Services, frame};
 use crate::{
-    access::Identity,
+    access::{Identity, forms::Sheet},
     jobs::kinds::backfill,
-    model::Model,
+    model::{Model, Role},
     outbound::{NotLinked, connect_person},
     store::audit::Actor,
 };
@@ -48,8 +48,9 @@ struct Asked {
 
 impl Page {
     fn answer(&self, status: StatusCode, said: &str, asked: &Asked) -> Response {
-        let body = body(said, asked, self.services.terra.is_some());
-        (status, Html(frame::document(&self.stylesheet, "Connect a person", &body))).into_response()
+        let body = &body(said, asked, self.services.terra.is_some());
+        let sheet = Sheet { title: "Connect a person", body, role: Some(Role::Admin) };
+        (status, Html(frame::document(&self.stylesheet, &sheet))).into_response()
     }
 
     fn refused(&self, status: StatusCode, sentence: &str, asked: &Asked) -> Response {

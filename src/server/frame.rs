@@ -59,7 +59,7 @@ const ADMINS: [(&str, &str); 9] = [
     ("/admin/dead-letters", "Dead letters"),
     ("/admin/webhooks", "Webhooks"),
     ("/admin/logs", "Logs"),
-    ("/admin/settings", "Settings"),
+    ("/admin/nodes", "System"),
     ("/admin/users", "Accounts"),
     ("/admin/audit", "Audit log"),
 ];

@@ -45,6 +45,8 @@ pub mod retention;
 #[cfg(test)]
 mod rls_tests;
 pub mod rollups;
+#[cfg(test)]
+mod scan_tests;
 pub mod schedules;
 pub mod sessions;
 pub mod shadow;

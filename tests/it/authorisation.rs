@@ -221,39 +221,6 @@ async fn every_server_function_refuses_whoever_it_is_not_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-<<<<<<< HEAD
-=======
-async fn every_page_is_guarded_before_it_is_rendered() {
-    let database = Database::new().await;
-    let assay = Assay::start(&database).await;
-    let trainer = trainer(&assay, &database).await;
-    let routes = leptos_axum::generate_route_list(assay::app::App);
-    assert!(routes.len() >= 6);
-    for route in &routes {
-        let path = route.path().replace("{id}", "0").replace("{user_id}", "nobody").replace("{list}", "jobs");
-        let who = audience(&path).unwrap_or_else(|| panic!("{path} is in no audience"));
-        let get = async |cookie: Option<&str>| {
-            let mut request = client().get(format!("{}{path}", assay.address));
-            if let Some(cookie) = cookie {
-                request = request.header("cookie", cookie);
-            }
-            let answer = request.send().await.unwrap();
-            (answer.status().as_u16(), answer.text().await.unwrap().len())
-        };
-        let (status, length) = get(None).await;
-        match who {
-            Audience::Public => assert_eq!(status, 200, "{path}"),
-            // The redirect must carry no page.
-            _ => assert_eq!((status, length), (303, 0), "{path}"),
-        }
-        if who == Audience::Admins {
-            assert_eq!(get(Some(&trainer)).await.0, 403, "{path}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
->>>>>>> eb17230 (Scores are added up by the leader; pages for nodes, schedules, limits, connections, trainers, replays; keys, palette, dialogs; a failed form says why)
 async fn another_site_cannot_make_a_browser_act() {
     let database = Database::new().await;
     let assay = Assay::start_with(&database, &[("ASSAY_ROLE", "web")]).await;

@@ -1,8 +1,8 @@
 //! Every screen while a part of the database is not there: the page says what happened and what to do, quotes the
 //! request's id, carries the right status, and the next page works again.
 
-use crate::authorisation::{client, log_in};
 use crate::process::{ADMIN, Assay, Database, PASSWORD};
+use crate::visitors::{client, log_in};
 use sqlx::{AssertSqlSafe, Executor};
 
 /// A screen, and a table it cannot do without.

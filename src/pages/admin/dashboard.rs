@@ -390,7 +390,7 @@ fn job_table(jobs: Vec<JobRow>) -> AnyView {
             <tbody>{jobs.into_iter().map(|j| view! {
                 <tr>
                     <th scope="row"><code>{j.kind}</code>{(!j.error.is_empty()).then(|| view! { <span class="remark">{j.error}</span> })}</th>
-                    <td><StateChip state=j.state/></td><td class="when"><TimeStamp at=j.created/></td><td class="num">{j.took}</td><td class="num">{j.attempts}</td>
+                    <td><StateChip state=j.state/></td><td class="when"><TimeStamp at=j.created plain=true/></td><td class="num">{j.took}</td><td class="num">{j.attempts}</td>
                 </tr>
             }).collect_view()}</tbody>
         </ScrollTable>

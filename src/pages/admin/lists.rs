@@ -5,6 +5,7 @@ mod calibration;
 mod dead_letters;
 mod deliveries;
 mod jobs;
+mod kinds;
 mod logs;
 mod registry;
 mod replay;
@@ -103,6 +104,8 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
             .await
             .map_err(db)?
             .ok_or_else(|| AppError::not_found("This metric")),
+        ("kinds", "") => kinds::list(&request.services.db, now).await.map_err(db),
+        ("kinds", kind) => kinds::one(&request.services.db, kind, now).await.map_err(db)?.ok_or_else(|| AppError::not_found("This kind")),
         ("nodes", "") => system::nodes(request.services.db.service(), now).await.map_err(db),
         ("schedules", "") => system::schedules(&mut tx, now).await.map_err(db),
         ("limits", "") => system::limits(&mut tx, now).await.map_err(db),

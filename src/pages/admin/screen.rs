@@ -301,6 +301,7 @@ fn title(list: &str, single: bool) -> &'static str {
         ("logs", _) => "Logs",
         ("nodes", _) => "Nodes",
         ("schedules", _) => "Schedules",
+        ("kinds", _) => "Kinds of jobs",
         ("limits", _) => "Rate limits",
         ("connections", _) => "Connections",
         ("trainers", false) => "Trainers and clients",
@@ -320,7 +321,7 @@ fn shown(list: String, s: Shown) -> AnyView {
             <div><h1>{s.title}</h1><p class="lead">{s.lead}</p></div>
             <div class="page-actions">
                 {(!s.deeds.is_empty()).then(|| cell(Cell::Group(s.deeds)))}
-                {s.taken.map(|at| view! { <span class="soft small">"as of "<TimeStamp at plain=true/>" UTC"</span> })}
+                {s.taken.map(|at| view! { <span class="soft small">"as of "<TimeStamp at plain=true/></span> })}
             </div>
         </div>
         {(!s.tabs.is_empty()).then(|| chips(s.tabs, "tabs", "Views"))}
@@ -486,23 +487,24 @@ fn field(f: Field) -> AnyView {
 }
 
 fn table(caption: String, heads: Vec<String>, rows: Vec<Vec<Cell>>) -> AnyView {
+    let numbers: Vec<bool> = heads.iter().map(|h| h.starts_with('#')).collect();
     view! {
         <ScrollTable caption>
             <thead><tr>{heads.into_iter().map(|h| match h.strip_prefix('#') {
                 Some(h) => view! { <th scope="col" class="num">{h.to_owned()}</th> }.into_any(),
                 None => view! { <th scope="col">{h}</th> }.into_any(),
             }).collect_view()}</tr></thead>
-            <tbody>{rows.into_iter().map(row).collect_view()}</tbody>
+            <tbody>{rows.into_iter().map(|r| row(r, &numbers)).collect_view()}</tbody>
         </ScrollTable>
     }
     .into_any()
 }
 
 /// The first cell names its row.
-fn row(cells: Vec<Cell>) -> AnyView {
+fn row(cells: Vec<Cell>, numbers: &[bool]) -> AnyView {
     let view = |(i, c): (usize, Cell)| {
         let class = match c {
-            Cell::Number(_) => "num",
+            _ if numbers.get(i) == Some(&true) => "num",
             Cell::Time(_) => "when",
             _ => "",
         };

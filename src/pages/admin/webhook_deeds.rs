@@ -57,7 +57,7 @@ pub async fn replay_deliveries(
     /// The page to return to.
     back: String,
 ) -> Result<(), AppError> {
-    use crate::store::{audit, replay};
+    use crate::store::replay;
     let request = crate::server::context::Request::current()?;
     let admin = request.admin()?;
     let word = |name: &str| match name {
@@ -69,7 +69,10 @@ pub async fn replay_deliveries(
         _ => error.clone(),
     };
     let filter = super::lists::replay_filter(|name| word(name).replace('\0', ""), chrono::Utc::now());
-    let actor = audit::Actor::of(admin, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
+    if let Some(problem) = filter.problem() {
+        return Err(AppError::invalid(problem));
+    }
+    let actor = super::actions::actor(&request, admin);
     let operation = replay::start(&request.services.db, &actor, &filter).await.map_err(|e| request.db(&e))?;
     leptos_axum::redirect(&super::lists::with_notice(&back, "replay-started", Some(operation.total.unsigned_abs())));
     Ok(())

@@ -29,6 +29,7 @@ pub(super) fn tabs(current: &str) -> Vec<Chip> {
     [
         ("nodes", "Nodes"),
         ("schedules", "Schedules"),
+        ("kinds", "Kinds of jobs"),
         ("limits", "Rate limits"),
         ("connections", "Connections"),
         ("trainers", "Trainers and clients"),
