@@ -40,6 +40,9 @@ CREATE TABLE provider_states (
 -- Readings come in by and large in the order of their days: block ranges say enough, and cost nothing to keep.
 CREATE INDEX unified_metrics_by_day ON unified_metrics USING brin (measurement_date) WITH (pages_per_range = 32, autosummarize = on);
 
+-- The status page asks for what was not well in months of health checks.
+CREATE INDEX health_snapshots_not_well ON health_snapshots (at) WHERE status <> 'healthy';
+
 -- When each was last added up, how long that took, and how many rows had ever been written by then: without new ones
 -- there is nothing to add up.
 CREATE TABLE rollups (
