@@ -197,6 +197,7 @@ pub(super) async fn one(conn: &mut PgConnection, service: &sqlx::PgPool, key: &s
         "Change it".into(),
         "Scores then belong to a new version of the registry, which is in the audit log; all of history is scored again. Run beside the old scores everybody into a shadow first.".into(),
         Form {
+            get: String::new(),
             action: SetRegistry::url().into(),
             fields: vec![
                 field("tolerance", "Tolerance", &wish.tolerance),
