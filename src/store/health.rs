@@ -111,7 +111,7 @@ pub async fn slow(pool: &PgPool) -> sqlx::Result<Slow> {
     )
     .fetch_all(pool)
     .await?;
-    let q = super::dashboard::quality(pool, 7).await?;
+    let q = super::dashboard::quality(&mut *pool.acquire().await?, 7).await?;
     Ok(Slow { at: Some(Utc::now()), silence, badges: [q.excellent, q.good, q.fair, q.poor, q.unknown] })
 }
 
