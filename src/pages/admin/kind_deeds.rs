@@ -25,7 +25,8 @@ pub async fn pause_kind(
     back: String,
 ) -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
-    let actor = super::actions::actor(&request, request.admin()?);
+    request.admin()?;
+    let actor = request.actor()?;
     crate::jobs::limits::set_paused(&request.services.db, &actor, &kind, paused == "on").await.map_err(|e| not_set(&request, e))?;
     leptos_axum::redirect(&super::lists::with_notice(&back, "kind-changed", None));
     Ok(())
@@ -49,7 +50,8 @@ pub async fn limit_kind(
     back: String,
 ) -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
-    let actor = super::actions::actor(&request, request.admin()?);
+    request.admin()?;
+    let actor = request.actor()?;
     let number = |text: &str| match text.trim() {
         "" => Ok(None),
         // What is no number of this size is refused by the limits' own sentence.

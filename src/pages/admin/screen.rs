@@ -249,7 +249,8 @@ pub fn Screen(
     let url = use_url();
     let live = use_live(&["jobs", "deliveries", "operation"]);
     let seen = RwSignal::new(0_u32);
-    let list = Memo::new(move |_| if list.is_empty() { params.read().get_str("list").unwrap_or_default().to_owned() } else { list.to_owned() });
+    let list =
+        Memo::new(move |_| if list.is_empty() { params.read().get_str("list").unwrap_or_default().to_owned() } else { list.to_owned() });
     let title = move || title(&list.read(), single);
     let id = Memo::new(move |_| params.read().get_str("id").unwrap_or_default().to_owned());
     let query = Memo::new(move |_| url.read().search().to_owned());

@@ -59,7 +59,7 @@ pub async fn replay_deliveries(
 ) -> Result<(), AppError> {
     use crate::store::replay;
     let request = crate::server::context::Request::current()?;
-    let admin = request.admin()?;
+    request.admin()?;
     let word = |name: &str| match name {
         "since" => since.clone(),
         "type" => kind.clone(),
@@ -72,7 +72,7 @@ pub async fn replay_deliveries(
     if let Some(problem) = filter.problem() {
         return Err(AppError::invalid(problem));
     }
-    let actor = super::actions::actor(&request, admin);
+    let actor = request.actor()?;
     let operation = replay::start(&request.services.db, &actor, &filter).await.map_err(|e| request.db(&e))?;
     leptos_axum::redirect(&super::lists::with_notice(&back, "replay-started", Some(operation.total.unsigned_abs())));
     Ok(())
