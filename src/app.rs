@@ -63,6 +63,8 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/admin/:list/:id") view=|| view! { <admin::Screen single=true/> } ssr=SsrMode::Async/>
                     <Route path=path!("/clients") view=clients::Clients ssr=SsrMode::Async/>
                     <Route path=path!("/clients/:user_id") view=clients::Client ssr=SsrMode::Async/>
+                    <Route path=path!("/clients/:user_id/:metric") view=clients::Client ssr=SsrMode::Async/>
+                    <Route path=path!("/clients/:user_id/:metric/:day") view=clients::Client ssr=SsrMode::Async/>
                     <Route path=path!("/status") view=status::Status ssr=SsrMode::Async/>
                 </FlatRoutes>
             </main>

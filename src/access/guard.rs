@@ -47,6 +47,7 @@ pub const PAGES: &[(&str, Audience)] = &[
     ("preferences", Audience::Public),
     ("account", Audience::Members),
     ("clients", Audience::Members),
+    ("clients.csv", Audience::Members),
     ("admin", Audience::Admins),
 ];
 

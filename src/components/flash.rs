@@ -39,6 +39,8 @@ fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
         "replay-started" => ("good", format!("{n} deliveries are on their way again; the progress is shown below.")),
         "settings-saved" => ("good", "Settings saved.".into()),
         "schedule-changed" => ("good", "Schedule changed.".into()),
+        "source-chosen" => ("good", "From now on this source is taken. What the others say is kept and shown.".into()),
+        "source-same" => ("note", "It was so already; nothing was changed.".into()),
         "logged_out" => ("good", "You are logged out.".into()),
         "password_set" => ("good", "Your password is set. Log in with it now.".into()),
         "new-version" => ("note", "A new version of Assay is out. The page was reloaded; please repeat what you did.".into()),

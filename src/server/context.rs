@@ -68,6 +68,11 @@ impl Request {
         self.services.db.begin_as(self.account()?).await.map_err(|e| self.db(&e))
     }
 
+    /// A refusal with the status it means.
+    pub fn refused(&self, error: AppError) -> AppError {
+        answered(error)
+    }
+
     /// A database error as the reader may see it; the cause is logged under the request id.
     pub fn db(&self, cause: &sqlx::Error) -> AppError {
         answered(AppError::database(&self.request_id, cause))

@@ -62,6 +62,7 @@ pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Result<Router, S
         .merge(access::downloads::router(access.clone()))
         .merge(preferences)
         .merge(connect)
+        .merge(crate::pages::clients::download::router(Arc::clone(&services)))
         .route("/live", get(live).with_state(Arc::clone(&services)))
         .layer(middleware::from_fn(access::guard::guard))
         .layer(middleware::from_fn(super::preferences::apply))

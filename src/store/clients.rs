@@ -40,40 +40,6 @@ pub struct PersonRow {
     pub last_data_at: Option<Instant>,
 }
 
-/// Persons whose name or id contains `search` and who have a value in the tier of `lowest..=highest` in the
-/// last seven days of their data, lowest average first, those without a score last.
-pub async fn list(
-    conn: &mut PgConnection,
-    search: &str,
-    tier: Option<(i32, i32)>,
-    limit: i64,
-    offset: i64,
-) -> sqlx::Result<Vec<PersonRow>> {
-    let (lowest, highest) = tier.unwrap_or((-1, -1));
-    sqlx::query_as(
-        "WITH shown AS (
-           SELECT p.user_id, p.label, p.simulated, (SELECT max(m.measurement_date) FROM unified_metrics m WHERE m.user_id = p.user_id) AS newest
-             FROM persons p WHERE $1 = '' OR position(lower($1) IN lower(coalesce(p.label, '') || ' ' || p.user_id)) > 0),
-         recent AS (
-           SELECT s.user_id, avg(c.confidence_score)::float8 AS average, count(*) AS scored,
-                  count(*) FILTER (WHERE c.confidence_score < 40) AS poor, bool_or(c.confidence_score BETWEEN $2 AND $3) AS in_tier
-             FROM shown s JOIN metric_confidence_cache c ON c.user_id = s.user_id AND c.measurement_date > s.newest - 7
-            GROUP BY s.user_id)
-         SELECT p.user_id, p.label, p.simulated, r.average, coalesce(r.scored, 0) AS scored, coalesce(r.poor, 0) AS poor,
-                (SELECT max(c.last_data_at) FROM connections c WHERE c.user_id = p.user_id) AS last_data_at
-           FROM shown p LEFT JOIN recent r USING (user_id)
-          WHERE $2 < 0 OR r.in_tier
-          ORDER BY r.average NULLS LAST, p.user_id LIMIT $4 OFFSET $5",
-    )
-    .bind(search)
-    .bind(lowest)
-    .bind(highest)
-    .bind(limit)
-    .bind(offset)
-    .fetch_all(conn)
-    .await
-}
-
 /// The named persons, lowest average first.
 pub async fn some(conn: &mut PgConnection, users: &[String]) -> sqlx::Result<Vec<PersonRow>> {
     sqlx::query_as(
@@ -120,6 +86,12 @@ pub struct LatestRow {
     pub doubts: Vec<String>,
     /// Providers with a value on that day.
     pub sources: i64,
+    /// The source somebody chose for this person and metric, whether or not it has a value of that day.
+    pub choice: Option<String>,
+    /// What measured it, where the payload says so.
+    pub device: Option<String>,
+    /// The probability behind the score.
+    pub probability: Option<f64>,
 }
 
 /// The newest values of some persons, of the 90 days up to each one's newest day, all metrics when none are named. Within a day the chosen
@@ -133,7 +105,8 @@ pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String
                         FROM unnest(ARRAY['evidence', 'plausibility', 'completeness', 'concordance', 'provenance', 'consistency']) AS part) AS factors,
                 ARRAY(SELECT DISTINCT f ->> 'kind' FROM jsonb_array_elements(coalesce(c.findings, '[]') || m.findings) AS f
                        WHERE f ->> 'kind' IS NOT NULL ORDER BY 1) AS doubts,
-                count(*) OVER (PARTITION BY m.user_id, m.metric_name, m.measurement_date) AS sources
+                count(*) OVER (PARTITION BY m.user_id, m.metric_name, m.measurement_date) AS sources,
+                s.source AS choice, m.provenance -> 'device' ->> 'name' AS device, c.probability
            FROM unified_metrics m
            LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
            LEFT JOIN source_choices s ON s.user_id = m.user_id AND s.metric_name = m.metric_name
@@ -205,8 +178,11 @@ pub async fn connections(conn: &mut PgConnection, user_id: &str) -> sqlx::Result
 mod tests {
     use super::*;
     use crate::{
-        model::Role,
-        store::{Caller, Token},
+        model::{Metric, Role},
+        store::{
+            Caller, Token, advice,
+            roster::{self, Links, Sort, Wish},
+        },
     };
 
     const WORLD: &str = "
@@ -218,7 +194,11 @@ mod tests {
         SELECT u, 'steps', s, current_date, 100, 'count', 1, 't', now(), gen_random_uuid(), '[{\"kind\": \"manual\", \"detail\": \"\"}]'
           FROM (VALUES ('mine'), ('not-mine')) AS p (u), (VALUES ('apple'), ('garmin')) AS n (s);
         INSERT INTO metric_confidence_cache (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high, factors, scorer_version, registry_version)
-        SELECT user_id, metric_name, source, measurement_date, 35, 0.35, 0.2, 0.5, '{}', 1, 1 FROM unified_metrics;";
+        SELECT user_id, metric_name, source, measurement_date, 35, 0.35, 0.2, 0.5, '{}', 1, 1 FROM unified_metrics;
+        INSERT INTO score_advice SELECT u, 'steps', 'garmin', current_date, 9, 'wear it' FROM (VALUES ('also-mine'), ('not-mine')) AS p (u);
+        INSERT INTO connections (terra_user_id, user_id, provider, state, last_data_at) VALUES
+          ('1', 'mine', 'garmin', 'active', now() - interval '3 days'), ('2', 'mine', 'whoop', 'active', now()),
+          ('3', 'also-mine', 'oura', 'error', NULL), ('4', 'not-mine', 'oura', 'error', NULL);";
 
     #[tokio::test]
     async fn a_trainer_sees_own_clients_only_in_rows_and_in_one_persons_page() {
@@ -232,11 +212,22 @@ mod tests {
             .unwrap();
         let caller = Caller::new(uuid::Uuid::nil(), Role::Trainer, String::new(), String::new(), token);
         let mut tx = t.db.begin_as(&caller).await.unwrap();
-        let names = |rows: Vec<PersonRow>| rows.into_iter().map(|r| r.user_id).collect::<Vec<_>>();
-        assert_eq!(names(list(&mut tx, "", None, 10, 0).await.unwrap()), ["mine", "also-mine"], "scored first, then those without a score");
-        assert_eq!(names(list(&mut tx, "mar", None, 10, 0).await.unwrap()), ["mine"]);
-        assert_eq!(names(list(&mut tx, "", Some((0, 39)), 10, 0).await.unwrap()), ["mine"]);
-        assert!(list(&mut tx, "", Some((80, 100)), 10, 0).await.unwrap().is_empty());
+        let now = chrono::Utc::now();
+        let wish = |search: &str, metric, tier| Wish { search: search.to_owned(), metric, tier, ..Wish::default() };
+        let mut names = async |wish: Wish| roster::page(&mut tx, &wish, now, 10, 0).await.unwrap().into_iter().map(|r| r.user_id).collect::<Vec<_>>();
+        assert_eq!(names(Wish::default()).await, ["mine", "also-mine"], "scored first, then those without a score");
+        assert_eq!(names(wish("mar", None, None)).await, ["mine"]);
+        assert_eq!(names(wish("", None, Some((0, 39)))).await, ["mine"]);
+        assert!(names(wish("", None, Some((80, 100)))).await.is_empty());
+        assert_eq!(names(wish("", Some(Metric::Steps), Some((0, 59)))).await, ["mine"], "of one metric");
+        assert!(names(wish("", Some(Metric::Weight), None)).await.is_empty(), "who has no value of the metric is not in its list");
+        assert_eq!(names(Wish { sort: Sort::Gain, ..Wish::default() }).await, ["also-mine", "mine"], "the one with most to gain first");
+        assert_eq!(names(Wish { links: Links::Silent, ..Wish::default() }).await, ["mine"]);
+        assert_eq!(names(Wish { links: Links::Broken, ..Wish::default() }).await, ["also-mine"]);
+        assert_eq!(names(Wish { sort: Sort::Age, ..Wish::default() }).await, ["also-mine", "mine"], "never any data first");
+        let came = roster::came(&mut tx, &["mine".to_owned(), "not-mine".to_owned()], now.date_naive() - chrono::Days::new(3)).await.unwrap();
+        assert_eq!(came.iter().map(|c| (c.0.as_str(), c.2)).collect::<Vec<_>>(), [("mine", 1)]);
+        assert_eq!(advice::of(&mut tx, &["also-mine".to_owned(), "not-mine".to_owned()]).await.unwrap().len(), 1);
         assert!(person(&mut tx, "not-mine").await.unwrap().is_none());
         let users = ["mine".to_owned(), "not-mine".to_owned()];
         let rows = latest(&mut tx, &users, &[]).await.unwrap();

@@ -44,6 +44,7 @@ const OTHER_TABLES: [(&str, &str); 13] = [
     ("edge_function_logs", LOGS),
     ("metric_confidence_cache", OWN),
     ("confidence_shadow", OWN),
+    ("score_advice", OWN),
     ("unified_metrics", OWN),
     ("records", OWN),
     ("finding_reviews", OWN),

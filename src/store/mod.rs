@@ -6,6 +6,7 @@
 //! `owner` is for what only an owner may do: refreshing the view, partitions, VACUUM.
 
 pub mod accounts;
+pub mod advice;
 pub mod api_keys;
 pub mod arrivals;
 pub mod audit;
@@ -47,10 +48,13 @@ mod rls_tests;
 pub mod rollups;
 #[cfg(test)]
 mod scan_tests;
+pub mod roster;
 pub mod schedules;
+pub mod series;
 pub mod sessions;
 pub mod shadow;
 pub mod simulated;
+pub mod source_choice;
 pub mod source_ranks;
 pub mod system_lists;
 #[cfg(test)]

@@ -17,9 +17,9 @@ use std::collections::BTreeSet;
 const EXPECTED: &[(&str, &str, Audience)] = &[
     ("status", "", Audience::Public),
     ("set_theme", "theme=dark&back=%2Flogin", Audience::Public),
-    ("clients", "q=&tier=&page=1", Audience::Members),
-    ("client", "user_id=walked-person", Audience::Members),
-    ("findings", "user_id=walked-person", Audience::Members),
+    ("clients", "query=", Audience::Members),
+    ("client", "user_id=walked-person&metric=&day=&query=", Audience::Members),
+    ("choose_source", "user_id=walked-person&metric=steps&source=", Audience::Members),
     ("decide_finding", "user_id=walked-person&metric=steps&source=garmin&date=2026-01-01&verdict=confirmed", Audience::Members),
     ("set_registry", "metric=none&tolerance=1&kind=absolute&low=0&high=1&half_life=24&deed=apply", Audience::Admins),
     ("reset_registry", "", Audience::Admins),

@@ -1,15 +1,14 @@
-//! Doubts about a person's values, and the forms with which a trainer or administrator decides about them. It belongs on the
-//! person's page, below the newest values: `<FindingsReview user_id/>`.
+//! Doubts about a person's values, and the forms with which a trainer or administrator decides about them; on the
+//! person's page below the newest values, and beside the reasons of the score they concern.
 
-use crate::{
-    components::{Empty, Moment, Panel, ScoreBadge, ScrollTable, TimeStamp, Trouble},
-    error::AppError,
-};
+#[cfg(feature = "ssr")]
+use crate::components::{Empty, Moment, Panel, ScoreBadge, ScrollTable, TimeStamp};
+use crate::error::AppError;
 use leptos::prelude::*;
-use serde::{Deserialize, Serialize};
 
 /// A doubted value, ready to show.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg(feature = "ssr")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doubted {
     /// The metric's name.
     pub name: String,
@@ -34,7 +33,8 @@ pub struct Doubted {
 }
 
 /// The doubts of a person.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg(feature = "ssr")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Doubts {
     /// Open ones first.
     pub rows: Vec<Doubted>,
@@ -42,18 +42,6 @@ pub struct Doubts {
     pub summary: String,
     /// Where the forms go.
     pub action: String,
-}
-
-/// What is doubted about a person's values of the last 60 days.
-///
-/// # Errors
-/// Nobody is logged in; the database is away. Of somebody else's client there are none.
-#[server(endpoint = "findings")]
-pub async fn load_findings(
-    /// Whose.
-    user_id: String,
-) -> Result<Doubts, AppError> {
-    server::load(&user_id).await
 }
 
 /// Decides about a doubted value: `confirmed` (it is a fault and leaves later baselines), `dismissed` (it is right), or
@@ -84,7 +72,7 @@ pub async fn decide_finding(
 }
 
 #[cfg(feature = "ssr")]
-mod server {
+pub(super) mod server {
     use super::{DecideFinding, Doubted, Doubts};
     use crate::{
         components::text,
@@ -106,7 +94,8 @@ mod server {
     /// Rows shown.
     const MOST: i64 = 60;
 
-    pub(super) async fn load(user_id: &str) -> Result<Doubts, AppError> {
+    /// What is doubted about a person's values of the last 60 days. Of somebody else's client there is nothing.
+    pub(in super::super) async fn load(user_id: &str) -> Result<Doubts, AppError> {
         let request = Request::current()?;
         let mut tx = request.read().await?;
         let action = DecideFinding::url().to_owned();
@@ -205,50 +194,37 @@ mod server {
 }
 
 /// What is doubted about a person's values, with the forms to decide.
-#[component]
-pub fn FindingsReview(
-    /// Whose; a signal, as the page may change the person.
-    #[prop(into)]
-    user_id: Signal<String>,
-    /// Counts up when scores changed.
-    #[prop(into, optional)]
-    version: Signal<u32>,
-) -> impl IntoView {
-    let data = Resource::new(move || (user_id.get(), version.get()), |(user_id, _)| load_findings(user_id));
-    view! {
-        <Transition fallback=|| ()>
-            {move || Suspend::new(async move {
-                match data.await {
-                    Ok(doubts) => shown(doubts),
-                    Err(error) => view! { <Panel title="Doubted values" id="findings"><Trouble error/></Panel> }.into_any(),
-                }
-            })}
-        </Transition>
-    }
-    .into_any()
-}
-
-fn shown(doubts: Doubts) -> AnyView {
+#[cfg(feature = "ssr")]
+pub(super) fn shown(doubts: Doubts) -> AnyView {
     if doubts.rows.is_empty() {
         return view! { <Panel title="Doubted values" id="findings"><Empty title="Nothing is doubted"><p>"In the last 60 days of data no value looks like a fault."</p></Empty></Panel> }
             .into_any();
     }
-    let action = doubts.action;
     view! {
         <Panel title="Doubted values" id="findings" class="flush">
             <p class="panel-note soft small">{doubts.summary}" A confirmed fault no longer counts in this person’s later baselines; a dismissed one is trusted as it is."</p>
-            <ScrollTable caption="Doubted values and what was decided">
-                <thead><tr>
-                    <th scope="col">"Metric"</th><th scope="col">"Day"</th><th scope="col" class="num">"Value"</th><th scope="col">"Source"</th>
-                    <th scope="col">"Confidence"</th><th scope="col">"Why it is doubted"</th><th scope="col">"Decision"</th>
-                </tr></thead>
-                <tbody>{doubts.rows.into_iter().map(|d| row(d, action.clone())).collect_view()}</tbody>
-            </ScrollTable>
+            {table(doubts.rows, doubts.action)}
         </Panel>
     }
     .into_any()
 }
 
+/// Doubted values with the forms to decide.
+#[cfg(feature = "ssr")]
+pub(super) fn table(rows: Vec<Doubted>, action: String) -> AnyView {
+    view! {
+        <ScrollTable caption="Doubted values and what was decided">
+            <thead><tr>
+                <th scope="col">"Metric"</th><th scope="col">"Day"</th><th scope="col" class="num">"Value"</th><th scope="col">"Source"</th>
+                <th scope="col">"Confidence"</th><th scope="col">"Why it is doubted"</th><th scope="col">"Decision"</th>
+            </tr></thead>
+            <tbody>{rows.into_iter().map(|d| row(d, action.clone())).collect_view()}</tbody>
+        </ScrollTable>
+    }
+    .into_any()
+}
+
+#[cfg(feature = "ssr")]
 fn row(d: Doubted, action: String) -> AnyView {
     let open = d.decided.is_empty();
     let what = format!("{}, {}", d.name, d.day);

@@ -61,6 +61,7 @@ pub(super) const RELATIONS: &[(&str, Eyes, &str)] = &[
     ("public.rollups", AdminOnly, "SIUD"),
     ("public.schedules", AdminOnly, "SIUD"),
     ("public.score_days", AdminOnly, "SIUD"),
+    ("public.score_advice", OwnClients, "SIUD"),
     ("public.settings", AdminOnly, "SIUD"),
     ("public.source_choices", OwnClients, "SIUD"),
     ("public.source_ranks", Members, "SIUD"),

@@ -1,0 +1,175 @@
+//! `/clients.csv`: the list of clients as the address filters it, one line a client and key metric. Written while it is
+//! sent, a page of clients at a time, in one snapshot of the database.
+
+use super::{people::server::KEY, query::Query, words};
+use crate::{
+    access::{Identity, identify::Visit},
+    components::text,
+    model::{Badge, Metric},
+    server::Services,
+    store::{
+        Caller, audit,
+        audit::{Actor, csv_field},
+        clients::{self, LatestRow},
+        roster::{self, RosterRow},
+    },
+};
+use axum::{
+    Extension, Router,
+    body::{Body, Bytes},
+    extract::{RawQuery, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use chrono::Utc;
+use std::sync::Arc;
+
+/// Clients read at once.
+const PAGE: i64 = 200;
+/// No file holds more clients.
+const MOST: i64 = 100_000;
+
+/// `/clients.csv`. Mount inside the guard.
+pub(crate) fn router(services: Arc<Services>) -> Router {
+    Router::new().route("/clients.csv", get(clients_csv)).with_state(services)
+}
+
+async fn clients_csv(
+    State(services): State<Arc<Services>>,
+    Extension(identity): Extension<Identity>,
+    visit: Option<Extension<Visit>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let caller = match identity.caller() {
+        Ok(caller) => caller.clone(),
+        Err(denied) => return denied.into_response(),
+    };
+    let visit = visit.map(|v| v.0).unwrap_or_default();
+    let actor = Actor::of(&caller, visit.address, visit.request_id);
+    let query = Query::parse("/clients.csv", &query.unwrap_or_default());
+    if let Err(error) = audit::write(services.db.service(), &actor, "clients.export", None, &serde_json::json!({ "form": "csv" })).await {
+        tracing::error!(%error, "an export could not be recorded");
+        return (StatusCode::SERVICE_UNAVAILABLE, "The list could not be read just now. Try again in a moment.\n").into_response();
+    }
+    // A reader that is slow holds two pages, not the file; one that leaves ends the query.
+    let (send, receive) = tokio::sync::mpsc::channel(2);
+    tokio::spawn(async move {
+        if let Err(error) = write(&services, &caller, &query, &send).await {
+            tracing::error!(%error, "a list of clients broke off");
+            // The body ends with an error, so that half a file is not taken for a whole one.
+            let _ = send.send(Err(std::io::Error::other("the database went away"))).await;
+        }
+    });
+    let body = futures::stream::unfold(receive, |mut receive| async { receive.recv().await.map(|part| (part, receive)) });
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"clients.csv\""),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, Body::from_stream(body)).into_response()
+}
+
+type Part = Result<Bytes, std::io::Error>;
+
+async fn write(services: &Services, caller: &Caller, query: &Query, send: &tokio::sync::mpsc::Sender<Part>) -> sqlx::Result<()> {
+    let (wish, now) = (super::list::wish(query), Utc::now());
+    let metrics: Vec<Metric> = wish.metric.map_or_else(|| KEY.to_vec(), |m| vec![m]);
+    let keys: Vec<String> = metrics.iter().map(|m| m.key().to_owned()).collect();
+    let mut tx = services.db.begin_as(caller).await?;
+    roster::one_snapshot(&mut tx).await?;
+    if send.send(Ok(HEAD.into())).await.is_err() {
+        return Ok(());
+    }
+    for offset in (0..MOST).step_by(PAGE as usize) {
+        let rows = roster::page(&mut tx, &wish, now, PAGE, offset).await?;
+        if rows.is_empty() {
+            break;
+        }
+        let users: Vec<String> = rows.iter().map(|r| r.user_id.clone()).collect();
+        let latest = clients::latest(&mut tx, &users, &keys).await?;
+        let part: String = rows.iter().map(|r| lines(r, &latest)).collect();
+        if send.send(Ok(part.into())).await.is_err() || (rows.len() as i64) < PAGE {
+            break;
+        }
+    }
+    Ok(())
+}
+
+const HEAD: &str = "user_id,name,simulated,metric,value,unit,source,device,day,measured_at,received_at,confidence,badge,interval_low,interval_high,why,doubts,silent,broken\r\n";
+
+/// The lines of a client; one without values has one line.
+fn lines(r: &RosterRow, latest: &[LatestRow]) -> String {
+    let silent = r.silent.join(" ");
+    let broken = r.broken.join(" ");
+    let person = [csv_field(&r.user_id), csv_field(r.label.as_deref().unwrap_or_default()), r.simulated.to_string()].join(",");
+    let end = format!("{},{}\r\n", csv_field(&silent), csv_field(&broken));
+    let own: Vec<String> = latest.iter().filter(|l| l.user_id == r.user_id).map(|l| format!("{person},{},{end}", value(l))).collect();
+    if own.is_empty() { format!("{person}{}{end}", ",".repeat(14)) } else { own.concat() }
+}
+
+fn value(l: &LatestRow) -> String {
+    let unit = Metric::from_key(&l.metric_name).map_or("", Metric::unit);
+    let number = |v: Option<f64>| v.map(|v| format!("{v:.3}")).unwrap_or_default();
+    [
+        csv_field(&l.metric_name),
+        l.value.to_string(),
+        csv_field(unit),
+        csv_field(&l.source),
+        csv_field(&text::cut(l.device.as_deref().unwrap_or_default(), 120)),
+        l.measurement_date.to_string(),
+        l.measured_at.map(|at| at.to_rfc3339()).unwrap_or_default(),
+        l.received_at.to_rfc3339(),
+        l.confidence_score.map(|s| s.to_string()).unwrap_or_default(),
+        Badge::of(l.confidence_score).word().to_owned(),
+        number(l.low),
+        number(l.high),
+        csv_field(&words::reason(words::points(l), l.confidence_score)),
+        csv_field(&l.doubts.join(" ")),
+    ]
+    .join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_has_as_many_fields_as_the_head_and_none_is_a_formula() {
+        let row = RosterRow {
+            user_id: "=cmd|'/c calc'!A1".into(),
+            label: Some("+1, \"Anna\"".into()),
+            simulated: false,
+            newest: None,
+            average: None,
+            last_data_at: None,
+            silent: vec!["garmin".into()],
+            broken: Vec::new(),
+        };
+        let latest = LatestRow {
+            user_id: row.user_id.clone(),
+            metric_name: "steps".into(),
+            source: "garmin".into(),
+            measurement_date: chrono::NaiveDate::default(),
+            value: 12.5,
+            measured_at: None,
+            received_at: chrono::DateTime::UNIX_EPOCH,
+            confidence_score: Some(30),
+            low: Some(0.2),
+            high: None,
+            factors: vec![None; 6],
+            doubts: vec!["manual".into()],
+            sources: 1,
+            choice: None,
+            device: Some("@SUM(1)".into()),
+            probability: None,
+        };
+        // Outside of quotes a comma parts two fields.
+        let fields = |line: &str| 1 + line.split('"').step_by(2).map(|plain| plain.matches(',').count()).sum::<usize>();
+        let head = fields(HEAD.trim_end());
+        for text in [lines(&row, &[latest]), lines(&row, &[])] {
+            assert_eq!(fields(text.trim_end()), head, "{text}");
+            assert!(text.starts_with("\"'=cmd|") && text.contains("\"'+1, \"\"Anna\"\"\""), "{text}");
+        }
+    }
+}

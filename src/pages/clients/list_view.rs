@@ -1,0 +1,189 @@
+//! The list of clients as HTML.
+
+use super::list::{Came, Client, Roster, STRIP, Value};
+use crate::{
+    components::{BadgeMark, Empty, Pager, ScoreBadge, ScrollTable, Simulated, TimeStamp},
+    model::{Badge, Metric},
+    pages::clients::people::server::KEY,
+    store::roster::{Links, Sort},
+};
+use leptos::prelude::*;
+
+pub(super) fn shown(r: Roster) -> AnyView {
+    let simulated = r.clients.iter().any(|c| c.simulated);
+    let lead = match r.wish.metric {
+        Some(m) => format!("Whose {} cannot be trusted, least first, and why.", m.name()),
+        None => "Least trusted first: whose newest numbers need a second look before you act on them.".to_owned(),
+    };
+    view! {
+        <div class="page-head">
+            <div><h1>"People"</h1><p class="lead">{lead}</p></div>
+            <div class="page-actions"><a class="button small" rel="external" download href=r.query.at("/clients.csv")>"Download CSV"</a></div>
+        </div>
+        {metric_tabs(&r)}
+        {filter(&r)}
+        {simulated.then(|| view! { <p class="notice-line"><Simulated/>" Some of these people are made up."</p> })}
+        {people(r)}
+    }
+    .into_any()
+}
+
+/// One click to one metric: the question is mostly about one.
+fn metric_tabs(r: &Roster) -> AnyView {
+    let tab = |metric: Option<Metric>| {
+        let (name, key) = metric.map_or(("All key metrics", ""), |m| (m.name(), m.key()));
+        view! { <a href=r.query.with("metric", key) aria-current=(r.wish.metric == metric).then_some("true")>{name}</a> }
+    };
+    let other = r.wish.metric.filter(|m| !KEY.contains(m));
+    view! {
+        <nav class="tabs" aria-label="Metric">
+            {tab(None)}
+            {KEY.iter().copied().chain(other).map(|m| tab(Some(m))).collect_view()}
+        </nav>
+    }
+    .into_any()
+}
+
+fn filter(r: &Roster) -> AnyView {
+    let (q, tier, links, sort) = (r.query.get("q"), r.query.get("tier"), r.wish.links, r.wish.sort);
+    let option = |value: &'static str, word: &'static str, on: bool| view! { <option value=value selected=on>{word}</option> };
+    let of_metric = r.wish.metric.is_some();
+    view! {
+        <form class="filter" method="get" action="/clients" role="search">
+            {r.wish.metric.map(|m| view! { <input type="hidden" name="metric" value=m.key()/> })}
+            <label for="q">"Name or id"</label>
+            <input id="q" name="q" type="search" value=q maxlength="200" autocomplete="off"/>
+            <label for="tier">{if of_metric { "Newest value is" } else { "With a value that is" }}</label>
+            <select id="tier" name="tier">
+                {option("", "of any badge", tier.is_empty())}
+                {option("doubted", "below 60", tier == "doubted")}
+                {[Badge::Excellent, Badge::Good, Badge::Fair, Badge::Poor].map(|b| option(b.key(), b.word(), tier == b.key())).into_iter().collect_view()}
+            </select>
+            <label for="links">"Devices"</label>
+            <select id="links" name="links">
+                {option("", "any", links == Links::Any)}
+                {option("silent", "silent for two days", links == Links::Silent)}
+                {option("broken", "connection broken", links == Links::Broken)}
+            </select>
+            <label for="sort">"Order"</label>
+            <select id="sort" name="sort">
+                {option("", "least trusted first", sort == Sort::Trust)}
+                {option("gain", "most to gain first", sort == Sort::Gain)}
+                {option("age", "longest without data first", sort == Sort::Age)}
+                {option("name", "by name", sort == Sort::Name)}
+            </select>
+            <button class="button" type="submit">"Show"</button>
+        </form>
+    }
+    .into_any()
+}
+
+fn people(r: Roster) -> AnyView {
+    let filtered = !r.wish.search.is_empty() || r.wish.tier.is_some() || r.wish.links != Links::Any || r.wish.metric.is_some() || r.page > 1;
+    if r.clients.is_empty() {
+        return if filtered {
+            view! { <Empty title="Nobody matches"><p>"No person fits this search, badge and page."</p><p><a class="button" href="/clients">"Clear the filters"</a></p></Empty> }.into_any()
+        } else {
+            view! { <Empty title="Nobody here yet"><p>"People appear with their first delivery. Trainers see those an administrator assigned to them."</p></Empty> }.into_any()
+        };
+    }
+    let base = r.query.with("page", "");
+    let one = r.wish.metric.is_some();
+    view! {
+        <section class="panel flush" aria-label="People">
+            {legend()}
+            <ScrollTable caption="People and the confidence of their newest values">
+                <thead><tr>
+                    <th scope="col">"Person"</th>
+                    {(!one).then(|| view! { <th scope="col">"Last 7 days"</th> })}
+                    {r.columns.iter().map(|m| view! { <th scope="col">{m.name()}</th> }).collect_view()}
+                    {one.then(|| view! { <th scope="col">"Why"</th> })}
+                    <th scope="col">"Achievable"</th>
+                    <th scope="col">{format!("{STRIP} days")}</th>
+                    <th scope="col">"Last data"</th>
+                </tr></thead>
+                <tbody>{r.clients.into_iter().map(|c| row(c, one)).collect_view()}</tbody>
+            </ScrollTable>
+        </section>
+        <Pager page=r.page more=r.more base/>
+    }
+    .into_any()
+}
+
+fn legend() -> AnyView {
+    let badges = [(Badge::Excellent, "80–100"), (Badge::Good, "60–79"), (Badge::Fair, "40–59"), (Badge::Poor, "0–39"), (Badge::Unknown, "not scored")];
+    view! {
+        <ul class="legend" aria-label="Badges">
+            {badges.map(|(badge, range)| view! { <li><BadgeMark badge/><span>{badge.word()}</span><span class="soft">{range}</span></li> }).into_iter().collect_view()}
+        </ul>
+    }
+    .into_any()
+}
+
+fn row(c: Client, one: bool) -> AnyView {
+    let reason = one.then(|| {
+        let value = c.values.iter().flatten().next().cloned().unwrap_or_default();
+        let said = if value.reason.is_empty() { "Nothing speaks against it".to_owned() } else { value.reason };
+        view! { <td><a href=value.href>{said}</a></td> }
+    });
+    view! {
+        <tr>
+            <th scope="row">
+                <a href=c.href>{c.name}</a>{c.simulated.then(|| view! { " "<span class="tag small">"simulated"</span> })}
+                {trouble("Silent", "fair", c.silent)}{trouble("Broken", "poor", c.broken)}
+            </th>
+            {(!one).then(|| view! { <td><ScoreBadge score=c.average/></td> })}
+            {c.values.into_iter().map(|v| value(v, one)).collect_view()}
+            {reason}
+            <td class="gain">{match c.gain {
+                Some((0, text)) => view! { <span class="none">{text}</span> }.into_any(),
+                Some((points, text)) => view! { <strong class="num">{format!("+{points}")}</strong><span class="remark">{text}</span> }.into_any(),
+                None => view! { <span class="none">"–"</span> }.into_any(),
+            }}</td>
+            <td>{strip(&c.came, c.strip)}</td>
+            <td class="when">{match c.last_data {
+                Some(at) => view! { <TimeStamp at/> }.into_any(),
+                None => view! { <span class="none">"never"</span> }.into_any(),
+            }}</td>
+        </tr>
+    }
+    .into_any()
+}
+
+/// What is the matter with a connection, by provider.
+fn trouble(word: &'static str, tone: &'static str, providers: Vec<String>) -> Option<AnyView> {
+    let badge = if tone == "poor" { Badge::Poor } else { Badge::Fair };
+    (!providers.is_empty()).then(|| {
+        view! { <span class="remark"><span class=format!("badge tier-{tone}")><BadgeMark badge/><span class="badge-word">{word}</span></span>" "{providers.join(", ")}</span> }.into_any()
+    })
+}
+
+fn value(v: Option<Value>, one: bool) -> AnyView {
+    match v {
+        Some(v) => view! {
+            <td class="reading">
+                <a class="badge-link" href=v.href><ScoreBadge score=v.score compact=!one/></a>
+                <span class="value">{v.amount}</span>
+                <span class="remark">{v.source}" · "{v.age}</span>
+            </td>
+        }
+        .into_any(),
+        None => view! { <td><span class="none">"no data"</span></td> }.into_any(),
+    }
+}
+
+/// A field a day: filled, half filled, hollow.
+fn strip(came: &[Came], spoken: String) -> AnyView {
+    let path = |what: Came, tall: f64| {
+        let fields = came.iter().enumerate().filter(|(_, c)| **c == what);
+        fields.map(|(i, _)| format!("M{} 12v-{tall}h7v{tall}Z", i * 9 + 1)).collect::<String>()
+    };
+    view! {
+        <svg class="strip" viewBox="0 0 128 13" width="128" height="13" role="img" aria-label=spoken>
+            <path class="strip-full" d=path(Came::Full, 11.0)></path>
+            <path class="strip-part" d=path(Came::Part, 5.0)></path>
+            <path class="strip-none" d=path(Came::Nothing, 1.5)></path>
+        </svg>
+    }
+    .into_any()
+}

@@ -1,0 +1,314 @@
+//! Why one day's score is what it is: its bars with rule, numbers and study, what is suspected, what would raise it, and
+//! how it has been. Worked out by the scorer itself from what is stored, so it explains the very score that is stored.
+
+use super::{findings::{self, Doubts}, person::Seen, query::Query, trend, words};
+use crate::{
+    components::{Alert, LineChart, Panel, Plot, ScoreBadge, ScrollTable, line, text},
+    model::{Finding, Metric, Source},
+    quality::{
+        DAILY_LOOKBACK_DAYS, LOOKBACK_DAYS, Registry, currency,
+        explain::{self, Advice, Bar, Explanation, Which},
+    },
+    store::{
+        confidence::{self, Context, Lookback, Span, StoredScore},
+        series::{self, Point},
+    },
+};
+use chrono::{Days, NaiveDate};
+use leptos::prelude::*;
+use sqlx::PgConnection;
+
+/// Days of the score's history, before and after the day.
+const BEFORE: u64 = 45;
+const AFTER: u64 = 14;
+
+/// `None` when there is no value of this day.
+pub(super) async fn page(conn: &mut PgConnection, seen: &Seen, metric: Metric, day: NaiveDate, query: &str, doubted: Doubts) -> sqlx::Result<Option<AnyView>> {
+    let user = &seen.person.user_id;
+    let query = Query::parse("", query);
+    let (Some(from), Some(to)) = (day.checked_sub_days(Days::new(BEFORE)), day.checked_add_days(Days::new(AFTER))) else { return Ok(None) };
+    let points = series::points(conn, user, metric, from, to).await?;
+    let wanted = query.get("source");
+    let of_day: Vec<&Point> = points.iter().filter(|p| p.day == day).collect();
+    // Without a source, or with one that has no value, the one that is taken.
+    let Some(point) = of_day.iter().find(|p| p.source == wanted).or(of_day.first()).copied() else { return Ok(None) };
+    let source = Source::from_provider(&point.source);
+    let stored = confidence::score_of(conn, user, metric, &source, day).await?;
+    let context = context(conn, &seen.registry, user, day).await?;
+    let which = Which { metric, source: &source, date: day };
+    let explained = explain::explain(&context.values, &context.reviews, &seen.registry, which);
+    let others: Vec<&Point> = of_day.iter().filter(|p| p.source != point.source).copied().collect();
+    let review = review(doubted, metric, point);
+    let own: Vec<&Point> = points.iter().filter(|p| p.source == point.source).collect();
+    Ok(Some(
+        view! {
+            {head(seen, metric, day, point, &own)}
+            {match explained {
+                Some(e) => reasons(seen, metric, point, &e, stored.as_ref()),
+                None => view! { <Alert tone="note">"A vendor’s own scale: there is no truth to be near, so it has no confidence."</Alert> }.into_any(),
+            }}
+            {review}
+            {(!others.is_empty()).then(|| other_sources(seen, metric, &others))}
+            {history(&own, day)}
+        }
+        .into_any(),
+    ))
+}
+
+/// The forms to decide about this very value, where it is doubted.
+fn review(doubted: Doubts, metric: Metric, point: &Point) -> Option<AnyView> {
+    let key = [("metric", metric.key().to_owned()), ("source", point.source.clone()), ("date", point.day.to_string())];
+    let mine = |fields: &[(String, String)]| key.iter().all(|(k, v)| fields.iter().any(|(n, w)| n == k && w == v));
+    let rows: Vec<_> = doubted.rows.into_iter().filter(|d| mine(&d.fields)).collect();
+    (!rows.is_empty()).then(|| view! { <Panel title="Is it a fault?" id="decide" class="flush">{findings::table(rows, doubted.action)}</Panel> }.into_any())
+}
+
+/// What the scorer had before it.
+async fn context(conn: &mut PgConnection, registry: &Registry, user: &str, day: NaiveDate) -> sqlx::Result<Context> {
+    let slow: Vec<&str> =
+        registry.rules().iter().filter(|r| i64::from(r.baseline_days) > DAILY_LOOKBACK_DAYS).map(|r| r.metric.key()).collect();
+    let lookback = Lookback { daily: DAILY_LOOKBACK_DAYS as i32, slow: LOOKBACK_DAYS as i32, slow_metrics: &slow };
+    let span = Span { user_id: user.to_owned(), since: day, until: day };
+    Ok(confidence::contexts(conn, &[span], &lookback).await?.remove(user).unwrap_or_default())
+}
+
+fn address(seen: &Seen, metric: Metric, p: &Point) -> String {
+    format!("{}/{}/{}?source={}", seen.href, metric.key(), p.day, text::segment(&p.source))
+}
+
+fn head(seen: &Seen, metric: Metric, day: NaiveDate, point: &Point, own: &[&Point]) -> AnyView {
+    let at = own.iter().position(|p| p.day == day);
+    let before = at.and_then(|i| i.checked_sub(1)).and_then(|i| own.get(i));
+    let after = at.and_then(|i| own.get(i + 1));
+    let step = |p: Option<&&Point>, arrow: &'static str, rel: &'static str| {
+        p.map(|p| {
+            let day = p.day.format("%-d %b").to_string();
+            let word = if rel == "prev" { format!("{arrow} {day}") } else { format!("{day} {arrow}") };
+            view! { <a class="button small" rel=rel href=address(seen, metric, p)>{word}</a> }
+        })
+    };
+    view! {
+        <nav class="crumbs" aria-label="Where you are"><a href="/clients">"People"</a>" / "<a href=seen.href.clone()>{seen.name()}</a>" / "<a href=format!("{}/{}", seen.href, metric.key())>{metric.name()}</a></nav>
+        <div class="page-head">
+            <div>
+                <h1>"Why this score"</h1>
+                <p class="lead">{format!("{} of {}: {}, from {}{}", metric.name(), day.format("%-d %B %Y"), words::amount(metric, point.value), words::provider(&point.source),
+                    point.device.as_deref().map_or(String::new(), |d| format!(" ({})", text::cut(d, 40))))}</p>
+            </div>
+            <div class="page-figure"><ScoreBadge score=point.score/><span class="actions">{step(before, "←", "prev")}{step(after, "→", "next")}</span></div>
+        </div>
+    }
+    .into_any()
+}
+
+fn reasons(seen: &Seen, metric: Metric, point: &Point, e: &Explanation, stored: Option<&StoredScore>) -> AnyView {
+    let hours = words::hours(words::ended(point.measured_at, point.day, seen.now), seen.now);
+    let percent = |p: f64| (p * 100.0).round() as i32;
+    let tolerance = seen.registry.rule(metric).map(|r| explain::words::tolerance(metric, r.tolerance)).unwrap_or_default();
+    let meaning = format!(
+        "{} of 100 such values are within {tolerance} of the truth; by what is known the share lies between {} and {}.",
+        e.score.score,
+        percent(e.score.low),
+        percent(e.score.high)
+    );
+    let late = stored.filter(|s| s.score.score != e.score.score).map(|s| {
+        view! { <Alert tone="note">{format!("The stored score is {}: it was made by version {} of the scorer with registry {}. What follows explains how it is scored now; a recalculation brings the two together.", s.score.score, s.score.scorer_version, s.score.registry_version)}</Alert> }
+    });
+    let unscored = stored.is_none().then(|| view! { <Alert tone="note">"This value is not scored yet; this is the score it will get."</Alert> });
+    let (bars, current) = (waterfall(&e.waterfall.bars, e.score.score), today(seen, metric, e, hours));
+    view! {
+        {late}{unscored}
+        <Panel title="Where the points come from" id="waterfall" class="flush">
+            <p class="panel-note soft">{meaning}</p>
+            {bars}
+            {current}
+        </Panel>
+        <div class="duo even">
+            {doubts(metric, &e.score.findings)}
+            {advice(&e.advice, e.score.score)}
+        </div>
+    }
+    .into_any()
+}
+
+/// A bar for each part, from where the one before ended. They add up to the score.
+fn waterfall(bars: &[Bar], score: i32) -> AnyView {
+    let mut sum = 0;
+    let rows: Vec<AnyView> = bars
+        .iter()
+        .map(|bar| {
+            let (from, to) = (sum, sum + bar.points);
+            sum = to;
+            waterfall_row(bar, from, to)
+        })
+        .collect();
+    view! {
+        <ScrollTable caption="The parts of the score, in the order in which they are applied">
+            <thead><tr><th scope="col">"Part"</th><th scope="col" class="num">"Points"</th><th scope="col">"0 to 100"</th><th scope="col">"Rule, numbers, study"</th></tr></thead>
+            <tbody class="waterfall">
+                {rows}
+                <tr class="sum"><th scope="row">"Score"</th><td class="num value">{score}</td><td>{strip(0, score, "total")}</td><td><ScoreBadge score=Some(score)/></td></tr>
+            </tbody>
+        </ScrollTable>
+    }
+    .into_any()
+}
+
+fn waterfall_row(bar: &Bar, from: i32, to: i32) -> AnyView {
+    let first = from == 0 && bar.part == crate::quality::Part::Evidence;
+    let (class, sign) = match bar.points {
+        _ if first => ("start", ""),
+        0 => ("none", "±"),
+        p if p > 0 => ("gain", "+"),
+        _ => ("loss", "−"),
+    };
+    let study = bar.study.as_ref().map(|s| {
+        let n = s.n.map_or(String::new(), |n| format!(", {n} participants"));
+        let funder = s.funder.as_deref().map_or(String::new(), |f| format!(", paid by {f}"));
+        view! { <span class="remark"><cite>{s.study.clone()}</cite>{format!(": {}{}{n}{funder}", if s.device.is_empty() { String::new() } else { format!("{}, ", s.device) }, s.published)}</span> }
+    });
+    view! {
+        <tr>
+            <th scope="row">{bar.part.name()}</th>
+            <td class="num value">{format!("{sign}{}", bar.points.unsigned_abs())}</td>
+            <td>{strip(from, to, class)}</td>
+            <td class="rule"><span>{bar.rule.clone()}</span>{(!bar.numbers.is_empty()).then(|| view! { <span class="numbers">{bar.numbers.clone()}</span> })}{study}</td>
+        </tr>
+    }
+    .into_any()
+}
+
+/// A bar between two points of 0 to 100.
+fn strip(from: i32, to: i32, class: &'static str) -> AnyView {
+    let (low, high) = (from.min(to).clamp(0, 100), from.max(to).clamp(0, 100));
+    let width = f64::from(high - low).max(0.6);
+    view! {
+        <svg class="fall" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
+            <path class="plot-grid" d="M40 0V10M60 0V10M80 0V10"></path>
+            <rect class=format!("fall-{class}") x=low width=width y="1" height="8"></rect>
+        </svg>
+    }
+    .into_any()
+}
+
+/// Age is no part of the score; it is shown beside it.
+fn today(seen: &Seen, metric: Metric, e: &Explanation, hours: f64) -> AnyView {
+    let Some(share) = currency::currency(&seen.registry, metric, hours) else { return ().into_any() };
+    let live = currency::live_score(&seen.registry, metric, e.score.probability, hours).unwrap_or_default();
+    let half = seen.registry.rule(metric).map_or(0.0, |r| r.half_life_hours);
+    let half = if half < 48.0 { format!("{half:.0} hours") } else { format!("{:.0} days", half / 24.0) };
+    view! {
+        <p class="panel-note after">{super::chart::currency(share, format!("{}, so it speaks for today with {live}. What a value says halves in {half}; the score itself does not age.", currency::age_in_words(hours)))}</p>
+    }
+    .into_any()
+}
+
+fn doubts(metric: Metric, findings: &[Finding]) -> AnyView {
+    let all = findings.iter().map(|f| {
+        let about = f.metric.filter(|m| *m != metric).map(|m| format!(" ({})", m.name()));
+        let repair = f.proposed.map(|v| {
+            let reading = words::amount(f.metric.unwrap_or(metric), v);
+            view! { <p>"Suggested reading: "<strong>{reading}</strong>". The value itself is never changed."</p> }
+        });
+        view! { <li><strong>{capital(&words::kind_word(f.kind))}</strong>{about}<p class="soft">{f.detail.clone()}</p>{repair}</li> }.into_any()
+    });
+    let all: Vec<AnyView> = all.collect();
+    view! {
+        <Panel title="What is suspected" id="findings">
+            {if all.is_empty() {
+                view! { <p class="soft">"Nothing. No rule found a fault in this value."</p> }.into_any()
+            } else {
+                view! { <ul class="findings">{all}</ul> }.into_any()
+            }}
+        </Panel>
+    }
+    .into_any()
+}
+
+fn advice(all: &[Advice], score: i32) -> AnyView {
+    let rows = all.iter().map(|a| {
+        let gain = (a.points > 0).then(|| view! { <strong class="num">{format!("+{}", a.points)}</strong> });
+        let to = (a.points > 0).then(|| view! { <span class="soft small">{format!("{score} → {}", score + a.points)}</span> });
+        view! { <li>{gain}<span>{capital(&a.text)}</span>{to}</li> }.into_any()
+    });
+    let rows: Vec<AnyView> = rows.collect();
+    view! {
+        <Panel title="What would raise it" id="advice">
+            <ul class="advice">{rows}</ul>
+            <p class="soft small">"Each answer is the score worked out again with that one thing changed."</p>
+        </Panel>
+    }
+    .into_any()
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + letters.as_str())
+}
+
+/// The other values of the day: kept, shown, each with its own reasons.
+fn other_sources(seen: &Seen, metric: Metric, others: &[&Point]) -> AnyView {
+    let rows = others.iter().map(|p| {
+        let (href, name, amount) = (address(seen, metric, p), words::provider(&p.source), words::amount(metric, p.value));
+        view! { <li><a href=href>{name}</a><span class="value">{amount}</span><ScoreBadge score=p.score/></li> }.into_any()
+    });
+    let rows: Vec<AnyView> = rows.collect();
+    view! { <Panel title="Other sources of this day" id="others"><ul class="advice">{rows}</ul></Panel> }
+    .into_any()
+}
+
+/// The scores of this source around the day.
+fn history(own: &[&Point], day: NaiveDate) -> AnyView {
+    let (Some(first), Some(last)) = (own.first().map(|p| p.day), own.last().map(|p| p.day)) else { return ().into_any() };
+    let score = |d: NaiveDate| own.iter().find(|p| p.day == d).and_then(|p| p.score);
+    let days: Vec<NaiveDate> = first.iter_days().take_while(|d| *d <= last).collect();
+    let scores: Vec<Option<f64>> = days.iter().map(|d| score(*d).map(f64::from)).collect();
+    let label = |d: &NaiveDate| d.format("%-d %b").to_string();
+    let scored = scores.iter().flatten().count();
+    let plot = Plot {
+        line: line(&scores, 1000.0, 100.0, 100.0),
+        description: format!("The score from {} to {}: {scored} days with a score", label(&first), label(&last)),
+        ticks: [days.first(), days.get(days.len() / 2), days.last()].into_iter().flatten().map(label).collect(),
+        rows: days
+            .iter()
+            .rev()
+            .filter_map(|d| {
+                let p = own.iter().find(|p| p.day == *d)?;
+                let mark = if *d == day { " (this one)" } else { "" };
+                Some((format!("{}{mark}", label(d)), p.score.map_or("not scored".into(), |s| s.to_string()), u32::from(trend::doubted(p)).to_string()))
+            })
+            .collect(),
+        empty: scored == 0,
+    };
+    view! {
+        <Panel title="The score around this day" id="history">
+            {if plot.empty { view! { <p class="soft">"No scores."</p> }.into_any() } else { view! { <LineChart plot caption="Score by day"/> }.into_any() }}
+        </Panel>
+    }
+    .into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quality::Part;
+
+    #[test]
+    fn the_bars_of_the_page_end_at_the_score() {
+        let bar = |part, points| Bar { part, points, rule: "r".into(), numbers: String::new(), study: None };
+        let bars = [bar(Part::Evidence, 84), bar(Part::Plausibility, -31), bar(Part::Completeness, 0), bar(Part::Concordance, 6)];
+        let html = waterfall(&bars, 59).to_html();
+        assert!(html.contains("x=\"53\" width=\"31\"") && html.contains("x=\"53\" width=\"6\""), "{html}");
+        assert!(html.contains("x=\"0\" width=\"59\""), "{html}");
+        for word in ["−31", "+6", "±0"] {
+            assert!(html.contains(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn text_from_outside_is_escaped() {
+        let finding = Finding { kind: crate::model::FindingKind::BadField, metric: None, detail: "<script>alert(1)</script>".into(), proposed: None };
+        let html = doubts(Metric::Steps, &[finding]).to_html();
+        assert!(!html.contains("<script>") && html.contains("&lt;script&gt;"), "{html}");
+    }
+}

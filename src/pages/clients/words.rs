@@ -1,0 +1,162 @@
+//! Values, differences, ages and reasons in words. Pure.
+
+use crate::{
+    components::text,
+    model::{FindingKind, Instant, Metric, Source},
+    quality::{Part, Parts, explain},
+    store::clients::LatestRow,
+};
+use chrono::{NaiveDate, TimeDelta};
+
+/// A value with its unit.
+pub(super) fn amount(metric: Metric, value: f64) -> String {
+    let (value, unit) = text::value(metric, value);
+    match unit {
+        "" => value,
+        "h:min" => format!("{value} h"),
+        unit => format!("{value} {unit}"),
+    }
+}
+
+/// A difference with its sign and unit; of durations in minutes.
+pub(super) fn difference(metric: Metric, d: f64) -> String {
+    let sign = if d < 0.0 { "−" } else { "+" };
+    let size = d.abs();
+    match metric.unit() {
+        "s" => format!("{sign}{:.0} min", size / 60.0),
+        "bpm" | "ms" | "mg/dL" | "mmHg" => format!("{sign}{size:.1} {}", metric.unit()),
+        "%" | "°C" => format!("{sign}{size:.2} {}", metric.unit()),
+        _ => format!("{sign}{}", amount(metric, size)),
+    }
+}
+
+/// When the measuring ended: as told, else with the day, which is never in the future.
+pub(super) fn ended(measured_at: Option<Instant>, day: NaiveDate, now: Instant) -> Instant {
+    let midnight = day.and_time(chrono::NaiveTime::MIN).and_utc() + TimeDelta::days(1);
+    measured_at.unwrap_or(midnight).min(now)
+}
+
+/// Hours since then.
+pub(super) fn hours(since: Instant, now: Instant) -> f64 {
+    (now - since).num_seconds().max(0) as f64 / 3600.0
+}
+
+/// The points of each part of a stored score; `None` without a score.
+pub(super) fn points(l: &LatestRow) -> Option<[(Part, i32); 6]> {
+    let parts: Option<Vec<f64>> = l.factors.iter().copied().collect();
+    let [evidence, plausibility, completeness, concordance, provenance, consistency] = parts.and_then(|p| <[f64; 6]>::try_from(p).ok())?;
+    let parts = Parts { evidence, plausibility, completeness, concordance, provenance, consistency };
+    l.confidence_score.map(|score| explain::points(&parts, score))
+}
+
+/// What takes most from a score, in a few words: `Completeness −31`. Where nothing takes anything and it is low, the
+/// device's evidence is the reason. Empty where there is nothing to say.
+pub(super) fn reason(points: Option<[(Part, i32); 6]>, score: Option<i32>) -> String {
+    let Some(points) = points else { return String::new() };
+    let worst = points.iter().skip(1).min_by_key(|(_, p)| *p).filter(|(_, p)| *p < 0);
+    match worst {
+        Some((part, p)) => format!("{} −{}", part.name(), p.unsigned_abs()),
+        None if score.is_some_and(|s| s < 60) => format!("{}: {} at most", Part::Evidence.name(), points[0].1),
+        None => String::new(),
+    }
+}
+
+/// A kind of fault as people say it.
+pub(super) fn doubt(kind: &str) -> String {
+    let words = match kind {
+        "pounds_kilograms" => "pounds for kilograms",
+        "seconds_minutes" => "seconds for minutes",
+        "thousandfold" => "a thousandfold",
+        "fraction_percent" => "a fraction for a percentage",
+        "rmssd_sdnn" => "RMSSD and SDNN exchanged",
+        "zero_for_missing" => "zero for missing",
+        "shifted_day" => "a day shifted",
+        "other_person" => "another person’s",
+        "provider_flag" => "the provider doubts it",
+        "missing_part" => "a part is missing",
+        "bad_field" => "a field could not be read",
+        "manual" => "entered by hand",
+        "copied" => "a copy",
+        other => return other.replace('_', " "),
+    };
+    words.to_owned()
+}
+
+/// The word of a kind of fault.
+pub(super) fn kind_word(kind: FindingKind) -> String {
+    serde_json::to_value(kind).ok().and_then(|v| v.as_str().map(doubt)).unwrap_or_default()
+}
+
+/// The name of a provider.
+pub(super) fn provider(source: &str) -> String {
+    Source::from_provider(source).name()
+}
+
+/// Which source was taken, and why.
+pub(super) fn why_source(source: &str, choice: Option<&str>, sources: i64) -> String {
+    match choice {
+        Some(choice) if choice == source => "chosen for this person".to_owned(),
+        Some(choice) => format!("{} was chosen, but has no value of this day", provider(choice)),
+        None if sources > 1 => format!("best evidence of {sources} sources"),
+        None => "the only source of this day".to_owned(),
+    }
+}
+
+/// Whether a number can be acted on today, and in which tone it is said.
+pub(super) fn act(score: Option<i32>, currency: Option<f64>) -> (&'static str, &'static str) {
+    match (score, currency) {
+        (None, _) => ("Unknown", "unknown"),
+        (_, Some(c)) if c < 0.25 => ("Out of date", "unknown"),
+        (Some(60..), _) => ("Yes", "excellent"),
+        (Some(40..), _) => ("With care", "fair"),
+        _ => ("No", "poor"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_and_differences_carry_their_unit() {
+        assert_eq!(amount(Metric::SleepDuration, 27_720.0), "7:42 h");
+        assert_eq!(amount(Metric::HrvRmssd, 41.6), "42 ms");
+        assert_eq!(difference(Metric::SleepDuration, -1380.0), "−23 min");
+        assert_eq!(difference(Metric::HrvRmssd, 4.25), "+4.2 ms");
+        assert_eq!(difference(Metric::Steps, -1234.0), "−1,234");
+    }
+
+    #[test]
+    fn the_reason_is_the_part_that_takes_most_else_the_evidence() {
+        let bars = |p: [i32; 6]| {
+            let parts = [Part::Evidence, Part::Plausibility, Part::Completeness, Part::Concordance, Part::Provenance, Part::Consistency];
+            Some([0, 1, 2, 3, 4, 5].map(|i: usize| (parts[i], p[i])))
+        };
+        assert_eq!(reason(bars([70, -5, -31, 2, 0, 0]), Some(36)), "Completeness −31");
+        assert_eq!(reason(bars([35, 0, 0, 0, 0, 0]), Some(35)), "Evidence for the device: 35 at most");
+        assert_eq!(reason(bars([85, 0, 0, 0, 0, 0]), Some(85)), "");
+        assert_eq!(reason(None, None), "");
+    }
+
+    #[test]
+    fn the_source_taken_is_explained() {
+        assert_eq!(why_source("garmin", None, 1), "the only source of this day");
+        assert_eq!(why_source("garmin", None, 2), "best evidence of 2 sources");
+        assert_eq!(why_source("whoop", Some("whoop"), 2), "chosen for this person");
+        assert_eq!(why_source("garmin", Some("whoop"), 1), "WHOOP was chosen, but has no value of this day");
+    }
+
+    #[test]
+    fn a_day_that_is_not_over_ends_now() {
+        let now = chrono::DateTime::from_timestamp(1_763_900_000, 0).unwrap_or_default();
+        assert_eq!(ended(None, now.date_naive(), now), now);
+        assert_eq!(hours(ended(None, now.date_naive() - TimeDelta::days(2), now), now).round(), 36.0);
+    }
+
+    #[test]
+    fn an_old_value_is_not_acted_on_however_sure_it_was() {
+        assert_eq!(act(Some(90), Some(0.9)).0, "Yes");
+        assert_eq!(act(Some(90), Some(0.1)).0, "Out of date");
+        assert_eq!((act(Some(50), None).0, act(Some(20), Some(1.0)).0, act(None, Some(1.0)).0), ("With care", "No", "Unknown"));
+    }
+}
