@@ -4,10 +4,11 @@
 //! changed day to the last and has the days before it as context, so the result is that of scoring everything.
 
 use crate::meter;
-use crate::model::Badge;
-use crate::quality::{DAILY_LOOKBACK_DAYS, LOOKBACK_DAYS, Registry, Score, score_person};
+use crate::model::{Badge, DayValue, Metric, Source};
+use crate::quality::{DAILY_LOOKBACK_DAYS, LOOKBACK_DAYS, Registry, Reviews, Score, explain, score_person};
+use crate::store::advice::{self, AdviceRow};
 use crate::store::confidence::{self, Context, Lookback, Span, Target};
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 use sqlx::PgConnection;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -81,7 +82,9 @@ async fn rescore_into(
 ) -> sqlx::Result<Rescored> {
     let mut done = Rescored::default();
     for some in persons.chunks(PERSONS_AT_ONCE) {
-        let mut scores = score_some(conn, registry, some).await?;
+        // What the shadow says is not in force: it advises nobody.
+        let mut advice = (target == Target::Cache).then(Vec::new);
+        let mut scores = score_some(conn, registry, some, advice.as_mut()).await?;
         let flat: Vec<(&str, Score)> =
             scores.iter_mut().flat_map(|(user, scores)| std::mem::take(scores).into_iter().map(|s| (user.as_str(), s))).collect();
         done.scored += flat.len() as u64;
@@ -94,6 +97,7 @@ async fn rescore_into(
         meter::RESCORED.add(written);
         // What is tried beside the scorer in force is nobody's score.
         flat.iter().filter(|_| target == Target::Cache).for_each(|(_, score)| meter::SCORES_COMPUTED.observe(f64::from(score.score)));
+        advice::put(conn, advice.as_deref().unwrap_or_default()).await?;
         // Whoever deletes a value deletes its score; all of history is the moment to make sure.
         let whole: Vec<&str> = some.iter().filter(|(_, since)| since.is_none()).map(|(user, _)| user.as_str()).collect();
         if !whole.is_empty() && target == Target::Cache {
@@ -108,6 +112,7 @@ async fn score_some(
     conn: &mut PgConnection,
     registry: &Registry,
     persons: &[(String, Option<NaiveDate>)],
+    mut advice: Option<&mut Vec<AdviceRow>>,
 ) -> sqlx::Result<BTreeMap<String, Vec<Score>>> {
     let users: Vec<&str> = persons.iter().map(|(user, _)| user.as_str()).collect();
     let extents = confidence::extents(conn, &users).await?;
@@ -128,6 +133,9 @@ async fn score_some(
     for span in spans {
         let Context { values, reviews } = contexts.remove(&span.user_id).unwrap_or_default();
         let scores = score_person(&values, &reviews, registry, span.since..=span.until);
+        if let Some(advice) = &mut advice {
+            advice.extend(advise(&span.user_id, &values, &reviews, registry, &scores));
+        }
         all.insert(span.user_id, scores);
         tokio::task::yield_now().await; // a probe or a delivery does not wait for a batch of persons
     }
@@ -148,6 +156,37 @@ async fn contexts(conn: &mut PgConnection, registry: &Registry, spans: &[Span]) 
 pub async fn context(conn: &mut PgConnection, registry: &Registry, user_id: &str, date: NaiveDate) -> sqlx::Result<Context> {
     let span = Span { user_id: user_id.to_owned(), since: date, until: date };
     Ok(contexts(conn, registry, &[span]).await?.remove(user_id).unwrap_or_default())
+}
+
+/// Scores from here on need no advice.
+const GOOD_ENOUGH: i32 = 80;
+
+/// What would raise the newest score of each key metric and source most. A person's newest value is in every span, unless
+/// nothing before it changed; then what was said of it holds.
+fn advise(user_id: &str, values: &[DayValue], reviews: &Reviews, registry: &Registry, scores: &[Score]) -> Vec<AdviceRow> {
+    let mut newest: BTreeMap<(Metric, &Source), &Score> = BTreeMap::new();
+    for score in scores.iter().filter(|s| Metric::KEY.contains(&s.metric)) {
+        let kept = newest.entry((score.metric, &score.source)).or_insert(score);
+        if score.date > kept.date {
+            *kept = score;
+        }
+    }
+    newest.retain(|_, s| s.score < GOOD_ENOUGH);
+    let Some(first) = newest.values().map(|s| s.date).min() else { return Vec::new() };
+    let from = first - Days::new(LOOKBACK_DAYS as u64);
+    let recent: Vec<DayValue> = values.iter().filter(|v| v.date >= from).cloned().collect();
+    let row = |s: &Score| {
+        let best = explain::best_advice(&recent, reviews, registry, s)?;
+        Some(AdviceRow {
+            user_id: user_id.to_owned(),
+            metric_name: s.metric.key().to_owned(),
+            source: s.source.as_str().to_owned(),
+            measurement_date: s.date,
+            points: best.points,
+            advice: best.text,
+        })
+    };
+    newest.into_values().filter_map(row).collect()
 }
 
 /// What another registry or scorer would change, before it is put to use.
@@ -177,7 +216,7 @@ pub async fn preview(conn: &mut PgConnection, registry: &Registry, users: &[Stri
     let mut preview = Preview { moved: vec![0; 201], ..Preview::default() };
     for some in users.chunks(PERSONS_AT_ONCE) {
         let persons: Vec<(String, Option<NaiveDate>)> = some.iter().map(|u| (u.clone(), None)).collect();
-        for (user, scores) in score_some(conn, registry, &persons).await? {
+        for (user, scores) in score_some(conn, registry, &persons, None).await? {
             let dates = || scores.iter().map(|s| s.date);
             let (Some(first), Some(last)) = (dates().min(), dates().max()) else { continue };
             let stored = confidence::person_scores(conn, &user, first, last).await?;

@@ -100,6 +100,10 @@ metrics! {
 }
 
 impl Metric {
+    /// What a trainer decides by.
+    pub const KEY: [Metric; 6] =
+        [Metric::HrvRmssd, Metric::RestingHeartRate, Metric::SleepDuration, Metric::Steps, Metric::ActiveCalories, Metric::Weight];
+
     /// Whether it is a vendor's own score (stress levels are one too): kept and shown, its confidence always Unknown.
     pub const fn is_vendor_score(self) -> bool {
         matches!(self.category(), Category::VendorScore) || matches!(self, Metric::StressLevel)

@@ -190,7 +190,7 @@ pub fn score_person(values: &[DayValue], reviews: &Reviews, registry: &Registry,
     let mut arranged = Arranged::new(values, reviews, registry);
     let days = (day_number(*range.start()), day_number(*range.end()));
     let mut scores = Vec::new();
-    walk::walk(&mut arranged, registry, days, Assume::default(), |arranged, assessed| {
+    walk::walk(&mut arranged, registry, days, None, Assume::default(), |arranged, assessed| {
         let (low, high) = assessed.interval();
         scores.push(Score {
             metric: assessed.rule.metric,

@@ -25,16 +25,21 @@ const IMPOSSIBLE: f64 = 0.005;
 /// What is left of a value that a person confirmed as a fault.
 const CONFIRMED: f64 = 0.01;
 
-/// Judges every value whose day lies in `days` and hands it to `sink`, by metric, source and day.
+/// Judges every value whose day lies in `days`, or of them those of one metric, and hands it to `sink`, by metric, source
+/// and day.
 pub fn walk<'a>(
     arranged: &mut Arranged<'a>,
     registry: &'a Registry,
     days: (i32, i32),
+    only: Option<Metric>,
     assume: Assume,
     mut sink: impl FnMut(&Arranged<'a>, &Assessed<'_>),
 ) {
     let baselines = baselines(arranged, days);
     for index in 0..arranged.series.len() {
+        if only.is_some_and(|m| m != arranged.series[index].rule.metric) {
+            continue; // the first pass knows all that one series needs of another
+        }
         judge_series(arranged, registry, index, days, assume, &baselines, &mut sink);
     }
 }

@@ -38,8 +38,7 @@ pub(crate) mod server {
     use std::collections::HashMap;
 
     /// What a trainer decides by.
-    pub(crate) const KEY: [Metric; 6] =
-        [Metric::HrvRmssd, Metric::RestingHeartRate, Metric::SleepDuration, Metric::Steps, Metric::ActiveCalories, Metric::Weight];
+    pub(crate) const KEY: [Metric; 6] = Metric::KEY;
 
     /// Adds the badges of the key metrics: one statement for all rows.
     pub(crate) async fn persons(conn: &mut PgConnection, rows: Vec<clients::PersonRow>, now: Instant) -> sqlx::Result<Vec<Person>> {
@@ -80,7 +79,7 @@ pub fn PeopleTable(
                 <th scope="col">"Last 7 days"</th>
                 {columns.into_iter().map(|c| view! { <th scope="col">{c}</th> }).collect_view()}
                 <th scope="col" class="num">"Poor values"</th>
-                <th scope="col">"Last data (UTC)"</th>
+                <th scope="col">"Last data"</th>
             </tr></thead>
             <tbody>{rows.into_iter().map(row).collect_view()}</tbody>
         </ScrollTable>

@@ -112,6 +112,12 @@ pub fn explain(values: &[DayValue], reviews: &Reviews, registry: &Registry, whic
     Some(Explanation { score, waterfall, advice })
 }
 
+/// The best advice on a score that is known. `values` as for [`explain`].
+pub fn best_advice(values: &[DayValue], reviews: &Reviews, registry: &Registry, score: &Score) -> Option<Advice> {
+    let which = Which { metric: score.metric, source: &score.source, date: score.date };
+    advice::what_would_raise(values, reviews, registry, which, score).into_iter().next()
+}
+
 /// Judges one value and hands it over.
 fn assess_one(
     values: &[DayValue],
@@ -123,7 +129,7 @@ fn assess_one(
 ) {
     let mut arranged = Arranged::new(values, reviews, registry);
     let day = day_number(which.date);
-    walk(&mut arranged, registry, (day, day), assume, |arranged, assessed| {
+    walk(&mut arranged, registry, (day, day), Some(which.metric), assume, |arranged, assessed| {
         if assessed.value.metric == which.metric && assessed.value.source == *which.source {
             sink(arranged, assessed);
         }
