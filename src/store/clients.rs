@@ -214,7 +214,8 @@ mod tests {
         let mut tx = t.db.begin_as(&caller).await.unwrap();
         let now = chrono::Utc::now();
         let wish = |search: &str, metric, tier| Wish { search: search.to_owned(), metric, tier, ..Wish::default() };
-        let mut names = async |wish: Wish| roster::page(&mut tx, &wish, now, 10, 0).await.unwrap().into_iter().map(|r| r.user_id).collect::<Vec<_>>();
+        let mut names =
+            async |wish: Wish| roster::page(&mut tx, &wish, now, 10, 0).await.unwrap().into_iter().map(|r| r.user_id).collect::<Vec<_>>();
         assert_eq!(names(Wish::default()).await, ["mine", "also-mine"], "scored first, then those without a score");
         assert_eq!(names(wish("mar", None, None)).await, ["mine"]);
         assert_eq!(names(wish("", None, Some((0, 39)))).await, ["mine"]);
@@ -225,7 +226,8 @@ mod tests {
         assert_eq!(names(Wish { links: Links::Silent, ..Wish::default() }).await, ["mine"]);
         assert_eq!(names(Wish { links: Links::Broken, ..Wish::default() }).await, ["also-mine"]);
         assert_eq!(names(Wish { sort: Sort::Age, ..Wish::default() }).await, ["also-mine", "mine"], "never any data first");
-        let came = roster::came(&mut tx, &["mine".to_owned(), "not-mine".to_owned()], now.date_naive() - chrono::Days::new(3)).await.unwrap();
+        let came =
+            roster::came(&mut tx, &["mine".to_owned(), "not-mine".to_owned()], now.date_naive() - chrono::Days::new(3)).await.unwrap();
         assert_eq!(came.iter().map(|c| (c.0.as_str(), c.2)).collect::<Vec<_>>(), [("mine", 1)]);
         assert_eq!(advice::of(&mut tx, &["also-mine".to_owned(), "not-mine".to_owned()]).await.unwrap().len(), 1);
         assert!(person(&mut tx, "not-mine").await.unwrap().is_none());

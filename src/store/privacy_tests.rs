@@ -34,6 +34,7 @@ const PLANTED: &str = "
     SELECT u, 'steps', 'oura', '2026-01-02', 80, 0.8, 0.7, 0.9, '{}', 1, 1 FROM unnest(ARRAY['erika', 'anna']) u;
   INSERT INTO finding_reviews (user_id, metric_name, source, measurement_date, verdict)
     SELECT u, 'steps', 'oura', '2026-01-02', 'confirmed' FROM unnest(ARRAY['erika', 'anna']) u;
+  INSERT INTO score_advice SELECT u, 'steps', 'oura', '2026-01-02', 9, 'wear it' FROM unnest(ARRAY['erika', 'anna']) u;
   INSERT INTO source_choices (user_id, metric_name, source) SELECT u, 'steps', 'oura' FROM unnest(ARRAY['erika', 'anna']) u;
   INSERT INTO edge_function_logs (level, function_name, message, user_id, metadata) VALUES
     ('info', 'f', 'm', 'erika', '{}'), ('info', 'f', 'm', NULL, '{\"person\": \"erika\"}'), ('info', 'f', 'm', 'anna', '{}');

@@ -130,7 +130,8 @@ pub async fn page(conn: &mut PgConnection, wish: &Wish, now: Instant, limit: i64
          one AS (
            SELECT DISTINCT ON (m.user_id) m.user_id, c.confidence_score
              FROM asked s JOIN unified_metrics m ON m.user_id = s.user_id AND m.measurement_date > s.newest - 90 AND m.metric_name = $4
-             LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
+             LEFT JOIN metric_confidence_cache c ON c.user_id = m.user_id AND c.metric_name = m.metric_name AND c.source = m.source
+                                                AND c.measurement_date = m.measurement_date
              LEFT JOIN source_choices w ON w.user_id = m.user_id AND w.metric_name = m.metric_name
              LEFT JOIN source_ranks r ON r.metric_name = m.metric_name AND r.source = m.source
             WHERE $4 <> ''

@@ -170,13 +170,22 @@ mod tests {
         assert_eq!(newest_day(&mut conn, "p", Metric::Steps).await.unwrap(), Some(day(5)));
         assert_eq!(newest_day(&mut conn, "p", Metric::Weight).await.unwrap(), None);
         let found = points(&mut conn, "p", Metric::Steps, day(2), day(3)).await.unwrap();
-        assert_eq!(found.iter().map(|p| (p.day, p.source.as_str())).collect::<Vec<_>>(), [(day(2), "garmin"), (day(2), "apple"), (day(3), "garmin"), (day(3), "apple")]);
+        assert_eq!(
+            found.iter().map(|p| (p.day, p.source.as_str())).collect::<Vec<_>>(),
+            [(day(2), "garmin"), (day(2), "apple"), (day(3), "garmin"), (day(3), "apple")]
+        );
         assert_eq!(found[0].device.as_deref(), Some("Watch 1"));
         assert_eq!(strip(&mut conn, "p", day(4)).await.unwrap().iter().map(|c| c.score).collect::<Vec<_>>(), [Some(90), Some(90)]);
-        sqlx::raw_sql("INSERT INTO source_choices (user_id, metric_name, source) VALUES ('p', 'steps', 'apple')").execute(t.db.owner()).await.unwrap();
+        sqlx::raw_sql("INSERT INTO source_choices (user_id, metric_name, source) VALUES ('p', 'steps', 'apple')")
+            .execute(t.db.owner())
+            .await
+            .unwrap();
         assert_eq!(points(&mut conn, "p", Metric::Steps, day(2), day(2)).await.unwrap()[0].source, "apple");
         assert_eq!(strip(&mut conn, "p", day(4)).await.unwrap()[0].score, Some(30));
         let all = sources(&mut conn, "p", Metric::Steps).await.unwrap();
-        assert_eq!(all.iter().map(|s| (s.source.as_str(), s.days, s.average)).collect::<Vec<_>>(), [("garmin", 5, Some(90.0)), ("apple", 5, Some(30.0))]);
+        assert_eq!(
+            all.iter().map(|s| (s.source.as_str(), s.days, s.average)).collect::<Vec<_>>(),
+            [("garmin", 5, Some(90.0)), ("apple", 5, Some(30.0))]
+        );
     }
 }

@@ -158,15 +158,20 @@ mod tests {
         let live = metrics::latest(&mut t.db.service().acquire().await.unwrap(), "anna").await.unwrap();
         assert_eq!((live[0].source.as_str(), live[0].chosen), ("apple", true));
         sqlx::raw_sql("REFRESH MATERIALIZED VIEW latest_unified_metrics").execute(t.db.owner()).await.unwrap();
-        let view: String = sqlx::query_scalar("SELECT source FROM latest_unified_metrics WHERE user_id = 'anna'").fetch_one(t.db.owner()).await.unwrap();
+        let view: String =
+            sqlx::query_scalar("SELECT source FROM latest_unified_metrics WHERE user_id = 'anna'").fetch_one(t.db.owner()).await.unwrap();
         assert_eq!(view, "apple");
         // What was not taken is still there.
-        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM unified_metrics WHERE user_id = 'anna'").fetch_one(t.db.owner()).await.unwrap();
+        let kept: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM unified_metrics WHERE user_id = 'anna'").fetch_one(t.db.owner()).await.unwrap();
         assert_eq!(kept, 2);
         assert_eq!(to(None).await, Outcome::Changed);
         assert_eq!(taken(&t.db, &trainer).await, ("garmin".into(), None));
         let audit: Vec<(String, String, serde_json::Value)> =
-            sqlx::query_as("SELECT actor, subject, detail FROM audit_log WHERE action = 'source.choose' ORDER BY id").fetch_all(t.db.owner()).await.unwrap();
+            sqlx::query_as("SELECT actor, subject, detail FROM audit_log WHERE action = 'source.choose' ORDER BY id")
+                .fetch_all(t.db.owner())
+                .await
+                .unwrap();
         let expected = [json!({"metric": "steps", "from": null, "to": "apple"}), json!({"metric": "steps", "from": "apple", "to": null})];
         assert_eq!(audit, expected.map(|d| ("hers@example.test".to_owned(), "anna".to_owned(), d)));
     }
@@ -175,8 +180,11 @@ mod tests {
     async fn only_an_administrator_and_the_persons_own_trainer_choose() {
         let t = testing::database().await;
         sqlx::raw_sql(WORLD).execute(t.db.owner()).await.unwrap();
-        let (hers, other, admin) =
-            (caller(&t.db, "hers@example.test", "a").await, caller(&t.db, "other@example.test", "b").await, caller(&t.db, "admin@example.test", "c").await);
+        let (hers, other, admin) = (
+            caller(&t.db, "hers@example.test", "a").await,
+            caller(&t.db, "other@example.test", "b").await,
+            caller(&t.db, "admin@example.test", "c").await,
+        );
         let by = async |who: &Caller, user: &str, source: &str| {
             choose(&t.db, who, &Actor::of(who, None, None), user, Metric::Steps, Some(source)).await.unwrap()
         };
@@ -185,10 +193,12 @@ mod tests {
         assert_eq!(by(&hers, "nobody", "apple").await, Outcome::NotTheirs);
         assert_eq!(by(&hers, "anna", "fitbit").await, Outcome::NoSuchSource);
         assert_eq!(by(&admin, "berta", "apple").await, Outcome::Changed);
-        let rows: i64 = sqlx::query_scalar("SELECT (SELECT count(*) FROM source_choices) + (SELECT count(*) FROM audit_log WHERE action = 'source.choose')")
-            .fetch_one(t.db.owner())
-            .await
-            .unwrap();
+        let rows: i64 = sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM source_choices) + (SELECT count(*) FROM audit_log WHERE action = 'source.choose')",
+        )
+        .fetch_one(t.db.owner())
+        .await
+        .unwrap();
         assert_eq!(rows, 2, "one choice, one entry");
         // A trainer of others does not see it.
         let mut tx = t.db.begin_as(&hers).await.unwrap();

@@ -122,6 +122,7 @@ const ROUTES: &[(&str, &str, &str, Who)] = &[
     ("GET", "/api/v1/clients/{user_id}/scores", "", Bearer),
     ("GET", "/api/v1/clients/{user_id}/scores/{metric}/{source}/{date}", "", Bearer),
     ("GET", "/api/v1/clients/{user_id}/deliveries", "", Bearer),
+    ("GET", "/clients.csv", "", Members),
     ("GET", "/clients/{user_id}/export.json", "", Client),
     ("GET", "/clients/{user_id}/export.csv", "", Client),
 ];

@@ -36,8 +36,14 @@ pub async fn declared() -> Vec<paths::Declared> {
 
 /// A path with something for each parameter.
 pub fn filled(path: &str) -> String {
-    let known =
-        [("{user_id}", PERSON), ("{id}", "00000000-0000-0000-0000-000000000000"), ("{deed}", "enable"), ("{token}", &"0".repeat(64))];
+    let known = [
+        ("{user_id}", PERSON),
+        ("{metric}", "steps"),
+        ("{day}", "2026-01-01"),
+        ("{id}", "00000000-0000-0000-0000-000000000000"),
+        ("{deed}", "enable"),
+        ("{token}", &"0".repeat(64)),
+    ];
     let path = known.iter().fold(path.to_owned(), |p, (name, value)| p.replace(name, value));
     // Whatever else a route calls its parameters: a word.
     let mut out = String::new();

@@ -16,7 +16,10 @@ const ROWS: i64 = 25;
 pub(super) async fn page(conn: &mut PgConnection, seen: &Seen) -> sqlx::Result<AnyView> {
     let user = Some(seen.person.user_id.clone());
     let deliveries = webhook_lists::page(conn, &webhook_lists::Filter { user_id: user.clone(), ..Default::default() }, None, ROWS).await?;
-    let jobs = job_lists::page(conn, &job_lists::Filter { user_id: user.clone(), ..Default::default() }, job_lists::Cursor::default(), ROWS).await?.0;
+    let jobs =
+        job_lists::page(conn, &job_lists::Filter { user_id: user.clone(), ..Default::default() }, job_lists::Cursor::default(), ROWS)
+            .await?
+            .0;
     let lines = log_lists::page(conn, &log_lists::Filter { user_id: user, ..Default::default() }, None, ROWS).await?;
     let now = seen.now;
     let deliveries = deliveries.into_iter().map(|d| {

@@ -44,7 +44,8 @@ fn key(d: &'static str, class: &'static str) -> AnyView {
 
 /// Two devices: differences over means, with the usual offset and the limits of agreement, and the days as a table.
 pub(super) fn bland_altman(p: Pair) -> AnyView {
-    let spoken = format!("Differences of {} and {} over their means on {} days. {}", p.first, p.second, p.agreement.n, p.sentences.join(" "));
+    let spoken =
+        format!("Differences of {} and {} over their means on {} days. {}", p.first, p.second, p.agreement.n, p.sentences.join(" "));
     let [top, bottom] = p.scale;
     let [left, right] = p.means;
     let line = |at: f64| format!("M0 {at}H1000");

@@ -71,7 +71,9 @@ fn compare(registry: &Registry, metric: Metric, taken: &[&Point], newest: NaiveD
     let Some(change) = change_is_real(registry, metric, &before, &after) else {
         return none("There are too few trusted days before: three are needed.");
     };
-    let shown = |d: f64| if change.percent { format!("{}{:.1} %", if d < 0.0 { "−" } else { "+" }, d.abs()) } else { words::difference(metric, d) };
+    let shown = |d: f64| {
+        if change.percent { format!("{}{:.1} %", if d < 0.0 { "−" } else { "+" }, d.abs()) } else { words::difference(metric, d) }
+    };
     let (verdict, tone, sentence) = match change.verdict {
         ChangeVerdict::Real => ("Real".to_owned(), "good", "More than chance shows between such days.".to_owned()),
         ChangeVerdict::WithinNoise => {
@@ -114,7 +116,8 @@ pub(super) struct Pair {
 /// The two sources with most common days; `None` with fewer than three. Values that a person confirmed as faults or that
 /// cannot be are left out; what is merely doubted stays, or the limits would flatter.
 pub(super) fn pair(registry: &Registry, metric: Metric, points: &[Point]) -> Option<Pair> {
-    let fit = |p: &&Point| p.verdict.as_deref() != Some("confirmed") && !p.doubts.iter().any(|d| d == "impossible" || d == "zero_for_missing");
+    let fit =
+        |p: &&Point| p.verdict.as_deref() != Some("confirmed") && !p.doubts.iter().any(|d| d == "impossible" || d == "zero_for_missing");
     let mut days: BTreeMap<NaiveDate, BTreeMap<&str, f64>> = BTreeMap::new();
     for p in points.iter().filter(fit) {
         days.entry(p.day).or_default().insert(&p.source, p.value);
@@ -157,9 +160,17 @@ fn drawn(registry: &Registry, metric: Metric, (a, b): (&str, &str), both: &[(Nai
             .iter()
             .rev()
             .take(60)
-            .map(|(d, x, z)| [d.format("%-d %b %Y").to_string(), words::amount(metric, *x), words::amount(metric, *z), words::difference(metric, x - z)])
+            .map(|(d, x, z)| {
+                [d.format("%-d %b %Y").to_string(), words::amount(metric, *x), words::amount(metric, *z), words::difference(metric, x - z)]
+            })
             .collect(),
-        sentences: sentences(registry, metric, (&first, &second), &agreement, points.iter().map(|p| p.0).sum::<f64>() / points.len() as f64),
+        sentences: sentences(
+            registry,
+            metric,
+            (&first, &second),
+            &agreement,
+            points.iter().map(|p| p.0).sum::<f64>() / points.len() as f64,
+        ),
         first,
         second,
         agreement,
@@ -241,7 +252,9 @@ mod tests {
     fn two_devices_with_a_planted_offset() {
         let noise = |d: u32| f64::from(d * 7 % 5) - 2.0;
         let points: Vec<Point> = (0..60)
-            .flat_map(|d| [point(d, "garmin", 55.0 + f64::from(d % 9) + 4.0 + noise(d), 80), point(d, "whoop", 55.0 + f64::from(d % 9), 80)])
+            .flat_map(|d| {
+                [point(d, "garmin", 55.0 + f64::from(d % 9) + 4.0 + noise(d), 80), point(d, "whoop", 55.0 + f64::from(d % 9), 80)]
+            })
             .collect();
         let p = pair(Registry::built_in(), Metric::RestingHeartRate, &points).unwrap();
         assert_eq!((p.first.as_str(), p.second.as_str(), p.agreement.n), ("Garmin", "WHOOP", 60));
@@ -254,7 +267,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_left_out_of_the_limits_what_is_doubted_stays() {
-        let mut points: Vec<Point> = (0..20).flat_map(|d| [point(d, "garmin", 50.0 + f64::from(d % 4), 80), point(d, "whoop", 50.0, 80)]).collect();
+        let mut points: Vec<Point> =
+            (0..20).flat_map(|d| [point(d, "garmin", 50.0 + f64::from(d % 4), 80), point(d, "whoop", 50.0, 80)]).collect();
         points[0].value = 255.0;
         points[0].doubts = vec!["impossible".into()];
         points[2].score = Some(10);

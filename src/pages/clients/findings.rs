@@ -112,10 +112,7 @@ pub(super) mod server {
 
     fn doubted(user_id: &str, d: &Doubt, now: Instant) -> Option<Doubted> {
         let metric = Metric::from_key(&d.metric_name)?;
-        let with_unit = |v: f64| {
-            let (value, unit) = text::value(metric, v);
-            format!("{value} {unit}").trim_end().to_owned()
-        };
+        let with_unit = |v: f64| crate::pages::clients::words::amount(metric, v);
         let about = |f: &crate::model::Finding| match f.proposed {
             Some(p) => format!("{} Perhaps {}.", sentence(&f.detail), with_unit(p)),
             None => sentence(&f.detail),

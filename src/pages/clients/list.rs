@@ -164,9 +164,9 @@ fn value(metric: Metric, l: &LatestRow, now: Instant) -> Value {
 /// The best advice on the values shown. Advice on another day's value says nothing of these.
 fn gain<'a>(shown: impl Iterator<Item = &'a LatestRow>, advice: &[AdviceRow]) -> Option<(i32, String)> {
     let fits = |l: &LatestRow| {
-        advice
-            .iter()
-            .find(|a| a.user_id == l.user_id && a.metric_name == l.metric_name && a.source == l.source && a.measurement_date == l.measurement_date)
+        advice.iter().find(|a| {
+            a.user_id == l.user_id && a.metric_name == l.metric_name && a.source == l.source && a.measurement_date == l.measurement_date
+        })
     };
     let best = shown.filter_map(fits).max_by_key(|a| a.points)?;
     let metric = Metric::from_key(&best.metric_name)?;

@@ -79,7 +79,8 @@ fn filter(r: &Roster) -> AnyView {
 }
 
 fn people(r: Roster) -> AnyView {
-    let filtered = !r.wish.search.is_empty() || r.wish.tier.is_some() || r.wish.links != Links::Any || r.wish.metric.is_some() || r.page > 1;
+    let filtered =
+        !r.wish.search.is_empty() || r.wish.tier.is_some() || r.wish.links != Links::Any || r.wish.metric.is_some() || r.page > 1;
     if r.clients.is_empty() {
         return if filtered {
             view! { <Empty title="Nobody matches"><p>"No person fits this search, badge and page."</p><p><a class="button" href="/clients">"Clear the filters"</a></p></Empty> }.into_any()
@@ -111,7 +112,13 @@ fn people(r: Roster) -> AnyView {
 }
 
 fn legend() -> AnyView {
-    let badges = [(Badge::Excellent, "80–100"), (Badge::Good, "60–79"), (Badge::Fair, "40–59"), (Badge::Poor, "0–39"), (Badge::Unknown, "not scored")];
+    let badges = [
+        (Badge::Excellent, "80–100"),
+        (Badge::Good, "60–79"),
+        (Badge::Fair, "40–59"),
+        (Badge::Poor, "0–39"),
+        (Badge::Unknown, "not scored"),
+    ];
     view! {
         <ul class="legend" aria-label="Badges">
             {badges.map(|(badge, range)| view! { <li><BadgeMark badge/><span>{badge.word()}</span><span class="soft">{range}</span></li> }).into_iter().collect_view()}

@@ -212,7 +212,11 @@ fn choose_panel(seen: &Seen, metric: Metric, sources: &[SourceRow], choice: Opti
     let now = match &choice {
         Some(c) => {
             let by = c.chosen_by.as_deref().map_or(String::new(), |b| format!(" by {b}"));
-            format!("{} was chosen{by}, {}. It is taken on every day on which it has a value.", words::provider(&c.source), text::moment(c.chosen_at, seen.now).ago)
+            format!(
+                "{} was chosen{by}, {}. It is taken on every day on which it has a value.",
+                words::provider(&c.source),
+                text::moment(c.chosen_at, seen.now).ago
+            )
         }
         None => "Nobody chose: on each day the source with the best evidence is taken.".to_owned(),
     };
@@ -231,7 +235,13 @@ fn choose_panel(seen: &Seen, metric: Metric, sources: &[SourceRow], choice: Opti
             let rank = s.rank.map_or("no evidence known".to_owned(), |r| format!("evidence rank {r}"));
             let days = if s.days == 1 { "1 day".to_owned() } else { format!("{} days", text::count(s.days)) };
             let note = format!("{rank}, {days}, newest {}", text::day(s.newest, today));
-            radio(s.source.clone(), chosen.as_deref() == Some(&s.source), words::provider(&s.source), note, Some(s.average.map(|a| a.round() as i32)))
+            radio(
+                s.source.clone(),
+                chosen.as_deref() == Some(&s.source),
+                words::provider(&s.source),
+                note,
+                Some(s.average.map(|a| a.round() as i32)),
+            )
         })
         .collect();
     let user_id = seen.person.user_id.clone();
@@ -267,7 +277,9 @@ pub(super) async fn choose(user_id: &str, metric: &str, source: &str) -> Result<
     let outcome = source_choice::choose(&request.services.db, caller, &actor, user_id, metric, wish).await.map_err(|e| request.db(&e))?;
     match outcome {
         Outcome::NotTheirs => return Err(request.refused(AppError::not_found("This person"))),
-        Outcome::NoSuchSource => return Err(request.refused(AppError::invalid("source: this person has no value of this metric from that source."))),
+        Outcome::NoSuchSource => {
+            return Err(request.refused(AppError::invalid("source: this person has no value of this metric from that source.")));
+        }
         Outcome::Changed | Outcome::Same => {}
     }
     let notice = if outcome == Outcome::Changed { "source-chosen" } else { "source-same" };

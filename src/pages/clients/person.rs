@@ -68,7 +68,10 @@ pub(super) async fn load(user_id: &str, metric_key: &str, day: &str, query: &str
                 "" => metric::page(&mut tx, &seen, metric, query).await.map_err(db)?,
                 day => {
                     let day: NaiveDate = day.parse().map_err(|_| AppError::invalid("The day in the address must look like 2026-11-23."))?;
-                    why::page(&mut tx, &seen, metric, day, query, findings::server::load(user_id).await?).await.map_err(db)?.ok_or_else(|| AppError::not_found("A value of this day"))?
+                    why::page(&mut tx, &seen, metric, day, query, findings::server::load(user_id).await?)
+                        .await
+                        .map_err(db)?
+                        .ok_or_else(|| AppError::not_found("A value of this day"))?
                 }
             }
         }
@@ -114,11 +117,14 @@ async fn overview(conn: &mut PgConnection, seen: &Seen, query: &Query, doubts: A
     let scores = clients::scores(conn, user, DAYS).await?;
     let connections = clients::connections(conn, user).await?;
     let today = seen.now.date_naive();
-    let strip = series::strip(conn, user, today - Days::new(DAYS as u64 - 1)).await?;
+    // Of a person whose data ended long ago, the last days with data.
+    let end = latest.iter().map(|l| l.measurement_date).max().filter(|d| *d + Days::new(DAYS as u64) <= today).unwrap_or(today);
+    let strip = series::strip(conn, user, end - Days::new(DAYS as u64 - 1)).await?;
     let scorable = latest.iter().filter(|l| Metric::from_key(&l.metric_name).is_some_and(|m| !m.is_vendor_score()));
     let (hits, misses) = scorable.fold((0, 0), |(h, m), l| if l.confidence_score.is_some() { (h + 1, m) } else { (h, m + 1) });
     clients::count_reads(hits, misses);
-    let rows: Vec<Row<'_>> = Metric::ALL.iter().filter_map(|m| Some(Row::of(*m, latest.iter().find(|l| l.metric_name == m.key())?, seen))).collect();
+    let rows: Vec<Row<'_>> =
+        Metric::ALL.iter().filter_map(|m| Some(Row::of(*m, latest.iter().find(|l| l.metric_name == m.key())?, seen))).collect();
     Ok(view! {
         {head(seen, "overview")}
         {links(connections, seen.now)}
@@ -126,8 +132,8 @@ async fn overview(conn: &mut PgConnection, seen: &Seen, query: &Query, doubts: A
         {(!rows.is_empty()).then(|| view! {
             {today_panel(&rows, seen)}
             {values(&rows, &scores, seen, query)}
+            {matrix(&strip, end)}
             {doubts}
-            {matrix(&strip, today)}
             <p class="soft small"><a rel="external" download href=format!("{}/export.csv", seen.href)>"All values as CSV"</a>" · "<a rel="external" download href=format!("{}/export.json", seen.href)>"All that is stored, as JSON"</a></p>
         })}
     }
@@ -188,12 +194,11 @@ fn links(list: Vec<ConnectionRow>, now: Instant) -> AnyView {
 /// The trainer's question, answered for what is decided by.
 fn today_panel(rows: &[Row<'_>], seen: &Seen) -> AnyView {
     let of = |m: &Metric| rows.iter().find(|r| r.metric == *m);
+    let without: Vec<&str> = KEY.iter().filter(|m| of(m).is_none()).map(|m| m.name()).collect();
     let cards: Vec<AnyView> = KEY
         .iter()
-        .map(|m| {
-            let Some(r) = of(m) else {
-                return view! { <li class="act tier-unknown"><span class="act-name">{m.name()}</span><span class="act-word">"No data"</span></li> }.into_any();
-            };
+        .filter_map(|m| Some((m, of(m)?)))
+        .map(|(m, r)| {
             let (word, tier) = words::act(r.l.confidence_score, r.currency);
             let live = r.l.probability.and_then(|p| {
                 let hours = words::hours(words::ended(r.l.measured_at, r.l.measurement_date, seen.now), seen.now);
@@ -213,7 +218,14 @@ fn today_panel(rows: &[Row<'_>], seen: &Seen) -> AnyView {
             .into_any()
         })
         .collect();
-    view! { <Panel title="Can I act on it today?" id="today"><ul class="acts">{cards}</ul></Panel> }.into_any()
+    let none = cards.is_empty();
+    view! {
+        <Panel title="Can I act on it today?" id="today">
+            {(!none).then(|| view! { <ul class="acts">{cards}</ul> })}
+            {(!without.is_empty()).then(|| view! { <p class="soft small no-data">{format!("No data: {}", without.join(", "))}</p> })}
+        </Panel>
+    }
+    .into_any()
 }
 
 const GROUPS: [(Category, &str); 7] = [
@@ -353,7 +365,7 @@ fn matrix(cells: &[StripCell], today: NaiveDate) -> AnyView {
             .into_any()
         })
         .collect();
-    let span = format!("{} to {}", first.format("%-d %b"), today.format("%-d %b"));
+    let span = format!("{} to {}", text::day(first, today), text::day(today, Utc::now().date_naive()));
     view! {
         <Panel title="What came, day by day" id="strip" class="flush">
             {if rows.is_empty() {

@@ -59,8 +59,7 @@ pub(super) fn doubted(p: &Point) -> bool {
 fn baseline(rule: Option<&MetricRule>, taken: &[&Point], day: NaiveDate) -> Option<(f64, f64)> {
     let from = day.checked_sub_days(Days::new(BAND_DAYS))?;
     let scaled = |v: f64| rule.map_or(v, |r| r.scaled(v));
-    let mut values: Vec<f64> =
-        taken.iter().filter(|p| p.day >= from && p.day < day && !doubted(p)).map(|p| scaled(p.value)).collect();
+    let mut values: Vec<f64> = taken.iter().filter(|p| p.day >= from && p.day < day && !doubted(p)).map(|p| scaled(p.value)).collect();
     if values.len() < BAND_LEAST {
         return None;
     }
@@ -134,8 +133,12 @@ fn switches(shown: &[&Point]) -> Vec<(NaiveDate, String)> {
     for p in shown {
         let device = p.device.as_deref();
         match before {
-            Some((source, _)) if source != p.source => found.push((p.day, format!("{} → {}", words::provider(source), words::provider(&p.source)))),
-            Some((_, Some(old))) if device.is_some_and(|d| d != old) => found.push((p.day, format!("{old} → {}", device.unwrap_or_default()))),
+            Some((source, _)) if source != p.source => {
+                found.push((p.day, format!("{} → {}", words::provider(source), words::provider(&p.source))))
+            }
+            Some((_, Some(old))) if device.is_some_and(|d| d != old) => {
+                found.push((p.day, format!("{old} → {}", device.unwrap_or_default())))
+            }
             _ => {}
         }
         let kept = before.filter(|b| b.0 == p.source).and_then(|b| b.1);
@@ -198,7 +201,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_gap_is_a_gap_and_a_spike_does_not_flatten_the_rest() {
-        let mut points: Vec<Point> = (0..=20).filter(|d| !(8..=11).contains(d)).map(|d| point(d, "garmin", 50.0 + f64::from(d % 3), 85)).collect();
+        let mut points: Vec<Point> =
+            (0..=20).filter(|d| !(8..=11).contains(d)).map(|d| point(d, "garmin", 50.0 + f64::from(d % 3), 85)).collect();
         points.push(point(20, "whoop", 55.0, 80));
         points[3].value = 255.0;
         points[3].score = Some(1);

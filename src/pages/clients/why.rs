@@ -1,16 +1,22 @@
 //! Why one day's score is what it is: its bars with rule, numbers and study, what is suspected, what would raise it, and
 //! how it has been. Worked out by the scorer itself from what is stored, so it explains the very score that is stored.
 
-use super::{findings::{self, Doubts}, person::Seen, query::Query, trend, words};
+use super::{
+    findings::{self, Doubts},
+    person::Seen,
+    query::Query,
+    trend, words,
+};
 use crate::{
     components::{Alert, LineChart, Panel, Plot, ScoreBadge, ScrollTable, line, text},
     model::{Finding, Metric, Source},
+    rescore,
     quality::{
-        DAILY_LOOKBACK_DAYS, LOOKBACK_DAYS, Registry, currency,
+        currency,
         explain::{self, Advice, Bar, Explanation, Which},
     },
     store::{
-        confidence::{self, Context, Lookback, Span, StoredScore},
+        confidence::{self, StoredScore},
         series::{self, Point},
     },
 };
@@ -23,7 +29,14 @@ const BEFORE: u64 = 45;
 const AFTER: u64 = 14;
 
 /// `None` when there is no value of this day.
-pub(super) async fn page(conn: &mut PgConnection, seen: &Seen, metric: Metric, day: NaiveDate, query: &str, doubted: Doubts) -> sqlx::Result<Option<AnyView>> {
+pub(super) async fn page(
+    conn: &mut PgConnection,
+    seen: &Seen,
+    metric: Metric,
+    day: NaiveDate,
+    query: &str,
+    doubted: Doubts,
+) -> sqlx::Result<Option<AnyView>> {
     let user = &seen.person.user_id;
     let query = Query::parse("", query);
     let (Some(from), Some(to)) = (day.checked_sub_days(Days::new(BEFORE)), day.checked_add_days(Days::new(AFTER))) else { return Ok(None) };
@@ -34,7 +47,7 @@ pub(super) async fn page(conn: &mut PgConnection, seen: &Seen, metric: Metric, d
     let Some(point) = of_day.iter().find(|p| p.source == wanted).or(of_day.first()).copied() else { return Ok(None) };
     let source = Source::from_provider(&point.source);
     let stored = confidence::score_of(conn, user, metric, &source, day).await?;
-    let context = context(conn, &seen.registry, user, day).await?;
+    let context = rescore::context(conn, &seen.registry, user, day).await?;
     let which = Which { metric, source: &source, date: day };
     let explained = explain::explain(&context.values, &context.reviews, &seen.registry, which);
     let others: Vec<&Point> = of_day.iter().filter(|p| p.source != point.source).copied().collect();
@@ -60,16 +73,9 @@ fn review(doubted: Doubts, metric: Metric, point: &Point) -> Option<AnyView> {
     let key = [("metric", metric.key().to_owned()), ("source", point.source.clone()), ("date", point.day.to_string())];
     let mine = |fields: &[(String, String)]| key.iter().all(|(k, v)| fields.iter().any(|(n, w)| n == k && w == v));
     let rows: Vec<_> = doubted.rows.into_iter().filter(|d| mine(&d.fields)).collect();
-    (!rows.is_empty()).then(|| view! { <Panel title="Is it a fault?" id="decide" class="flush">{findings::table(rows, doubted.action)}</Panel> }.into_any())
-}
-
-/// What the scorer had before it.
-async fn context(conn: &mut PgConnection, registry: &Registry, user: &str, day: NaiveDate) -> sqlx::Result<Context> {
-    let slow: Vec<&str> =
-        registry.rules().iter().filter(|r| i64::from(r.baseline_days) > DAILY_LOOKBACK_DAYS).map(|r| r.metric.key()).collect();
-    let lookback = Lookback { daily: DAILY_LOOKBACK_DAYS as i32, slow: LOOKBACK_DAYS as i32, slow_metrics: &slow };
-    let span = Span { user_id: user.to_owned(), since: day, until: day };
-    Ok(confidence::contexts(conn, &[span], &lookback).await?.remove(user).unwrap_or_default())
+    (!rows.is_empty()).then(|| {
+        view! { <Panel title="Is it a fault?" id="decide" class="flush">{findings::table(rows, doubted.action)}</Panel> }.into_any()
+    })
 }
 
 fn address(seen: &Seen, metric: Metric, p: &Point) -> String {
@@ -114,7 +120,8 @@ fn reasons(seen: &Seen, metric: Metric, point: &Point, e: &Explanation, stored: 
     let late = stored.filter(|s| s.score.score != e.score.score).map(|s| {
         view! { <Alert tone="note">{format!("The stored score is {}: it was made by version {} of the scorer with registry {}. What follows explains how it is scored now; a recalculation brings the two together.", s.score.score, s.score.scorer_version, s.score.registry_version)}</Alert> }
     });
-    let unscored = stored.is_none().then(|| view! { <Alert tone="note">"This value is not scored yet; this is the score it will get."</Alert> });
+    let unscored =
+        stored.is_none().then(|| view! { <Alert tone="note">"This value is not scored yet; this is the score it will get."</Alert> });
     let (bars, current) = (waterfall(&e.waterfall.bars, e.score.score), today(seen, metric, e, hours));
     view! {
         {late}{unscored}
@@ -210,7 +217,8 @@ fn doubts(metric: Metric, findings: &[Finding]) -> AnyView {
             let reading = words::amount(f.metric.unwrap_or(metric), v);
             view! { <p>"Suggested reading: "<strong>{reading}</strong>". The value itself is never changed."</p> }
         });
-        view! { <li><strong>{capital(&words::kind_word(f.kind))}</strong>{about}<p class="soft">{f.detail.clone()}</p>{repair}</li> }.into_any()
+        view! { <li><strong>{capital(&words::kind_word(f.kind))}</strong>{about}<p class="soft">{f.detail.clone()}</p>{repair}</li> }
+            .into_any()
     });
     let all: Vec<AnyView> = all.collect();
     view! {
@@ -253,8 +261,7 @@ fn other_sources(seen: &Seen, metric: Metric, others: &[&Point]) -> AnyView {
         view! { <li><a href=href>{name}</a><span class="value">{amount}</span><ScoreBadge score=p.score/></li> }.into_any()
     });
     let rows: Vec<AnyView> = rows.collect();
-    view! { <Panel title="Other sources of this day" id="others"><ul class="advice">{rows}</ul></Panel> }
-    .into_any()
+    view! { <Panel title="Other sources of this day" id="others"><ul class="advice">{rows}</ul></Panel> }.into_any()
 }
 
 /// The scores of this source around the day.
@@ -275,7 +282,11 @@ fn history(own: &[&Point], day: NaiveDate) -> AnyView {
             .filter_map(|d| {
                 let p = own.iter().find(|p| p.day == *d)?;
                 let mark = if *d == day { " (this one)" } else { "" };
-                Some((format!("{}{mark}", label(d)), p.score.map_or("not scored".into(), |s| s.to_string()), u32::from(trend::doubted(p)).to_string()))
+                Some((
+                    format!("{}{mark}", label(d)),
+                    p.score.map_or("not scored".into(), |s| s.to_string()),
+                    u32::from(trend::doubted(p)).to_string(),
+                ))
             })
             .collect(),
         empty: scored == 0,
@@ -307,7 +318,8 @@ mod tests {
 
     #[test]
     fn text_from_outside_is_escaped() {
-        let finding = Finding { kind: crate::model::FindingKind::BadField, metric: None, detail: "<script>alert(1)</script>".into(), proposed: None };
+        let finding =
+            Finding { kind: crate::model::FindingKind::BadField, metric: None, detail: "<script>alert(1)</script>".into(), proposed: None };
         let html = doubts(Metric::Steps, &[finding]).to_html();
         assert!(!html.contains("<script>") && html.contains("&lt;script&gt;"), "{html}");
     }

@@ -1,0 +1,120 @@
+// The trainer's way: whose number cannot be trusted, why, what would help, whether a change is real, which source to
+// take. All of it with JavaScript off as well, and accessible in both themes.
+import { accessible, expect, open, test } from "../fixtures";
+import type { Page } from "@playwright/test";
+
+/** The person at the top of the list of a metric, as the path of the reasons of the newest value. */
+async function leastTrusted(page: Page, metric: string) {
+  await page.goto(`/clients?metric=${metric}`);
+  return (await page.locator("td.reading a.badge-link").first().getAttribute("href"))!;
+}
+
+/** A person with two sources of resting heart rate, as the path of that metric. */
+async function twoDevices(page: Page) {
+  await page.goto("/clients");
+  for (const person of await page.locator("tbody th > a").evaluateAll((links) => links.map((a) => a.getAttribute("href")!))) {
+    await page.goto(`${person}/steps`);
+    if ((await page.locator(".choice").count()) > 2) {
+      return `${person}/steps`;
+    }
+  }
+  throw new Error("nobody has two sources");
+}
+
+test.describe("without JavaScript", () => {
+  test.use({ javaScriptEnabled: false });
+
+  test("whose HRV cannot be trusted, and why", async ({ page }) => {
+    await page.goto("/clients");
+    await page.getByRole("navigation", { name: "Metric" }).getByRole("link", { name: "HRV (RMSSD)" }).click();
+    await expect(page).toHaveURL(/metric=hrv_rmssd/);
+    const scores = (await page.locator("td.reading .badge-number").allTextContents()).map(Number);
+    expect(scores.length).toBeGreaterThan(1);
+    expect(scores, "least trusted first").toEqual([...scores].sort((a, b) => a - b));
+    await page.locator("td.reading a.badge-link").first().click();
+    await expect(page.getByRole("heading", { level: 1 })).toHaveText("Why this score");
+    const points = await page.locator(".waterfall tr:not(.sum) td.value").allTextContents();
+    const sum = points.map((p) => Number(p.replace("−", "-").replace(/[+±]/, ""))).reduce((a, b) => a + b);
+    expect(points).toHaveLength(6);
+    expect(sum, "the bars add up to the score").toBe(Number(await page.locator(".waterfall .sum td.value").textContent()));
+    expect(sum).toBe(scores[0]);
+    await expect(page.getByRole("region", { name: "What would raise it" }).locator("li").first()).toBeVisible();
+  });
+
+  test("filters live in the address, and the file honours them", async ({ page }) => {
+    await page.goto("/clients");
+    await page.getByLabel("With a value that is").selectOption("doubted");
+    await page.getByLabel("Order").selectOption("name");
+    await page.getByRole("button", { name: "Show" }).click();
+    await expect(page).toHaveURL(/tier=doubted/);
+    const names = await page.locator("tbody th > a").allTextContents();
+    expect(names).toEqual([...names].sort((a, b) => a.toLowerCase().localeCompare(b.toLowerCase(), "en")));
+    await page.goto("/clients?q=nobody-is-called-this");
+    await expect(page.getByText("Nobody matches")).toBeVisible();
+    const file = await page.request.get("/clients.csv?q=nobody-is-called-this");
+    expect(file.headers()["content-type"]).toContain("text/csv");
+    expect((await file.text()).trim().split("\n")).toHaveLength(1);
+    const all = (await (await page.request.get("/clients.csv?metric=hrv_rmssd")).text()).trim().split("\r\n");
+    expect(all.length).toBeGreaterThan(2);
+    expect(all.slice(1).every((line) => line.includes('"hrv_rmssd"'))).toBe(true);
+  });
+
+  test("a metric over time, its verdicts, and the choice of source", async ({ page }) => {
+    const path = await twoDevices(page);
+    await page.goto(path);
+    await expect(page.getByRole("region", { name: "Is a change real?" }).locator("tbody tr")).toHaveCount(3);
+    await expect(page.getByRole("region", { name: "Two devices" })).toBeVisible();
+    await page.getByRole("link", { name: "1 year" }).click();
+    await expect(page).toHaveURL(/range=365/);
+    const last = page.locator(".choice input").last();
+    const wanted = await last.getAttribute("value");
+    await last.check();
+    await page.getByRole("button", { name: "Take this source" }).click();
+    await expect(page).toHaveURL(/notice=source-(chosen|same)/);
+    await expect(page.locator(`.choice input[value="${wanted}"]`)).toBeChecked();
+    await expect(page.getByText("chosen for this person").or(page.getByText("was chosen, but has no value of this day")).first()).toBeVisible();
+    await page.locator(".choice input").first().check();
+    await page.getByRole("button", { name: "Take this source" }).click();
+    await expect(page.getByText("Nobody chose")).toBeVisible();
+  });
+
+  test("a person: what can be acted on, switches, activity", async ({ page }) => {
+    await page.goto("/clients");
+    await page.locator("tbody th > a").first().click();
+    await expect(page.getByRole("region", { name: "Can I act on it today?" }).locator(".act").first()).toBeVisible();
+    const rows = page.locator("#values ~ * td.value, section:has(#values) td.value");
+    const before = await rows.count();
+    await page.getByRole("link", { name: "Confidence ≥ 60" }).click();
+    await expect(page).toHaveURL(/sound=1/);
+    expect(await rows.count()).toBeLessThanOrEqual(before);
+    await page.getByRole("navigation", { name: "Views" }).getByRole("link", { name: "Activity" }).click();
+    await expect(page.getByRole("region", { name: "Deliveries", exact: true }).locator("tbody tr").first()).toBeVisible();
+  });
+});
+
+for (const theme of ["light", "dark"] as const) {
+  test(`one metric, one score and the activity are accessible (${theme})`, async ({ page, context, baseURL }) => {
+    await context.addCookies([{ name: "theme", value: theme, url: baseURL! }]);
+    const why = await leastTrusted(page, "hrv_rmssd");
+    for (const path of [why, why.split("/").slice(0, 4).join("/"), `${why.split("/").slice(0, 3).join("/")}?tab=activity`, "/clients?metric=hrv_rmssd"]) {
+      await open(page, path);
+      await accessible(page);
+    }
+  });
+}
+
+test.describe("bad input", () => {
+  test.use({ allowStatusLine: true });
+
+  test("who and what is not there is a 404; a day that is none is named", async ({ page }) => {
+    const why = await leastTrusted(page, "hrv_rmssd");
+    const person = why.split("/").slice(0, 3).join("/");
+    expect((await page.request.get("/clients/nobody-with-this-id/steps")).status()).toBe(404);
+    expect((await page.request.get(`${person}/no_such_metric`)).status()).toBe(404);
+    expect((await page.request.get(`${person}/steps/1999-01-01`)).status()).toBe(404);
+    const odd = await page.request.get(`${person}/steps/yesterday`);
+    expect(odd.status()).toBe(422);
+    expect(await odd.text()).toContain("The day in the address must look like");
+    expect((await page.request.get(`${person}/steps?range=-3&sound=%ff`)).status()).toBe(200);
+  });
+});
