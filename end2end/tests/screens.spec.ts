@@ -6,6 +6,7 @@ const SCREENS: [name: string, path: string][] = [
   ["login", "/login?error=invalid&next=%2Fadmin"],
   ["admin", "/admin"],
   ["people", "/clients"],
+  ["people-metric", "/clients?metric=hrv_rmssd"],
   ["people-none", "/clients?q=nobody-is-called-this"],
   ["status", "/status"],
   ["jobs", "/admin/jobs"],
@@ -114,7 +115,16 @@ test("nothing scrolls sideways at 320 pixels, and pictures are taken", async ({ 
   const person = await page.locator("tbody th a").first().getAttribute("href");
   const about = (person ?? "").replace("/clients/", "/admin/people/");
   const plain: [string, string][] = [...PLAIN, ["person-rights", about]];
-  const screens: [string, string][] = [...SCREENS, ["person", person ?? "/clients"], ...plain];
+  await page.goto("/clients?metric=hrv_rmssd");
+  const why = (await page.locator("td.reading a.badge-link").first().getAttribute("href")) ?? "/clients";
+  const screens: [string, string][] = [
+    ...SCREENS,
+    ["person", person ?? "/clients"],
+    ["person-activity", `${person}?tab=activity`],
+    ["metric", why.split("/").slice(0, 4).join("/")],
+    ["why", why],
+    ...plain,
+  ];
   for (const [name, path] of screens) {
     await page.setViewportSize({ width: 320, height: 700 });
     await page.goto(path);

@@ -227,7 +227,7 @@ mod tests {
     fn a_large_change_is_real_a_small_one_is_noise() {
         assert_eq!(verdicts(&days(62.0, 85))[0].0, "Real");
         assert_eq!(verdicts(&days(50.1, 85))[0].0, "Within noise");
-        assert!(verdicts(&days(53.5, 85))[0].0.starts_with("Needs "));
+        assert!(verdicts(&days(52.5, 85))[0].0.starts_with("Needs "));
     }
 
     #[test]

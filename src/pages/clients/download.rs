@@ -105,7 +105,7 @@ fn lines(r: &RosterRow, latest: &[LatestRow]) -> String {
     let person = [csv_field(&r.user_id), csv_field(r.label.as_deref().unwrap_or_default()), r.simulated.to_string()].join(",");
     let end = format!("{},{}\r\n", csv_field(&silent), csv_field(&broken));
     let own: Vec<String> = latest.iter().filter(|l| l.user_id == r.user_id).map(|l| format!("{person},{},{end}", value(l))).collect();
-    if own.is_empty() { format!("{person}{}{end}", ",".repeat(14)) } else { own.concat() }
+    if own.is_empty() { format!("{person}{}{end}", ",".repeat(15)) } else { own.concat() }
 }
 
 fn value(l: &LatestRow) -> String {

@@ -308,7 +308,7 @@ fn value_row(r: &Row<'_>, scores: &[ScoreDay], seen: &Seen) -> AnyView {
             <td class="num soft">{interval}</td>
             <td><Sparkline spark=spark(r.metric, scores)/></td>
             <td>{r.currency.map(|c| chart::currency(c, format!("{:.0} %, {}", c * 100.0, r.age)))}</td>
-            <td>{words::provider(&l.source)}{l.device.as_deref().map(|d| view! { <span class="soft">{format!(" · {}", text::cut(d, 40))}</span> })}
+            <td class="from">{words::provider(&l.source)}{l.device.as_deref().map(|d| view! { <span class="soft">{format!(" · {}", text::cut(d, 40))}</span> })}
                 <span class="remark">{words::why_source(&l.source, l.choice.as_deref(), l.sources)}</span></td>
             <td class="when">{day}{l.measured_at.map(|at| view! { <span class="remark"><TimeStamp at=text::moment(at, seen.now) plain=true/></span> })}</td>
             <td class="when"><TimeStamp at=text::moment(l.received_at, seen.now)/></td>

@@ -98,7 +98,7 @@ pub(super) fn why_source(source: &str, choice: Option<&str>, sources: i64) -> St
         Some(choice) if choice == source => "chosen for this person".to_owned(),
         Some(choice) => format!("{} was chosen, but has no value of this day", provider(choice)),
         None if sources > 1 => format!("best evidence of {sources} sources"),
-        None => "the only source of this day".to_owned(),
+        None => "only source".to_owned(),
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_source_taken_is_explained() {
-        assert_eq!(why_source("garmin", None, 1), "the only source of this day");
+        assert_eq!(why_source("garmin", None, 1), "only source");
         assert_eq!(why_source("garmin", None, 2), "best evidence of 2 sources");
         assert_eq!(why_source("whoop", Some("whoop"), 2), "chosen for this person");
         assert_eq!(why_source("garmin", Some("whoop"), 1), "WHOOP was chosen, but has no value of this day");
