@@ -93,6 +93,7 @@ fn people(r: Roster) -> AnyView {
     view! {
         <section class="panel flush" aria-label="People">
             {legend()}
+            <p class="panel-note soft small">{format!("The fields under a name are the last {STRIP} days: full, partial, without data.")}</p>
             <ScrollTable caption="People and the confidence of their newest values">
                 <thead><tr>
                     <th scope="col">"Person"</th>
@@ -100,7 +101,6 @@ fn people(r: Roster) -> AnyView {
                     {r.columns.iter().map(|m| view! { <th scope="col">{m.name()}</th> }).collect_view()}
                     {one.then(|| view! { <th scope="col">"Why"</th> })}
                     <th scope="col">"Achievable"</th>
-                    <th scope="col">{format!("{STRIP} days")}</th>
                     <th scope="col">"Last data"</th>
                 </tr></thead>
                 <tbody>{r.clients.into_iter().map(|c| row(c, one)).collect_view()}</tbody>
@@ -137,6 +137,7 @@ fn row(c: Client, one: bool) -> AnyView {
         <tr>
             <th scope="row">
                 <a href=c.href>{c.name}</a>{c.simulated.then(|| view! { " "<span class="tag small">"simulated"</span> })}
+                {strip(&c.came, c.strip)}
                 {trouble("Silent", "fair", c.silent)}{trouble("Broken", "poor", c.broken)}
             </th>
             {(!one).then(|| view! { <td><ScoreBadge score=c.average/></td> })}
@@ -147,7 +148,6 @@ fn row(c: Client, one: bool) -> AnyView {
                 Some((points, text)) => view! { <strong class="num">{format!("+{points}")}</strong><span class="remark">{text}</span> }.into_any(),
                 None => view! { <span class="none">"–"</span> }.into_any(),
             }}</td>
-            <td>{strip(&c.came, c.strip)}</td>
             <td class="when">{match c.last_data {
                 Some(at) => view! { <TimeStamp at/> }.into_any(),
                 None => view! { <span class="none">"never"</span> }.into_any(),

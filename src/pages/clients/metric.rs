@@ -168,11 +168,11 @@ fn change(metric: Metric, rows: Vec<compare::Comparison>) -> AnyView {
                     <p class="panel-note soft small">{format!("Against the {} days before. Values count by their confidence; one below 40 never drives a verdict.", compare::BEFORE)}</p>
                     <ScrollTable caption="Changes and the smallest change that could be told from noise">
                         <thead><tr><th scope="col">"Days"</th><th scope="col">"Verdict"</th><th scope="col" class="num">"Change"</th><th scope="col" class="num">"Smallest detectable"</th><th scope="col">"In words"</th></tr></thead>
-                        <tbody>{rows.into_iter().map(|c| view! {
+                        <tbody class="stack">{rows.into_iter().map(|c| view! {
                             <tr><th scope="row">{c.days}</th>
                                 <td><span class=format!("badge tier-{}", c.tone)><Mark badge=mark(c.tone)/><span class="badge-word">{c.verdict}</span></span></td>
                                 <td class="num value">{c.difference}</td><td class="num">{(!c.smallest.is_empty()).then(|| format!("±{}", c.smallest))}</td>
-                                <td class="soft">{c.sentence}</td></tr>
+                                <td class="soft full">{c.sentence}</td></tr>
                         }).collect_view()}</tbody>
                     </ScrollTable>
                 }.into_any()

@@ -152,9 +152,9 @@ fn waterfall(bars: &[Bar], score: i32) -> AnyView {
     view! {
         <ScrollTable caption="The parts of the score, in the order in which they are applied">
             <thead><tr><th scope="col">"Part"</th><th scope="col" class="num">"Points"</th><th scope="col">"0 to 100"</th><th scope="col">"Rule, numbers, study"</th></tr></thead>
-            <tbody class="waterfall">
+            <tbody class="waterfall stack">
                 {rows}
-                <tr class="sum"><th scope="row">"Score"</th><td class="num value">{score}</td><td>{strip(0, score, "total")}</td><td><ScoreBadge score=Some(score)/></td></tr>
+                <tr class="sum"><th scope="row">"Score"</th><td class="num value">{score}</td><td class="bar">{strip(0, score, "total")}</td><td class="full"><ScoreBadge score=Some(score)/></td></tr>
             </tbody>
         </ScrollTable>
     }
@@ -178,8 +178,8 @@ fn waterfall_row(bar: &Bar, from: i32, to: i32) -> AnyView {
         <tr>
             <th scope="row">{bar.part.name()}</th>
             <td class="num value">{format!("{sign}{}", bar.points.unsigned_abs())}</td>
-            <td>{strip(from, to, class)}</td>
-            <td class="rule"><span>{bar.rule.clone()}</span>{(!bar.numbers.is_empty()).then(|| view! { <span class="numbers">{bar.numbers.clone()}</span> })}{study}</td>
+            <td class="bar">{strip(from, to, class)}</td>
+            <td class="rule full"><span>{bar.rule.clone()}</span>{(!bar.numbers.is_empty()).then(|| view! { <span class="numbers">{bar.numbers.clone()}</span> })}{study}</td>
         </tr>
     }
     .into_any()
