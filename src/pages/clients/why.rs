@@ -10,11 +10,11 @@ use super::{
 use crate::{
     components::{Alert, LineChart, Panel, Plot, ScoreBadge, ScrollTable, line, text},
     model::{Finding, Metric, Source},
-    rescore,
     quality::{
         currency,
         explain::{self, Advice, Bar, Explanation, Which},
     },
+    rescore,
     store::{
         confidence::{self, StoredScore},
         series::{self, Point},
