@@ -25,6 +25,8 @@ const DAYS: i32 = 30;
 /// Who is looked at, in whose eyes, when.
 pub(super) struct Seen {
     pub person: PersonRow,
+    /// Whether an administrator looks.
+    pub admin: bool,
     pub registry: Cow<'static, Registry>,
     pub now: Instant,
     /// `/clients/{user_id}`.
@@ -50,7 +52,13 @@ pub(super) async fn load(user_id: &str, metric_key: &str, day: &str, query: &str
     let person = clients::person(&mut tx, user_id).await.map_err(db)?.ok_or_else(|| AppError::not_found("This person"))?;
     note_reading(&request, user_id).await?;
     let registry = rescore::registry(&mut *request.services.db.service().acquire().await.map_err(db)?).await.map_err(db)?;
-    let seen = Seen { person, registry, now: Utc::now(), href: format!("/clients/{}", text::segment(user_id)) };
+    let seen = Seen {
+        person,
+        admin: request.account()?.role == Role::Admin,
+        registry,
+        now: Utc::now(),
+        href: format!("/clients/{}", text::segment(user_id)),
+    };
     let html = match metric_key {
         "" => {
             let query = Query::parse(seen.href.clone(), query);
@@ -92,10 +100,12 @@ async fn note_reading(request: &Request, user_id: &str) -> Result<(), AppError> 
 /// The head of all of a person's pages.
 pub(super) fn head(seen: &Seen, tab: &str) -> AnyView {
     let person = &seen.person;
+    let about = format!("/admin/people/{}", text::segment(&person.user_id));
     let id = person.label.is_some().then(|| text::cut(&person.user_id, 80));
     let link = |href: String, name: &'static str, on: bool| view! { <a href=href aria-current=on.then_some("true")>{name}</a> };
     view! {
-        <nav class="crumbs" aria-label="Where you are"><a href="/clients">"People"</a></nav>
+        <nav class="crumbs" aria-label="Where you are"><a href="/clients">"People"</a>
+            {seen.admin.then(|| view! { " · "<a rel="external" href=about>"Trainers, export, erasure"</a> })}</nav>
         <div class="page-head">
             <div>
                 <h1>{seen.name()}</h1>
