@@ -145,8 +145,11 @@ async fn how_long_things_are_kept_is_changed_with_before_and_after() {
     let entry = audit_entry(&w, "settings.change").await.unwrap();
     assert_eq!((&entry["detail"]["before"]["log_days"], &entry["detail"]["after"]["log_days"]), (&14.into(), &3.into()));
     // What cannot be is said, and what was typed stays in its field.
-    for (bad, sentence) in [("raw_days=400&key_days=30", "Keys must be kept"), ("log_days=soon", "a number of days"), ("", "Finished jobs")]
-    {
+    for (bad, sentence) in [
+        ("history_days=14&log_days=14&raw_days=400&key_days=30", "Keys must be kept"),
+        ("history_days=14&log_days=soon", "a number of days"),
+        ("log_days=14", "Finished jobs: between"),
+    ] {
         let (status, _, page) = post(&w, path, Some(&admin), &format!("{bad}&letter_days=90&figure_days=400")).await;
         assert!(status == StatusCode::UNPROCESSABLE_ENTITY && page.contains(sentence), "{bad}: {page}");
     }
