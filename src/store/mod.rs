@@ -46,9 +46,9 @@ pub mod retention;
 #[cfg(test)]
 mod rls_tests;
 pub mod rollups;
+pub mod roster;
 #[cfg(test)]
 mod scan_tests;
-pub mod roster;
 pub mod schedules;
 pub mod series;
 pub mod sessions;
