@@ -117,6 +117,7 @@ impl Gateway {
     }
 
     /// Whether the caller's address is on the list, where there is one.
+    #[allow(clippy::result_large_err, reason = "a refusal carries its answer; it is made once a request")]
     fn admitted(&self, caller: IpAddr) -> Result<(), Refusal> {
         if self.settings.allow_list.is_empty() || self.settings.allow_list.contains(caller) {
             return Ok(());

@@ -66,7 +66,7 @@ async fn a_decision_is_recorded_counts_in_the_score_and_can_be_taken_back() {
 async fn a_trainer_sees_doubts_of_own_clients_only_and_writes_none() {
     let t = database().await;
     sqlx::raw_sql(WORLD).execute(t.db.owner()).await.unwrap();
-    rescore_persons(&mut *t.db.service().acquire().await.unwrap(), &[("mine".into(), None), ("other".into(), None)]).await.unwrap();
+    rescore_persons(&mut t.db.service().acquire().await.unwrap(), &[("mine".into(), None), ("other".into(), None)]).await.unwrap();
     let token = Token::parse(&"d".repeat(64)).unwrap();
     sqlx::query("INSERT INTO login_sessions (token_hash, account_id, idle_until, expires_at) SELECT $1, id, now() + interval '1 hour', now() + interval '1 hour' FROM accounts")
         .bind(token.hash().to_vec())
