@@ -50,5 +50,6 @@ CREATE TABLE rollups (
   taken_at timestamptz NOT NULL,
   seconds  double precision NOT NULL,
   written  bigint NOT NULL,
-  through  date NOT NULL             -- the day it was done on: a new day moves the window
+  through  date NOT NULL,            -- the day it was done on: a new day moves the window
+  persons  bigint NOT NULL DEFAULT 0 -- with data in the window
 ) WITH (fillfactor = 50);

@@ -40,7 +40,7 @@ pub async fn quality(conn: &mut PgConnection, days: i32) -> sqlx::Result<Quality
                 coalesce(sum(excellent), 0)::bigint AS excellent, coalesce(sum(good), 0)::bigint AS good,
                 coalesce(sum(fair), 0)::bigint AS fair, coalesce(sum(poor), 0)::bigint AS poor,
                 coalesce(sum(unknown), 0)::bigint AS unknown, coalesce(sum(stale), 0)::bigint AS stale,
-                (SELECT count(*) FROM person_scores WHERE newest > current_date - $1) AS persons, max(newest) AS newest,
+                coalesce((SELECT persons FROM rollups WHERE name = 'scores of a week'), 0) AS persons, max(newest) AS newest,
                 (SELECT taken_at FROM rollups WHERE name = 'scores of a week') AS taken_at
            FROM score_days WHERE measurement_date > current_date - $1",
     )

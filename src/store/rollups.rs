@@ -149,12 +149,15 @@ pub async fn roll_up(pool: &PgPool, window: Window, written: i64) -> sqlx::Resul
         sqlx::query("DELETE FROM score_days WHERE measurement_date <= current_date - $1").bind(window.days()).execute(&mut *tx).await?;
     }
     sqlx::query(
-        "INSERT INTO rollups (name, taken_at, seconds, written, through) VALUES ($1, now(), $2, $3, current_date)
-         ON CONFLICT (name) DO UPDATE SET taken_at = excluded.taken_at, seconds = excluded.seconds, written = excluded.written, through = excluded.through",
+        "INSERT INTO rollups (name, taken_at, seconds, written, through, persons)
+         SELECT $1, now(), $2, $3, current_date, count(*) FROM person_scores WHERE newest > current_date - $4
+         ON CONFLICT (name) DO UPDATE SET taken_at = excluded.taken_at, seconds = excluded.seconds, written = excluded.written,
+           through = excluded.through, persons = excluded.persons",
     )
     .bind(window.name())
     .bind(begun.elapsed().as_secs_f64())
     .bind(written)
+    .bind(window.days())
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;

@@ -86,5 +86,10 @@ async fn no_page_of_the_administrator_reads_a_big_table_as_a_whole() {
     // The server's counters are told at the end of a transaction.
     sqlx::query("SELECT pg_stat_force_next_flush()").execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(scanned(t.db.owner()).await, before, "rows read by sequential scans; asked: {page}");
+    // Whether there is any row at all is asked by reading the first.
+    let read = |rows: &[(String, i64)], table: &str| rows.iter().find(|(t, _)| t == table).map_or(0, |(_, n)| *n);
+    for (table, after) in scanned(t.db.owner()).await {
+        let more = after - read(&before, &table);
+        assert!(more <= 5, "{more} rows of {table} were read by sequential scans; asked: {page}");
+    }
 }

@@ -40,7 +40,7 @@ const PLANTED: &str = "
   INSERT INTO person_scores SELECT u, current_date, 80, 1, 0, 0, 0 FROM unnest(ARRAY['person-a', 'person-b']) u;
   INSERT INTO score_days VALUES (current_date, 'steps', 160, 2, 0, 0, 0, 0, 0, now());
   INSERT INTO provider_states VALUES ('oura', 2, 0, 0, now());
-  INSERT INTO rollups VALUES ('planted', now(), 1, 1, current_date);
+  INSERT INTO rollups VALUES ('planted', now(), 1, 1, current_date, 2);
   INSERT INTO score_advice SELECT u, 'steps', 'oura', current_date, 9, 'wear it' FROM unnest(ARRAY['person-a', 'person-b']) u;
   INSERT INTO finding_reviews (user_id, metric_name, source, measurement_date, verdict)
     SELECT u, 'steps', 'oura', current_date, 'confirmed' FROM unnest(ARRAY['person-a', 'person-b']) u;
