@@ -20,7 +20,7 @@ const SCREENS: [name: string, path: string][] = [
   ["webhooks-replay", "/admin/webhooks?tab=replay&ask=replay"],
   ["webhooks-test", "/admin/webhooks?tab=test"],
   ["logs-none", "/admin/logs?q=nobody-wrote-this"],
-  ["audit", "/admin/logs?tab=audit"],
+  ["logs-audit", "/admin/logs?tab=audit"],
   ["nodes", "/admin/nodes"],
   ["schedules", "/admin/schedules"],
   ["kinds", "/admin/kinds"],

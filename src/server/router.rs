@@ -81,7 +81,7 @@ pub fn build(services: Arc<Services>, leptos: LeptosOptions) -> Result<Router, S
         .layer(middleware::from_fn_with_state(access, access::headers::security_headers))
         .layer(middleware::from_fn(nonce))
         // Terra reads a status and no page: its answers need no policy for scripts, nor the randomness for one.
-        .merge(gateway::routes().with_state(Arc::clone(&services.gateway)))
+        .merge(gateway::routes().with_state(Arc::clone(&services.gateway)).layer(middleware::from_fn(log_call)))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(request_id));
     Ok(app)
