@@ -119,7 +119,7 @@
     if (!dialog || !document.documentElement.hasAttribute("data-hydrated")) return;
     dialog.close();
     dialog.showModal();
-    dialog.querySelector("a.button, button")?.focus();
+    (dialog.querySelector("a.button") ?? dialog.querySelector("button"))?.focus();
     dialog.addEventListener("cancel", (event) => { event.preventDefault(); dialog.querySelector("a.button")?.click(); });
   };
   new MutationObserver(raise).observe(document.documentElement, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-hydrated"] });

@@ -88,18 +88,28 @@ fn FocusHeading() -> impl IntoView {
     Effect::new(move |before: Option<String>| {
         let now = path.get();
         if before.is_some_and(|b| b != now) {
-            request_animation_frame(|| {
-                use leptos::wasm_bindgen::JsCast;
-                if let Ok(Some(h1)) = document().query_selector("main h1") {
-                    let _ = h1.set_attribute("tabindex", "-1");
-                    if let Ok(h1) = h1.dyn_into::<leptos::web_sys::HtmlElement>() {
-                        let _ = h1.focus();
-                    }
-                }
-            });
+            focus_heading(60, false);
         }
         now
     });
+}
+
+/// The new page's heading may come with its data: it is looked for until it is there, and again when the old page's
+/// heading, which had the focus, went away. Whatever the reader focuses meanwhile is left alone.
+fn focus_heading(tries: u8, had: bool) {
+    use leptos::wasm_bindgen::JsCast;
+    let lost = document().active_element().is_none_or(|e| e.tag_name() == "BODY");
+    let mut had = had;
+    if (!had || lost)
+        && let Ok(Some(h1)) = document().query_selector("main h1")
+        && h1.set_attribute("tabindex", "-1").is_ok()
+        && let Ok(h1) = h1.dyn_into::<leptos::web_sys::HtmlElement>()
+    {
+        had = h1.focus().is_ok();
+    }
+    if tries > 0 {
+        set_timeout(move || focus_heading(tries - 1, had), std::time::Duration::from_millis(50));
+    }
 }
 
 /// Name, navigation by role, and the account's menu.

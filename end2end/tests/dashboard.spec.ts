@@ -110,7 +110,7 @@ test("keys lead on, are silent while typing, and can be switched off", async ({ 
 test("the palette goes anywhere", async ({ page }) => {
   await open(page, "/admin");
   await page.keyboard.press("Control+k");
-  await expect(page.getByRole("combobox")).toBeFocused();
+  await expect(page.getByRole("combobox", { name: "Go to a page, or search" })).toBeFocused();
   await page.keyboard.type("sched");
   await accessible(page);
   await page.keyboard.press("Enter");

@@ -63,7 +63,7 @@ fn list(title: &'static str, id: &'static str, heads: &'static [&'static str], r
                 view! { <Empty title="Nothing yet"><p>"Nothing of this kind is kept for this person."</p></Empty> }.into_any()
             } else {
                 view! {
-                    <ScrollTable caption=title>
+                    <ScrollTable caption=format!("{title}, newest first")>
                         <thead><tr>{heads.iter().map(|h| match h.strip_prefix('#') {
                             Some(h) => view! { <th scope="col" class="num">{h.to_owned()}</th> },
                             None => view! { <th scope="col" class="">{(*h).to_owned()}</th> },

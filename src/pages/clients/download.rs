@@ -53,7 +53,7 @@ async fn clients_csv(
         return (StatusCode::SERVICE_UNAVAILABLE, "The list could not be read just now. Try again in a moment.\n").into_response();
     }
     // A reader that is slow holds two pages, not the file; one that leaves ends the query.
-    let (send, receive) = tokio::sync::mpsc::channel(2);
+    let (send, mut receive) = tokio::sync::mpsc::channel(2);
     tokio::spawn(async move {
         if let Err(error) = write(&services, &caller, &query, &send).await {
             tracing::error!(%error, "a list of clients broke off");
@@ -61,7 +61,8 @@ async fn clients_csv(
             let _ = send.send(Err(std::io::Error::other("the database went away"))).await;
         }
     });
-    let body = futures::stream::unfold(receive, |mut receive| async { receive.recv().await.map(|part| (part, receive)) });
+    // Compression asks again after the end, so the stream must bear that: `unfold` would panic.
+    let body = futures::stream::poll_fn(move |context| receive.poll_recv(context));
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"clients.csv\""),
