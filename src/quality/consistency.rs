@@ -65,6 +65,9 @@ pub struct Consistency {
     pub keeps: f64,
     /// The suspicions worth saying, strongest first.
     pub findings: Vec<Finding>,
+    /// The strongest suspicion that is too weak for a finding, and its probability: it still takes points, so the
+    /// explanation must be able to name it.
+    pub faint: Option<(f64, String)>,
 }
 
 impl Consistency {
@@ -73,13 +76,15 @@ impl Consistency {
         if suspicion >= WORTH_SAYING {
             let (kind, detail, proposed) = finding();
             self.findings.push(Finding { kind, metric: Some(metric), detail, proposed });
+        } else if suspicion > self.faint.as_ref().map_or(0.03, |(strongest, _)| *strongest) {
+            self.faint = Some((suspicion, finding().1));
         }
     }
 }
 
 /// Judges one value.
 pub fn judge(given: &Given<'_>) -> Consistency {
-    let mut found = Consistency { keeps: 1.0, findings: Vec::new() };
+    let mut found = Consistency { keeps: 1.0, findings: Vec::new(), faint: None };
     unit(given, &mut found);
     if !given.plausibility.impossible {
         stuck(given, &mut found);

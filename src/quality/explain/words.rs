@@ -148,7 +148,10 @@ pub(super) fn consistency(a: &Assessed<'_>) -> (String, String) {
     let numbers = match a.verdict {
         Some(Verdict::Confirmed) => "a person confirmed the fault".to_owned(),
         Some(Verdict::Dismissed) => "a person looked at the doubt and dismissed it".to_owned(),
-        None if a.consistency.findings.is_empty() => "nothing found".to_owned(),
+        None if a.consistency.findings.is_empty() => a.consistency.faint.as_ref().map_or_else(
+            || "nothing found".to_owned(),
+            |(suspicion, detail)| format!("{detail}: {:.0} % likely to be a fault, too little to call it one", 100.0 * suspicion),
+        ),
         None => a.consistency.findings.iter().map(|f| f.detail.as_str()).collect::<Vec<_>>().join("; "),
     };
     (rule.to_owned(), numbers)

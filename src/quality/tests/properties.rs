@@ -3,7 +3,7 @@
 use super::support::*;
 use crate::model::{Coverage, DayValue, Metric, UploadKind};
 use crate::quality::explain::{Which, explain, points};
-use crate::quality::{LOOKAHEAD_DAYS, LOOKBACK_DAYS, Parts, Registry, Reviews, Verdict, score_person};
+use crate::quality::{LOOKAHEAD_DAYS, LOOKBACK_DAYS, Part, Parts, Registry, Reviews, Verdict, score_person};
 use chrono::Days;
 use proptest::prelude::*;
 
@@ -136,6 +136,16 @@ proptest! {
             let bars = points(&s.parts, s.score);
             prop_assert_eq!(bars.iter().map(|b| b.1).sum::<i32>(), s.score);
         }
+    }
+
+    /// What consistency takes is never explained by "nothing found".
+    #[test]
+    fn what_is_taken_is_named((values, reviews) in person(), which in 0usize..400) {
+        let v = &values[which % values.len()];
+        let told = explain(&values, &reviews, Registry::built_in(), Which { metric: v.metric, source: &v.source, date: v.date });
+        let Some(told) = told.filter(|t| t.score.parts.consistency < -1.0) else { return Ok(()) };
+        let bar = told.waterfall.bars.iter().find(|b| b.part == Part::Consistency).unwrap();
+        prop_assert_ne!(bar.numbers.as_str(), "nothing found");
     }
 
     /// They do so for any parts, and no bar is more than a point from its true size.
