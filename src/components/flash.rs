@@ -20,6 +20,7 @@ fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
         "jobs-cancelled" => ("good", format!("{jobs} cancelled; running ones were asked to stop.")),
         "jobs-run" if n == "0" => ("note", "No job was waiting for a later time.".into()),
         "jobs-run" => ("good", format!("{jobs} made due now.")),
+        "jobs-put-off" => ("good", format!("{jobs} put off by an hour.")),
         "operation-stopped" => ("good", "Stopped. What was done before stays done.".into()),
         "delivery-replayed" => ("good", "The delivery is on its way again; its new job is listed below.".into()),
         "test-sent" => ("good", "The test event was sent and received.".into()),

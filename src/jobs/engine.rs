@@ -10,11 +10,12 @@ use super::{
 use crate::store::{
     Db,
     jobs::claim::{self, Claim, ClaimedRow, Cycle, Finished},
+    jobs::queue_pool,
     jobs::settle::{Class, Setback, set_back},
     workers,
 };
 use chrono::Utc;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -55,7 +56,7 @@ impl Ctx {
     /// The database's.
     pub async fn complete_in(&self, conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<i64> {
         let done = Finished { epoch: self.epoch, ids: ids.to_vec(), results: Vec::new(), last: ids.len() == self.batch };
-        claim::finish(conn, &done).await
+        claim::finish_in(conn, &done).await
     }
 }
 
@@ -87,6 +88,8 @@ struct Report {
 /// What all slots of a worker share.
 pub(super) struct Engine {
     pub db: Db,
+    /// For taking and finishing jobs.
+    pub queue: PgPool,
     pub kinds: Kinds,
     pub settings: Settings,
     pub worker: Uuid,
@@ -100,7 +103,9 @@ pub(super) struct Engine {
 
 impl Engine {
     pub fn new(db: Db, kinds: Kinds, settings: Settings, worker: Uuid) -> Self {
+        let size = settings.slots + settings.slow_slots + 1;
         Self {
+            queue: queue_pool(db.service(), size as u32),
             db,
             kinds,
             settings,
@@ -133,14 +138,14 @@ impl Engine {
         let Some(kind) = self.kinds.get(&pick.kind).cloned() else { return Ok(None) };
         let claim = self.wanted(pick, kind.spec().batch);
         let rows = if pick.limited {
-            let mut tx = self.db.begin_service().await?;
+            let mut tx = self.queue.begin().await?;
             let allowed = claim::allowance(&mut tx, &pick.kind).await?.unwrap_or(claim.limit).min(claim.limit);
             let rows = if allowed > 0 { claim::claim(&mut tx, &Claim { limit: allowed, ..claim.clone() }).await? } else { Vec::new() };
             claim::spend_allowance(&mut tx, &pick.kind, rows.len() as i64).await?;
             tx.commit().await?;
             rows
         } else {
-            let mut conn = self.db.service().acquire().await?;
+            let mut conn = self.queue.acquire().await?;
             let begin = std::time::Instant::now();
             let rows = claim::claim(&mut conn, &claim).await?;
             crate::meter::CLAIM_SECONDS.took(begin.elapsed());
@@ -301,7 +306,7 @@ impl Engine {
 
     async fn try_settle(&self, report: &mut Report, board: &Board, next: Option<&Pick>) -> sqlx::Result<Option<Batch>> {
         if !report.back.is_empty() {
-            let settled = set_back(&mut *self.db.service().acquire().await?, report.epoch, &report.back).await?;
+            let settled = set_back(&mut *self.queue.acquire().await?, report.epoch, &report.back).await?;
             crate::meter::DIED.add(settled.failed);
             if settled.failed > 0 {
                 warn!(failed = settled.failed, "jobs are out of attempts or cannot succeed; they are dead letters now");
@@ -309,7 +314,7 @@ impl Engine {
             report.back.clear();
         }
         let next = next.and_then(|pick| Some((pick, self.kinds.get(&pick.kind).cloned()?)));
-        let mut conn = self.db.service().acquire().await?;
+        let mut conn = self.queue.acquire().await?;
         match next {
             Some((pick, kind)) if report.needed && !pick.limited => {
                 let claim = self.wanted(pick, kind.spec().batch);

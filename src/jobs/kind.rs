@@ -105,14 +105,17 @@ pub trait JobKind: Send + Sync + 'static {
 /// # Errors
 /// When the payload does not serialise to a JSON object.
 pub fn job<K: JobKind>(payload: &K::Payload) -> Result<NewJob, String> {
-    let mut value = serde_json::to_value(payload).map_err(|e| format!("The payload of a {} job cannot be written: {e}.", K::NAME))?;
-    let object = value.as_object_mut().ok_or_else(|| format!("The payload of a {} job is not an object.", K::NAME))?;
-    object.insert("v".into(), K::VERSION.into());
+    let mut text = serde_json::to_string(payload).map_err(|e| format!("The payload of a {} job cannot be written: {e}.", K::NAME))?;
+    if !(text.starts_with('{') && text.pop() == Some('}')) {
+        return Err(format!("The payload of a {} job is not an object.", K::NAME));
+    }
+    let comma = if text.len() > 1 { "," } else { "" };
+    text.push_str(&format!("{comma}\"v\":{}}}", K::VERSION));
     Ok(NewJob {
         id: Uuid::now_v7(),
         kind: K::NAME.into(),
         priority: K::PRIORITY,
-        payload: value.to_string(),
+        payload: text,
         max_attempts: K::MAX_ATTEMPTS,
         scheduled_at: None,
         unique_key: K::unique_key(payload),

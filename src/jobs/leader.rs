@@ -1,10 +1,10 @@
-//! What one worker does for all: rescue, schedules, counts, adding up the scores.
+//! What one worker does for all: rescue, schedules, counts, adding up the scores, taking dead rows out.
 //!
 //! The lead is a row with a term and an end. A leader trusts it for a shorter time than it was given, measured from
 //! before it asked, so its clock need not agree with anybody's. Nothing depends on there being only one: each duty is a
 //! statement that two may run at once, and does its effect once.
 
-use super::schedule;
+use super::{schedule, tidy::Tidy};
 use crate::store::{
     Db,
     jobs::counts,
@@ -15,6 +15,7 @@ use crate::store::{
 use sqlx::PgConnection;
 use std::{
     collections::HashSet,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -42,6 +43,7 @@ pub(super) async fn run(db: Db, me: Uuid, seeds: bool, cancel: CancellationToken
     let mut lead = Lead { me, term: None, missing: HashSet::new(), ticks: 0 };
     let mut seeded = !seeds;
     let mut adding: Option<tokio::task::JoinHandle<()>> = None;
+    let tidy = Arc::new(tokio::sync::Mutex::new(Tidy::default()));
     loop {
         if *here.borrow() {
             let tick = async {
@@ -59,6 +61,12 @@ pub(super) async fn run(db: Db, me: Uuid, seeds: bool, cancel: CancellationToken
         // Beside the other duties: over millions of scores it takes seconds.
         if lead.term.is_some() && adding.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
             adding = Some(tokio::spawn(add_up(db.clone())));
+        }
+        if lead.term.is_some()
+            && let Ok(mut tidy) = Arc::clone(&tidy).try_lock_owned()
+        {
+            let db = db.clone();
+            tokio::spawn(async move { tidy.round(&db).await });
         }
         let wait = if *here.borrow() { TICK } else { TICK / 10 };
         if tokio::time::timeout(wait, cancel.cancelled()).await.is_ok() {

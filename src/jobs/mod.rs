@@ -24,6 +24,7 @@ mod schedule;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod tidy;
 pub mod worker;
 
 pub use backoff::{Backoff, exponential};

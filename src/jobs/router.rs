@@ -140,7 +140,7 @@ async fn drain_due(db: &Db, kinds: &Kinds, most: usize, time: Duration) -> sqlx:
     let (mut error, mut empty) = (None, 0);
     while settled.len() < most && begin.elapsed() < time && empty < 10 {
         let claimed = async {
-            let Some(pick) = board.peek(db.service()).await? else { return Ok(None) };
+            let Some(pick) = board.peek(&engine.queue).await? else { return Ok(None) };
             Ok(Some(engine.claim(&board, &pick).await?))
         };
         match claimed.await {

@@ -130,7 +130,7 @@ async fn slot(engine: Arc<Engine>, board: Arc<Board>, mut here: watch::Receiver<
             if here.wait_for(|h| *h).await.is_err() {
                 return std::future::pending().await;
             }
-            let pick = board.next(engine.db.service()).await?;
+            let pick = board.next(&engine.queue).await?;
             engine.claim(&board, &pick).await
         };
         tokio::select! {

@@ -301,6 +301,21 @@ pub async fn run_now_many(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result
     .await
 }
 
+/// Puts these jobs off by an hour from now, where they wait for less; returns how many.
+///
+/// # Errors
+/// The database's; then nothing has changed.
+pub async fn put_off_many(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<i64> {
+    let done = sqlx::query(
+        "UPDATE background_jobs SET scheduled_at = now() + interval '1 hour'
+          WHERE id = ANY ($1) AND status = 'pending' AND scheduled_at < now() + interval '1 hour'",
+    )
+    .bind(ids)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() as i64)
+}
+
 /// A job beside the delivery it works on.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct DeliveryJob {

@@ -1,6 +1,7 @@
 //! Everything is killed, again and again, while deliveries come in: workers, the web process, backends, PostgreSQL
 //! itself, and the connections run out. In the end every acknowledged delivery is stored, every stored one took effect
-//! exactly once, every job is accounted for once, and the counts agree.
+//! exactly once, every job is accounted for once, and the counts agree. Meanwhile everybody is scored again and again: each
+//! of those operations ends with every person done, each of its chunks once.
 //!
 //! ASSAY_CHAOS_ROUNDS: how many faults (default 6, one of each); ASSAY_CHAOS_SEED: where the order starts.
 
@@ -77,7 +78,7 @@ fn load(address: Arc<Mutex<String>>, stop: Arc<AtomicBool>) -> tokio::task::Join
                     }
                     let trace = format!("chaos-{task}-{n}");
                     let to = address.lock().unwrap().clone();
-                    let body = daily(&format!("chaos-{}", n % 10), &format!("2026-10-{:02}", n % 28 + 1), 1000 + n);
+                    let body = daily(&format!("chaos-{}", n % 80), &format!("2026-10-{:02}", n % 28 + 1), 1000 + n);
                     match send(&client, &to, &trace, &body).await {
                         Ok(r) if r.status().is_success() => drop(accepted.insert(trace)),
                         _ => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -89,6 +90,14 @@ fn load(address: Arc<Mutex<String>>, stop: Arc<AtomicBool>) -> tokio::task::Join
         });
         futures::future::join_all(tasks).await.into_iter().flat_map(Result::unwrap).collect()
     })
+}
+
+/// Presses Recalculate All, however long it takes to get through.
+async fn recalculate_all(db: &assay::store::Db) {
+    let actor = assay::store::audit::Actor::system();
+    while assay::jobs::operations::start_recalculate_all(db, &actor).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,8 +127,11 @@ async fn whatever_is_killed_each_effect_happens_once() {
         .unwrap();
     let (address, stop) = (Arc::new(Mutex::new(web.address.clone())), Arc::new(AtomicBool::new(false)));
     let loading = load(Arc::clone(&address), Arc::clone(&stop));
+    let db = assay::store::DatabaseUrl::parse(&database.url).unwrap().pools(1, 1);
     for round in 0..rounds {
-        tokio::time::sleep(Duration::from_millis(600 + 83 * (round as u64 % 7))).await;
+        tokio::time::sleep(Duration::from_millis(500 + 83 * (round as u64 % 7))).await;
+        recalculate_all(&db).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
         match (round + seed) % 6 {
             0 => {
                 workers[round % 2].kill();
@@ -159,7 +171,8 @@ async fn whatever_is_killed_each_effect_happens_once() {
     eventually("every delivery is processed and every job done", 90, async || {
         let left: i64 = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM terra_webhooks_raw WHERE status <> 'completed')
-                  + (SELECT count(*) FROM background_jobs WHERE type IN ('webhook_processing', 'confidence_calculation'))",
+                  + (SELECT count(*) FROM background_jobs WHERE type IN ('webhook_processing', 'confidence_calculation', 'recalculation'))
+                  + (SELECT count(*) FROM operations WHERE state = 'running')",
         )
         .fetch_one(&mut conn)
         .await
@@ -178,6 +191,16 @@ async fn whatever_is_killed_each_effect_happens_once() {
     assert_eq!(one("SELECT count(*) FROM job_history WHERE type = 'webhook_processing' AND status = 'completed'").await, n);
     assert_eq!(one("SELECT count(DISTINCT id) FROM job_history WHERE type = 'webhook_processing'").await, n);
     assert_eq!(one("SELECT count(*) FROM background_jobs_dlq").await, 0);
+    let operations = one("SELECT count(*) FROM operations").await;
+    assert!(operations > 0, "nobody was scored again");
+    assert_eq!(
+        one("SELECT count(*) FROM operations WHERE state <> 'completed' OR done <> total OR failed <> 0 OR chunks_done <> chunks_total")
+            .await,
+        0
+    );
+    let chunks = one("SELECT sum(chunks_total)::bigint FROM operations").await;
+    assert_eq!(one("SELECT count(*) FROM job_history WHERE type = 'recalculation' AND status = 'completed'").await, chunks);
+    assert_eq!(one("SELECT count(DISTINCT id) FROM job_history WHERE type = 'recalculation'").await, chunks);
     let wrong = one(
         "SELECT count(*) FROM (SELECT type, status, sum(n) AS n FROM (SELECT type, status, count AS n FROM job_counts UNION ALL SELECT type, status, delta FROM job_count_deltas) k
                                 GROUP BY 1, 2 HAVING sum(n) <> 0) kept
@@ -186,5 +209,8 @@ async fn whatever_is_killed_each_effect_happens_once() {
     )
     .await;
     assert_eq!(wrong, 0, "the counts do not agree with the rows");
-    println!("{rounds} faults, {} deliveries acknowledged, {n} stored, each took effect once", accepted.len());
+    println!(
+        "{rounds} faults, {} deliveries acknowledged, {n} stored, each took effect once; {operations} times everybody scored again in {chunks} chunks, each once",
+        accepted.len()
+    );
 }

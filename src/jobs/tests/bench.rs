@@ -4,7 +4,10 @@
 use super::*;
 use crate::jobs::{Enqueuer, Worker};
 use sqlx::Connection;
-use std::time::Instant;
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Does nothing, a thousand at a time.
@@ -181,18 +184,37 @@ async fn bench_pinned() {
         rates
     };
     let mean = |rates: &[f64]| rates.len() as f64 / rates.iter().map(|r| 1.0 / r).sum::<f64>();
+    // The most dead rows and bytes at any moment, by table, as the server counts them.
+    let most = Arc::new(Mutex::new(BTreeMap::<String, (i64, i64)>::new()));
+    let watching = tokio::spawn({
+        let (pool, most) = (t.db.owner().clone(), Arc::clone(&most));
+        async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                let now: Vec<(String, i64, i64)> = sqlx::query_as(
+                    "SELECT relname::text, n_dead_tup, pg_relation_size(relid) FROM pg_stat_user_tables WHERE relname IN ('background_jobs', 'job_leases', 'job_count_deltas')",
+                )
+                .fetch_all(&pool)
+                .await
+                .unwrap();
+                let mut most = most.lock().unwrap();
+                for (table, dead, bytes) in now {
+                    let seen = most.entry(table).or_default();
+                    *seen = (seen.0.max(dead), seen.1.max(bytes));
+                }
+            }
+        }
+    });
     rounds(3.0).await;
     let before = rounds(seconds / 6.0).await;
     let mut pin = sqlx::PgConnection::connect_with(&t.db.service().connect_options()).await.unwrap();
     sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM job_counts").execute(&mut pin).await.unwrap();
+    most.lock().unwrap().clear();
     let held = rounds(seconds).await;
-    let dead: i64 = sqlx::query_scalar("SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'background_jobs'")
-        .fetch_one(t.db.owner())
-        .await
-        .unwrap();
+    let most = most.lock().unwrap().clone();
     let (first, last) = (mean(&held[..held.len() / 4]), mean(&held[held.len() * 3 / 4..]));
     println!(
-        "enqueue and drain: {:.0}/s; while a transaction is open for {seconds} s: {:.0}/s = {:.1} % (first quarter {first:.0}, last quarter {last:.0}); {dead} dead rows then",
+        "enqueue and drain: {:.0}/s; while a transaction is open for {seconds} s: {:.0}/s = {:.1} % (first quarter {first:.0}, last quarter {last:.0}); the most dead rows and bytes meanwhile: {most:?}",
         mean(&before),
         mean(&held),
         100.0 * mean(&held) / mean(&before)
@@ -200,6 +222,7 @@ async fn bench_pinned() {
     pin.close().await.unwrap();
     let after = rounds(seconds / 12.0).await;
     println!("after it ended: {:.0}/s", mean(&after));
+    watching.abort();
     cancel.cancel();
     worker.stopped().await;
 }
@@ -277,7 +300,6 @@ async fn singles() {
 
 /// From the call of enqueue to the first line of the handler.
 async fn pickup() {
-    use std::sync::{Arc, Mutex};
     struct Stamp(Arc<Mutex<Vec<f64>>>);
     #[derive(serde::Serialize, serde::Deserialize)]
     struct At {

@@ -58,6 +58,40 @@ async fn no_more_run_at_a_time_than_a_kind_may_on_any_number_of_nodes() {
     }
 }
 
+/// Keeps one slot busy, and notes in which order it was called.
+#[derive(Clone, Default)]
+struct Busy(Arc<std::sync::Mutex<Vec<i64>>>);
+impl JobKind for Busy {
+    const NAME: &'static str = "busy";
+    const BATCH: i64 = 5;
+    type Payload = Ask;
+    async fn run_batch(&self, _: &Ctx, jobs: &[Claimed<Ask>]) -> Result<Vec<Outcome>, String> {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.0.lock().unwrap().extend(jobs.iter().map(|j| j.payload.n));
+        Ok(vec![Outcome::Done; jobs.len()])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn urgent_jobs_go_first_but_one_that_has_waited_for_long_goes_before_a_flood_of_them() {
+    let t = database().await;
+    let of = |n: i64, priority: i16, waited: i64| NewJob {
+        priority,
+        scheduled_at: Some(chrono::Utc::now() - chrono::TimeDelta::seconds(waited)),
+        ..job::<Busy>(&Ask { n, ..Ask::default() }).unwrap()
+    };
+    put(&t, vec![of(-1, 9, 300), of(-2, 9, 60)]).await;
+    put(&t, (0..3000).map(|n| of(n, 0, 0)).collect()).await;
+    let (busy, cancel) = (Busy::default(), CancellationToken::new());
+    let worker = Worker::spawn(t.url.pools(1, 8), Kinds::default().with(busy.clone()), Settings { slots: 1, ..settings() }, cancel.clone());
+    until("some of it", Duration::from_secs(20), async || busy.0.lock().unwrap().len() > 100).await;
+    cancel.cancel();
+    worker.stopped().await;
+    let order = busy.0.lock().unwrap().clone();
+    assert!(order[..10].contains(&-1), "after five minutes a job of priority 9 is ahead of what just came: {:?}", &order[..10]);
+    assert!(!order.contains(&-2), "after one minute it is not: {order:?}");
+}
+
 #[tokio::test]
 async fn a_person_pauses_limits_and_resumes_a_kind_and_each_is_written_down() {
     let t = database().await;

@@ -8,6 +8,7 @@ mod limits;
 mod model;
 mod pipeline;
 mod queue;
+mod tidy;
 mod workers;
 
 use super::{Claimed, Ctx, JobKind, Kinds, Outcome, Settings, job};

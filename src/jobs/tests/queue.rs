@@ -3,7 +3,8 @@
 use super::*;
 use crate::store::{
     dead_letters,
-    jobs::settle::{Cancelled, Class, DeadFilter, Setback, cancel, retry, run_now, set_back, snooze},
+    job_lists::{cancel_many, put_off_many, run_now_many},
+    jobs::settle::{Class, DeadFilter, Setback, retry, set_back},
     operations, schedules, workers,
 };
 
@@ -151,16 +152,16 @@ async fn jobs_are_cancelled_put_off_and_brought_forward() {
     let t = database().await;
     let ids = put(&t, vec![ask("", 1), ask("", 2), ask("", 3)]).await;
     let mut conn = t.db.service().acquire().await.unwrap();
-    assert_eq!(cancel(&mut conn, ids[0]).await.unwrap(), Cancelled::Done);
-    assert_eq!(cancel(&mut conn, ids[0]).await.unwrap(), Cancelled::Gone);
+    assert_eq!(cancel_many(&mut conn, &ids[..1]).await.unwrap(), (1, 0));
+    assert_eq!(cancel_many(&mut conn, &ids[..1]).await.unwrap(), (0, 0), "it is gone");
     assert_eq!(status(&t, ids[0]).await, "cancelled");
-    assert!(snooze(&mut conn, ids[1], chrono::Utc::now() + chrono::TimeDelta::hours(1)).await.unwrap());
+    assert_eq!(put_off_many(&mut conn, &ids[..2]).await.unwrap(), 1);
     let rows = take(&mut conn, "act", 10, 1, Uuid::now_v7()).await;
     assert_eq!(rows.iter().map(|r| r.id).collect::<Vec<_>>(), [ids[2]]);
-    assert!(run_now(&mut conn, ids[1]).await.unwrap());
+    assert_eq!(run_now_many(&mut conn, &ids).await.unwrap(), 1);
     assert_eq!(take(&mut conn, "act", 10, 2, Uuid::now_v7()).await.len(), 1);
     // One that runs is asked; if it comes back, it is closed instead of run again.
-    assert_eq!(cancel(&mut conn, ids[2]).await.unwrap(), Cancelled::Requested);
+    assert_eq!(cancel_many(&mut conn, &ids[2..]).await.unwrap(), (0, 1));
     assert_eq!(set_back(&mut conn, 1, &[fail(ids[2], "stopped")]).await.unwrap().closed, 1);
     assert_eq!(status(&t, ids[2]).await, "cancelled");
     let (kept, counted) = both_counts(&t).await;

@@ -4,7 +4,8 @@ use super::*;
 use crate::jobs::{Enqueuer, RouterState, Worker, router};
 use crate::store::{
     dead_letters,
-    jobs::settle::{Cancelled, DeadFilter, cancel},
+    job_lists::{cancel_many, run_now_many},
+    jobs::settle::DeadFilter,
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -129,7 +130,7 @@ async fn a_running_job_is_cancelled_and_a_drain_hands_back() {
     let stop = CancellationToken::new();
     let worker = Worker::spawn(t.url.pools(1, 8), kinds(), Settings { drain: Duration::from_millis(300), ..settings() }, stop.clone());
     until("it runs", Duration::from_secs(5), async || status(&t, id).await == "processing").await;
-    assert_eq!(cancel(&mut t.db.service().acquire().await.unwrap(), id).await.unwrap(), Cancelled::Requested);
+    assert_eq!(cancel_many(&mut t.db.service().acquire().await.unwrap(), &[id]).await.unwrap(), (0, 1));
     until("cancelled", Duration::from_secs(3), async || status(&t, id).await == "cancelled").await;
     let id = put(&t, vec![long(60_000)]).await[0];
     until("it runs", Duration::from_secs(5), async || status(&t, id).await == "processing").await;
@@ -218,7 +219,7 @@ async fn a_job_that_commits_behind_what_was_taken_since_is_heard_of() {
     let job = NewJob { scheduled_at: Some(chrono::Utc::now() + chrono::TimeDelta::hours(1)), ..ask("", 9) };
     let id = job.id;
     entrance.enqueue(job).await.unwrap();
-    assert!(crate::store::jobs::settle::run_now(&mut t.db.service().acquire().await.unwrap(), id).await.unwrap());
+    assert_eq!(run_now_many(&mut t.db.service().acquire().await.unwrap(), &[id]).await.unwrap(), 1);
     done(id).await;
     let job = ask("", 10);
     let id = job.id;

@@ -11,19 +11,22 @@ pub(super) enum Deed {
     Retry,
     /// Those that wait for a later time, now.
     RunNow,
+    /// Waiting ones, in an hour.
+    PutOff,
     /// Waiting, running or dead ones never again.
     Cancel,
 }
 
 #[cfg(feature = "ssr")]
 impl Deed {
-    pub(super) const ALL: [Deed; 3] = [Deed::Retry, Deed::RunNow, Deed::Cancel];
+    pub(super) const ALL: [Deed; 4] = [Deed::Retry, Deed::RunNow, Deed::PutOff, Deed::Cancel];
 
     /// The word in forms.
     pub(super) const fn word(self) -> &'static str {
         match self {
             Deed::Retry => "retry",
             Deed::RunNow => "run-now",
+            Deed::PutOff => "put-off",
             Deed::Cancel => "cancel",
         }
     }
@@ -33,6 +36,7 @@ impl Deed {
         match self {
             Deed::Retry => "Retry",
             Deed::RunNow => "Run now",
+            Deed::PutOff => "Put off an hour",
             Deed::Cancel => "Cancel",
         }
     }
@@ -45,18 +49,19 @@ impl Deed {
         match self {
             Deed::Retry => "jobs-retried",
             Deed::RunNow => "jobs-run",
+            Deed::PutOff => "jobs-put-off",
             Deed::Cancel => "jobs-cancelled",
         }
     }
 }
 
-/// Retries, cancels or runs one job now.
+/// Retries, cancels, puts off or runs one job now.
 ///
 /// # Errors
 /// Not an administrator, a deed or id that is none, or the database is away.
 #[server(endpoint = "act_on_job")]
 pub async fn act_on_job(
-    /// `retry`, `cancel` or `run-now`.
+    /// `retry`, `cancel`, `put-off` or `run-now`.
     deed: String,
     /// The job.
     id: String,
@@ -72,13 +77,13 @@ pub async fn act_on_job(
     Ok(())
 }
 
-/// Retries, cancels or runs now all jobs of a filter that are in the state for it.
+/// Retries, cancels, puts off or runs now all jobs of a filter that are in the state for it.
 ///
 /// # Errors
 /// Not an administrator, a deed that is none, a filter without a state, or the database is away.
 #[server(endpoint = "act_on_jobs")]
 pub async fn act_on_jobs(
-    /// `retry`, `cancel` or `run-now`.
+    /// `retry`, `cancel`, `put-off` or `run-now`.
     deed: String,
     /// The filter's state.
     status: String,
@@ -127,13 +132,20 @@ mod server {
             return Ok(done.retried + done.merged);
         }
         let mut tx = request.services.db.begin_service().await.map_err(db)?;
-        let (action, detail, n) = if deed == Deed::Cancel {
-            let (gone, asked) = job_lists::cancel_many(&mut tx, ids).await.map_err(db)?;
-            letter_lists::discard_of_jobs(&mut tx, ids, "cancelled").await.map_err(db)?;
-            ("jobs.cancel", json!({ "cancelled": gone, "asked": asked }), gone + asked)
-        } else {
-            let n = job_lists::run_now_many(&mut tx, ids).await.map_err(db)?;
-            ("jobs.run_now", json!({ "jobs": n }), n)
+        let (action, detail, n) = match deed {
+            Deed::Cancel => {
+                let (gone, asked) = job_lists::cancel_many(&mut tx, ids).await.map_err(db)?;
+                letter_lists::discard_of_jobs(&mut tx, ids, "cancelled").await.map_err(db)?;
+                ("jobs.cancel", json!({ "cancelled": gone, "asked": asked }), gone + asked)
+            }
+            Deed::PutOff => {
+                let n = job_lists::put_off_many(&mut tx, ids).await.map_err(db)?;
+                ("jobs.put_off", json!({ "jobs": n }), n)
+            }
+            Deed::RunNow | Deed::Retry => {
+                let n = job_lists::run_now_many(&mut tx, ids).await.map_err(db)?;
+                ("jobs.run_now", json!({ "jobs": n }), n)
+            }
         };
         if n > 0 {
             audit::write(&mut *tx, &actor, action, Some(subject), &detail).await.map_err(db)?;
@@ -149,7 +161,7 @@ mod server {
         let (mut filter, complaint) = lists::job_filter(status, kind, q);
         let fits = match deed {
             Deed::Retry => filter.status.as_deref() == Some("failed"),
-            Deed::RunNow => filter.status.as_deref() == Some("pending"),
+            Deed::RunNow | Deed::PutOff => filter.status.as_deref() == Some("pending"),
             Deed::Cancel => matches!(filter.status.as_deref(), Some("pending" | "processing" | "failed")),
         };
         if !fits || !complaint.is_empty() {

@@ -171,6 +171,17 @@ pub async fn finish(conn: &mut PgConnection, done: &Finished) -> sqlx::Result<i6
     sqlx::query_scalar(FINISH).bind(&done.ids).bind(done.epoch).bind(ids).bind(values).bind(done.last).fetch_one(conn).await
 }
 
+/// The same in a handler's transaction, whose connection is like any other: see [`super::queue_pool`].
+///
+/// # Errors
+/// The database's.
+pub async fn finish_in(conn: &mut PgConnection, done: &Finished) -> sqlx::Result<i64> {
+    sqlx::query("SELECT set_config('enable_seqscan', 'off', true)").execute(&mut *conn).await?;
+    let finished = finish(conn, done).await?;
+    sqlx::query("SELECT set_config('enable_seqscan', 'on', true)").execute(conn).await?;
+    Ok(finished)
+}
+
 /// Finishes one batch and takes the next: one statement, one commit.
 pub async fn cycle(conn: &mut PgConnection, done: &Finished, claim: &Claim<'_>) -> sqlx::Result<Cycle> {
     let (ids, values): (Vec<Uuid>, Vec<&str>) = done.results.iter().map(|(id, v)| (*id, v.as_str())).unzip();
@@ -181,11 +192,7 @@ pub async fn cycle(conn: &mut PgConnection, done: &Finished, claim: &Claim<'_>) 
 /// Locks the jobs that are still ours until the transaction ends, and says which. Do the effects for these only,
 /// then [`finish`] them in the same transaction.
 pub async fn lock_ours(conn: &mut PgConnection, ids: &[Uuid], epoch: i64) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar("SELECT id FROM background_jobs WHERE id = ANY ($1) AND epoch = $2 AND status = 'processing' AND NOT cancel_requested ORDER BY id FOR UPDATE")
-        .bind(ids)
-        .bind(epoch)
-        .fetch_all(conn)
-        .await
+    sqlx::query_scalar("SELECT app.lock_jobs($1, $2)").bind(ids).bind(epoch).fetch_all(conn).await
 }
 
 /// How many jobs of a kind may be started now under its limits in `job_kinds`; locks that row until the

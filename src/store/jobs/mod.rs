@@ -4,13 +4,15 @@
 //! `(id, epoch)`: whoever lost it holds an old epoch, and nothing it says changes anything.
 
 pub mod claim;
+pub mod compact;
 pub mod counts;
 pub mod list;
 pub mod settle;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A job to be enqueued. `payload` is JSON text.
@@ -73,24 +75,37 @@ impl Columns {
     }
 }
 
-const INSERT_PLAIN: &str = "
-    WITH put AS (
-      INSERT INTO background_jobs (id, type, priority, payload, max_attempts, scheduled_at, user_id)
-      SELECT id, type, priority, payload::jsonb, max_attempts, coalesce(scheduled_at, now()), user_id
-        FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int4[], $6::timestamptz[], $7::text[])
-             AS n(id, type, priority, payload, max_attempts, scheduled_at, user_id))
-    SELECT now()";
+// The arrays are taken apart in the target list: in FROM each would first be written down as a table of its own, which
+// costs as much as the insert.
+macro_rules! rows {
+    ($more:literal) => {
+        concat!(
+            "(SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS type, unnest($3::int2[]) AS priority, unnest($4::text[]) AS payload,
+                     unnest($5::int4[]) AS max_attempts, unnest($6::timestamptz[]) AS scheduled_at, unnest($7::text[]) AS user_id",
+            $more,
+            ") AS n"
+        )
+    };
+}
 
-const INSERT_KEYED: &str = "
-    INSERT INTO background_jobs AS j (id, type, priority, payload, max_attempts, scheduled_at, user_id, unique_key, pending_key)
-    SELECT id, type, priority, payload::jsonb, max_attempts, coalesce(scheduled_at, now()), user_id, key, key
-      FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int4[], $6::timestamptz[], $7::text[], $8::text[])
-           AS n(id, type, priority, payload, max_attempts, scheduled_at, user_id, key)
-    ON CONFLICT (pending_key) WHERE pending_key IS NOT NULL DO UPDATE
+const INSERT_PLAIN: &str = concat!(
+    "WITH put AS (
+      INSERT INTO background_jobs (id, type, priority, payload, max_attempts, scheduled_at, user_id)
+      SELECT id, type, priority, payload::jsonb, max_attempts, coalesce(scheduled_at, now()), user_id FROM ",
+    rows!(""),
+    ") SELECT now()"
+);
+
+const INSERT_KEYED: &str = concat!(
+    "INSERT INTO background_jobs AS j (id, type, priority, payload, max_attempts, scheduled_at, user_id, unique_key, pending_key)
+    SELECT id, type, priority, payload::jsonb, max_attempts, coalesce(scheduled_at, now()), user_id, key, key FROM ",
+    rows!(", unnest($8::text[]) AS key"),
+    " ON CONFLICT (pending_key) WHERE pending_key IS NOT NULL DO UPDATE
        SET payload = app.merge_payload(j.payload, excluded.payload),
            scheduled_at = least(j.scheduled_at, excluded.scheduled_at),
            priority = least(j.priority, excluded.priority)
-    RETURNING id, xmax = 0, now()";
+    RETURNING id, xmax = 0, now()"
+);
 
 /// Enqueues any number of jobs in at most two statements. Jobs with a key are merged into the pending job of
 /// that key where there is one: the newer payload wins, `since` is the earlier of the two. Workers hear of
@@ -161,6 +176,28 @@ pub async fn entrance(pool: &PgPool) -> sqlx::Result<PgConnection> {
         .execute(&mut conn)
         .await?;
     Ok(conn)
+}
+
+/// A worker's connections for taking and finishing jobs. Their plans are made once and never read the queue as a whole:
+/// the planner would choose just that while the queue is empty, and keep to it when a hundred thousand jobs have come.
+pub fn queue_pool(service: &PgPool, size: u32) -> PgPool {
+    let options =
+        service.connect_options().as_ref().clone().options([("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")]);
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(Duration::from_secs(5))
+        .idle_timeout(Duration::from_secs(600))
+        .test_before_acquire(false)
+        // As the other pools: one that was idle may have died with its server.
+        .before_acquire(|conn, meta| {
+            Box::pin(async move {
+                if meta.idle_for > Duration::from_secs(1) {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options)
 }
 
 /// Tells the workers that jobs are there: of which kinds, from when on, in which lanes.

@@ -179,34 +179,6 @@ fn storable(error: &str) -> String {
     error.chars().filter(|c| *c != '\0').take(2000).collect()
 }
 
-/// What a cancellation came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cancelled {
-    /// It was waiting or dead, and is cancelled.
-    Done,
-    /// It runs; its worker was told.
-    Requested,
-    /// There is no such job any more.
-    Gone,
-}
-
-const CANCEL: &str = concat!(
-    "WITH gone AS (DELETE FROM background_jobs WHERE id = $1 AND status IN ('pending', 'failed') RETURNING *), ",
-    into_history!("gone", "cancelled", "coalesce(error, 'cancelled')"),
-    ", asked AS (UPDATE background_jobs SET cancel_requested = true WHERE id = $1 AND status = 'processing' RETURNING id)
-     SELECT (SELECT count(*) FROM gone), (SELECT count(pg_notify('assay_jobs', 'cancel:' || id)) FROM asked)"
-);
-
-/// Cancels a job: at once when it waits or is dead, by asking its worker when it runs.
-pub async fn cancel(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Cancelled> {
-    let (gone, asked): (i64, i64) = sqlx::query_as(CANCEL).bind(id).fetch_one(conn).await?;
-    Ok(match (gone, asked) {
-        (0, 0) => Cancelled::Gone,
-        (0, _) => Cancelled::Requested,
-        _ => Cancelled::Done,
-    })
-}
-
 const CANCEL_CHUNKS: &str = concat!(
     "WITH gone AS (DELETE FROM background_jobs WHERE type IN ('recalculation', 'replay') AND failed_at IS NULL AND status = 'pending' AND payload ->> 'operation' = $1::text
        RETURNING *), ",
@@ -218,28 +190,6 @@ const CANCEL_CHUNKS: &str = concat!(
 pub async fn cancel_chunks(conn: &mut PgConnection, operation: Uuid) -> sqlx::Result<u64> {
     let n: i64 = sqlx::query_scalar(CANCEL_CHUNKS).bind(operation).fetch_one(conn).await?;
     Ok(n.unsigned_abs())
-}
-
-/// Puts a waiting job off until the given time; `false`: it does not wait.
-pub async fn snooze(conn: &mut PgConnection, id: Uuid, until: DateTime<Utc>) -> sqlx::Result<bool> {
-    let done = sqlx::query("UPDATE background_jobs SET scheduled_at = $2 WHERE id = $1 AND status = 'pending'")
-        .bind(id)
-        .bind(until)
-        .execute(conn)
-        .await?;
-    Ok(done.rows_affected() > 0)
-}
-
-/// Makes a waiting job due now and wakes the workers; `false`: it does not wait.
-pub async fn run_now(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
-    let woken: i64 = sqlx::query_scalar(
-        "WITH due AS (UPDATE background_jobs SET scheduled_at = now() WHERE id = $1 AND status = 'pending' RETURNING type)
-         SELECT count(pg_notify('assay_jobs', type)) FROM due",
-    )
-    .bind(id)
-    .fetch_one(conn)
-    .await?;
-    Ok(woken > 0)
 }
 
 /// Which dead jobs. An empty filter means all.

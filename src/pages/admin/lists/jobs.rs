@@ -157,7 +157,7 @@ fn kinds(counts: &[Count], filter: &Filter) -> super::Field {
 fn deeds(status: Option<&str>) -> &'static [Deed] {
     match status {
         Some("failed") => &[Deed::Retry, Deed::Cancel],
-        Some("pending") => &[Deed::RunNow, Deed::Cancel],
+        Some("pending") => &[Deed::RunNow, Deed::PutOff, Deed::Cancel],
         Some("processing") => &[Deed::Cancel],
         _ => &[],
     }
@@ -166,7 +166,7 @@ fn deeds(status: Option<&str>) -> &'static [Deed] {
 /// What can be done to one job.
 fn deeds_of(status: &str, scheduled_at: Instant, now: Instant) -> &'static [Deed] {
     match status {
-        "pending" if scheduled_at <= now => &[Deed::Cancel],
+        "pending" if scheduled_at <= now => &[Deed::PutOff, Deed::Cancel],
         other => deeds(Some(other)),
     }
 }
@@ -183,6 +183,7 @@ fn bulk(deeds: &[Deed], here: &Here<'_>, total: &str, back: &str) -> Vec<Cell> {
         .map(|deed| match deed {
             Deed::Retry => send(Deed::Retry, format!("Retry all {total}")),
             Deed::RunNow => send(Deed::RunNow, "Run now what waits for later".into()),
+            Deed::PutOff => send(Deed::PutOff, format!("Put off all {total} by an hour")),
             Deed::Cancel => Cell::Link(here.href(here.status, &[("ask", "cancel")]), format!("Cancel all {total}…")),
         })
         .collect()
