@@ -4,14 +4,13 @@
 //! once. A claim gives a batch an epoch; every later word about its jobs must carry it, so a worker that was
 //! thought dead changes nothing. Effects written in the transaction that finishes the job appear exactly once.
 //!
-//! The way of a job: [`enqueue`] → `store::jobs` → [`worker`] claims a batch of one lane ([`board`]) → its
+//! The way of a job: `store::jobs::enqueue`, in the transaction of what it belongs to → [`worker`] claims a batch of one lane ([`board`]) → its
 //! [`kind`] handles it ([`engine`]) → finished and the next batch claimed in one statement. [`leader`] is one
 //! worker at a time: it rescues what the dead held, fires the [`schedule`], folds the counts.
 
 mod backoff;
 mod board;
 pub mod engine;
-pub mod enqueue;
 pub mod kind;
 pub mod kinds;
 mod leader;
@@ -29,7 +28,6 @@ pub mod worker;
 
 pub use backoff::{Backoff, exponential};
 pub use engine::Ctx;
-pub use enqueue::Enqueuer;
 pub use kind::{Claimed, JobKind, Kinds, Outcome, job};
 pub use router::{RouterState, router};
 pub use worker::{Worker, WorkerHandle};

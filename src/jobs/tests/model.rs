@@ -40,7 +40,7 @@ struct Job {
     key: Option<String>,
     due: bool,
     asked_to_stop: bool,
-    /// In which step it died last, and how often it died.
+    /// In which settlement it died last, and how often it died.
     died: (usize, i64),
     /// Deaths that nobody has brought back yet.
     open: i64,
@@ -70,6 +70,8 @@ struct Model {
     workers: Vec<Uuid>,
     epoch: i64,
     step: usize,
+    /// Settlements so far: later deaths have higher numbers.
+    settled: usize,
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, database: T, model: T) -> Result<(), String> {
@@ -90,7 +92,7 @@ fn some<T: Copy>(rng: &mut StdRng, all: &[T]) -> Vec<T> {
 impl Model {
     async fn new(belief: Belief, conn: &mut PgConnection) -> Self {
         let workers = vec![employ(conn).await, employ(conn).await, employ(conn).await];
-        Self { belief, jobs: BTreeMap::new(), batches: vec![], workers, epoch: 0, step: 0 }
+        Self { belief, jobs: BTreeMap::new(), batches: vec![], workers, epoch: 0, step: 0, settled: 0 }
     }
 
     fn ours(&self, epoch: i64, ids: &[Uuid]) -> Vec<Uuid> {
@@ -142,7 +144,7 @@ impl Model {
             let twins = self.jobs.values_mut().filter(|j| j.is == Is::Pending && j.key == key);
             twins.for_each(|j| j.due = true);
         }
-        let step = self.step;
+        let settled = self.settled;
         let once = self.belief == Belief::DiesOnce;
         let job = self.jobs.get_mut(&id).unwrap();
         if job.asked_to_stop || (returns && twin) {
@@ -155,7 +157,7 @@ impl Model {
             job.is = Is::Failed;
             job.attempts -= i32::from(refund);
             let letter = i64::from(!once || job.died.1 == 0);
-            job.died = (step, job.died.1 + letter);
+            job.died = (settled, job.died.1 + letter);
             job.open += letter;
         }
         job.is
@@ -165,6 +167,7 @@ impl Model {
     fn rescued(&mut self, epochs: &[i64]) {
         let free = self.belief == Belief::FreeRescue;
         for epoch in epochs {
+            self.settled += 1;
             let held: Vec<Uuid> = self.jobs.iter().filter(|(_, j)| j.is == Is::Processing(*epoch)).map(|(id, _)| *id).collect();
             for id in held {
                 self.back(id, free, false, false);
@@ -271,6 +274,7 @@ impl Model {
         let back = |id: &Uuid| Setback { id: *id, error: error.clone(), class, again_at, refund };
         let settled = set_back(conn, epoch, &ids.iter().map(back).collect::<Vec<_>>()).await.unwrap();
         workers::release(conn, epoch).await.unwrap();
+        self.settled += 1;
         let mut expected = SetBack::default();
         for id in self.ours(epoch, &ids) {
             match self.back(id, refund, class == Class::Permanent, later) {

@@ -1,7 +1,7 @@
 //! Whole workers, and what happens when one dies.
 
 use super::*;
-use crate::jobs::{Enqueuer, RouterState, Worker, router};
+use crate::jobs::{RouterState, Worker, router};
 use crate::store::{
     dead_letters,
     job_lists::{cancel_many, run_now_many},
@@ -148,21 +148,6 @@ async fn a_running_job_is_cancelled_and_a_drain_hands_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn single_enqueues_commit_together_and_one_bad_job_turns_nobody_away() {
-    let t = database().await;
-    let entrance = Enqueuer::spawn(t.db.service().clone());
-    let all = futures::future::join_all((0..200).map(|n| {
-        let (entrance, bad) = (entrance.clone(), n == 100);
-        async move { entrance.enqueue(if bad { NewJob { payload: "no json".into(), ..ask("", n) } } else { ask("", n) }).await }
-    }))
-    .await;
-    assert_eq!(all.iter().filter(|r| r.is_err()).count(), 1);
-    assert_eq!(open_jobs(&t).await, 199);
-    let (kept, counted) = both_counts(&t).await;
-    assert_eq!(kept, counted);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn job_worker_drains_what_is_due_for_whoever_has_the_key() {
     let t = database().await;
     put(&t, vec![ask("", 1), ask("", 2), ask("dead", 3)]).await;
@@ -215,16 +200,9 @@ async fn a_job_that_commits_behind_what_was_taken_since_is_heard_of() {
     late.commit().await.unwrap();
     done(behind).await;
     // What waits for its retry's time is found by looking; what is brought forward is heard of.
-    let entrance = Enqueuer::spawn(t.db.service().clone());
-    let job = NewJob { scheduled_at: Some(chrono::Utc::now() + chrono::TimeDelta::hours(1)), ..ask("", 9) };
-    let id = job.id;
-    entrance.enqueue(job).await.unwrap();
-    assert_eq!(run_now_many(&mut t.db.service().acquire().await.unwrap(), &[id]).await.unwrap(), 1);
-    done(id).await;
-    let job = ask("", 10);
-    let id = job.id;
-    entrance.enqueue(job).await.unwrap();
-    done(id).await;
+    let later = put(&t, vec![NewJob { scheduled_at: Some(chrono::Utc::now() + chrono::TimeDelta::hours(1)), ..ask("", 9) }]).await[0];
+    assert_eq!(run_now_many(&mut t.db.service().acquire().await.unwrap(), &[later]).await.unwrap(), 1);
+    done(later).await;
     cancel.cancel();
     worker.stopped().await;
 }

@@ -45,8 +45,6 @@ pub struct Enqueued {
     pub merged: u64,
     /// The ids of the jobs that will do the work, one a distinct wish.
     pub ids: Vec<Uuid>,
-    /// The server's time when it took them: from when on those are due that named no time.
-    pub at: DateTime<Utc>,
 }
 
 /// The bulk form has one array a column; jobs of a kind differ little, but kinds may be mixed.
@@ -89,11 +87,9 @@ macro_rules! rows {
 }
 
 const INSERT_PLAIN: &str = concat!(
-    "WITH put AS (
-      INSERT INTO background_jobs (id, type, priority, payload, max_attempts, scheduled_at, user_id)
-      SELECT id, type, priority, payload::jsonb, max_attempts, coalesce(scheduled_at, now()), user_id FROM ",
-    rows!(""),
-    ") SELECT now()"
+    "INSERT INTO background_jobs (id, type, priority, payload, max_attempts, scheduled_at, user_id)
+     SELECT id, type, priority, payload::jsonb, max_attempts, coalesce(scheduled_at, now()), user_id FROM ",
+    rows!("")
 );
 
 const INSERT_KEYED: &str = concat!(
@@ -104,7 +100,7 @@ const INSERT_KEYED: &str = concat!(
        SET payload = app.merge_payload(j.payload, excluded.payload),
            scheduled_at = least(j.scheduled_at, excluded.scheduled_at),
            priority = least(j.priority, excluded.priority)
-    RETURNING id, xmax = 0, now()"
+    RETURNING id, xmax = 0"
 );
 
 /// Enqueues any number of jobs in at most two statements. Jobs with a key are merged into the pending job of
@@ -133,7 +129,7 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: Vec<NewJob>) -> sqlx::Result
     }
     let mut result = Enqueued::default();
     if !plain.ids.is_empty() {
-        result.at = sqlx::query_scalar(INSERT_PLAIN)
+        sqlx::query(INSERT_PLAIN)
             .bind(&plain.ids)
             .bind(&plain.kinds)
             .bind(&plain.priorities)
@@ -141,7 +137,7 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: Vec<NewJob>) -> sqlx::Result
             .bind(&plain.max_attempts)
             .bind(&plain.scheduled)
             .bind(&plain.users)
-            .fetch_one(&mut *conn)
+            .execute(&mut *conn)
             .await?;
         result.inserted = plain.ids.len() as u64;
         result.ids = plain.ids;
@@ -149,7 +145,7 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: Vec<NewJob>) -> sqlx::Result
     if !keyed.is_empty() {
         let mut columns = Columns::default();
         keyed.into_values().for_each(|job| columns.push(job));
-        let rows: Vec<(Uuid, bool, DateTime<Utc>)> = sqlx::query_as(INSERT_KEYED)
+        let rows: Vec<(Uuid, bool)> = sqlx::query_as(INSERT_KEYED)
             .bind(&columns.ids)
             .bind(&columns.kinds)
             .bind(&columns.priorities)
@@ -160,22 +156,11 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: Vec<NewJob>) -> sqlx::Result
             .bind(&columns.keys)
             .fetch_all(&mut *conn)
             .await?;
-        result.inserted += rows.iter().filter(|(_, new, _)| *new).count() as u64;
-        result.at = rows.first().map_or(result.at, |row| row.2);
-        result.ids.extend(rows.into_iter().map(|(id, ..)| id));
+        result.inserted += rows.iter().filter(|(_, new)| *new).count() as u64;
+        result.ids.extend(rows.into_iter().map(|(id, _)| id));
     }
     result.merged = asked - result.inserted;
     Ok(result)
-}
-
-/// A connection for whoever enqueues often: its commits notify nobody, so they do not queue for the lock that a NOTIFY
-/// takes. Call [`notify`] after the commit.
-pub async fn entrance(pool: &PgPool) -> sqlx::Result<PgConnection> {
-    let mut conn = PgConnection::connect_with(&pool.connect_options()).await?;
-    sqlx::query("SELECT set_config('assay.notify_later', 'on', false), set_config('plan_cache_mode', 'force_generic_plan', false)")
-        .execute(&mut conn)
-        .await?;
-    Ok(conn)
 }
 
 /// A worker's connections for taking and finishing jobs. Their plans are made once and never read the queue as a whole:
@@ -198,13 +183,6 @@ pub fn queue_pool(service: &PgPool, size: u32) -> PgPool {
             })
         })
         .connect_lazy_with(options)
-}
-
-/// Tells the workers that jobs are there: of which kinds, from when on, in which lanes.
-pub async fn notify(conn: &mut PgConnection, lanes: &[(String, i16, DateTime<Utc>)]) -> sqlx::Result<()> {
-    let words: Vec<String> = lanes.iter().map(|(kind, priority, at)| format!("{kind}@{}@{priority}", at.timestamp_micros())).collect();
-    sqlx::query("SELECT count(pg_notify('assay_jobs', word)) FROM unnest($1::text[]) AS w(word)").bind(words).execute(conn).await?;
-    Ok(())
 }
 
 /// The rule of `app.merge_payload`, for wishes of one call. What is not a JSON object is replaced by the newer.
