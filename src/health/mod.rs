@@ -5,6 +5,7 @@
 //! the room on its disk. `/functions/v1/health-check`, `/readyz`, `/metrics` and the dashboard read only what is in memory.
 //! The measuring node writes the history that `/status` shows; an outage of the database is written down afterwards.
 
+mod answer;
 mod disk;
 mod gate;
 mod judge;

@@ -1,5 +1,6 @@
 //! The task that looks every two seconds, and what it hands out.
 
+use super::answer::{self, Answers};
 use super::disk;
 use super::gate::Gate;
 use super::judge::{Check, Local, judge, worst};
@@ -20,8 +21,10 @@ const EAGERLY: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(5);
 /// Of a node that measures: how long it may be silent before another one measures.
 const TURN: Duration = Duration::from_secs(6);
-/// Figures that cost more are measured so often.
+/// Figures that cost more are measured so often; while there is no data yet, asking costs nothing, and a new
+/// installation need not wait for its first figures.
 const SLOWLY: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
+const AT_FIRST: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 
 /// Everything the last look says.
 #[derive(Debug, Clone)]
@@ -34,6 +37,8 @@ pub struct Snapshot {
     pub local: Local,
     /// Checks, worst first.
     pub checks: Vec<(&'static str, Check)>,
+    /// What the health check answers, ready to be sent.
+    pub answers: Answers,
 }
 
 impl Snapshot {
@@ -125,8 +130,9 @@ impl Monitor {
             (Utc::now(), store::figures(&mut conn).await?) // another node is measuring for the first time in this moment
         };
         let checks = judge(&figures, &local);
+        let answers = answer::fresh(at, &checks, &figures, &local, self.uptime());
         self.write(|s| {
-            s.last = Some(Arc::new(Snapshot { at, figures, local, checks }));
+            s.last = Some(Arc::new(Snapshot { at, figures, local, checks, answers }));
             s.gate.looked(true, Instant::now());
         });
         Ok(())
@@ -143,7 +149,9 @@ impl Monitor {
         let mut figures = store::figures(conn).await?;
         figures.slow = known.map(|(_, f)| f.slow).unwrap_or_default();
         let at = store::publish(conn, self.me, &figures).await?.unwrap_or_else(Utc::now);
-        if figures.slow.at.is_none_or(|at| Utc::now() - at > SLOWLY) {
+        let nothing_yet = figures.slow.silence.is_empty() && figures.slow.badges == [0; 5];
+        let often = if nothing_yet { AT_FIRST } else { SLOWLY };
+        if figures.slow.at.is_none_or(|at| Utc::now() - at > often) {
             // Not waited for: a large table must not make this look late. The next one carries it on.
             let (db, me, mut with) = (db.clone(), self.me, figures.clone());
             with.slow.at = Some(Utc::now());

@@ -127,7 +127,8 @@ fn scores(out: &mut Text) {
 }
 
 fn pools(out: &mut Text, services: &Services) {
-    let pools = services.db.connections();
+    let mut pools = services.db.connections().to_vec();
+    pools.extend(services.jobs_db.as_ref().map(|db| db.service_as("jobs")));
     let rows = |pick: fn(&crate::store::PoolUse) -> u32| pools.iter().map(move |p| (p.name, f64::from(pick(p))));
     out.gauge_by("assay_pool_connections", "Open connections to PostgreSQL, by pool.", "pool", rows(|p| p.open));
     out.gauge_by("assay_pool_in_use", "Connections in use, by pool.", "pool", rows(|p| p.open.saturating_sub(p.idle)));

@@ -26,5 +26,6 @@ mod outage;
 mod packaging;
 mod privacy;
 mod process;
+mod proxies;
 mod read_api;
 mod visitors;
