@@ -141,7 +141,7 @@ async fn login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> Result<(), M
     }
     let why = last.map_or_else(String::new, |e| plain(&e));
     Err(MigrateError(format!(
-        "the login roles {WEB_ROLE} and {WORKER_ROLE} could not be made: {why}. The owner in DATABASE_URL needs CREATEROLE, or a superuser makes them once (see docs/DEPLOYMENT_CHECKLIST.md)."
+        "the login roles {WEB_ROLE} and {WORKER_ROLE} could not be made: {why}. The owner in DATABASE_URL needs CREATEROLE for it, this once (step 3 of docs/DEPLOYMENT_CHECKLIST.md)."
     )))
 }
 
