@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// What who holds the service key is told while the database is silent.
-const SILENT: &str = "it has not answered for ten seconds; whether workers are alive is not known. Deliveries are answered 503 and sent again";
+const SILENT: &str =
+    "it has not answered for ten seconds; whether workers are alive is not known. Deliveries are answered 503 and sent again";
 
 /// Two bodies, ready to be sent.
 #[derive(Debug, Clone)]

@@ -35,7 +35,9 @@ impl Proxy {
         std::fs::create_dir_all(&dir).unwrap();
         let subject = format!("/CN={NAME}");
         let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", &subject, "-keyout", "key.pem", "-out", "cert.pem"])
+            .args([
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", &subject, "-keyout", "key.pem", "-out", "cert.pem",
+            ])
             .args(["-addext", &format!("subjectAltName=DNS:{NAME}")])
             .current_dir(&dir)
             .output()
@@ -72,7 +74,9 @@ impl Proxy {
         );
         std::fs::write(dir.join("site.conf"), site).unwrap();
         let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|t| format!("{t}_temp_path {place}/{t};")).join("\n");
-        let whole = format!("daemon off;\npid {place}/pid;\nerror_log {place}/log warn;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}\ninclude {place}/site.conf;\n}}\n");
+        let whole = format!(
+            "daemon off;\npid {place}/pid;\nerror_log {place}/log warn;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}\ninclude {place}/site.conf;\n}}\n"
+        );
         std::fs::write(dir.join("nginx.conf"), whole).unwrap();
         let with = |test: &[&str]| {
             let mut command = Command::new(program);
@@ -90,14 +94,13 @@ impl Proxy {
         let site = Self::adapted(
             &Self::packaged("Caddyfile"),
             &[
-                (
-                    "assay.example.com {\n",
-                    format!("https://{NAME}:{https} {{\n\tbind 127.0.0.1\n\ttls {place}/cert.pem {place}/key.pem\n"),
-                ),
+                ("assay.example.com {\n", format!("https://{NAME}:{https} {{\n\tbind 127.0.0.1\n\ttls {place}/cert.pem {place}/key.pem\n")),
                 ("reverse_proxy 127.0.0.1:3000", format!("reverse_proxy {upstream}")),
             ],
         );
-        let global = format!("{{\n\tadmin off\n\thttp_port {http}\n\thttps_port {https}\n\tdefault_bind 127.0.0.1\n\tstorage file_system {place}/caddy\n}}\n");
+        let global = format!(
+            "{{\n\tadmin off\n\thttp_port {http}\n\thttps_port {https}\n\tdefault_bind 127.0.0.1\n\tstorage file_system {place}/caddy\n}}\n"
+        );
         std::fs::write(dir.join("Caddyfile"), global + &site).unwrap();
         let log = std::fs::File::create(dir.join("log")).unwrap();
         let mut command = Command::new(program);
@@ -159,8 +162,10 @@ async fn everything_passes(name: &str, start: impl FnOnce(&str, (PathBuf, u16, u
     let assay = Assay::start_with(&database, &[("ASSAY_PUBLIC_URL", &public), ("ASSAY_TRUSTED_PROXIES", "127.0.0.1")]).await;
     let proxy = start(assay.address.trim_start_matches("http://"), prepared);
     let visitor = proxy.visitor();
-    eventually("the proxy answers", 20, async || visitor.get(format!("{}/healthz", proxy.url())).send().await.is_ok_and(|r| r.status() == 200))
-        .await;
+    eventually("the proxy answers", 20, async || {
+        visitor.get(format!("{}/healthz", proxy.url())).send().await.is_ok_and(|r| r.status() == 200)
+    })
+    .await;
     inside_stays_inside(&proxy, &visitor).await;
     deliveries_arrive_as_they_were_signed(&proxy, &visitor).await;
     let cookie = cookies_are_those_of_https_and_addresses_are_true(&proxy, &visitor, &database).await;
