@@ -11,8 +11,10 @@ mod gate;
 mod judge;
 mod monitor;
 mod routes;
+mod storing;
 
 pub use disk::{Room, room};
 pub use judge::{Check, Local, judge, worst};
 pub use monitor::{Health, Monitor, Snapshot};
 pub use routes::{Authorised, router};
+pub use storing::{Answered, Storing};

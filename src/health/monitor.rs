@@ -4,6 +4,7 @@ use super::answer::{self, Answers};
 use super::disk;
 use super::gate::Gate;
 use super::judge::{Check, Local, judge, worst};
+use super::storing::{Answered, Watch};
 use crate::model::HealthStatus;
 use crate::store::{Db, health as store};
 use chrono::{DateTime, Utc};
@@ -71,6 +72,7 @@ impl Health {
 struct State {
     last: Option<Arc<Snapshot>>,
     gate: Gate,
+    deliveries: Watch,
 }
 
 /// Looks in the background and hands out what it saw last.
@@ -80,12 +82,14 @@ pub struct Monitor {
     started: Instant,
     me: Uuid,
     data_dir: Arc<PathBuf>,
+    answered: Arc<dyn Fn() -> Answered + Send + Sync>,
 }
 
 impl Monitor {
-    /// Starts the task; it ends with `cancel`. `data_dir`: whose disk is watched.
-    pub fn spawn(db: Db, data_dir: PathBuf, cancel: CancellationToken) -> Self {
-        let monitor = Self { state: Arc::default(), started: Instant::now(), me: Uuid::now_v7(), data_dir: Arc::new(data_dir) };
+    /// Starts the task; it ends with `cancel`. `data_dir`: whose disk is watched. `answered`: what deliveries were answered.
+    pub fn spawn(db: Db, data_dir: PathBuf, answered: impl Fn() -> Answered + Send + Sync + 'static, cancel: CancellationToken) -> Self {
+        let (data_dir, answered) = (Arc::new(data_dir), Arc::new(answered));
+        let monitor = Self { state: Arc::default(), started: Instant::now(), me: Uuid::now_v7(), data_dir, answered };
         tokio::spawn(monitor.clone().run(db, cancel));
         monitor
     }
@@ -119,7 +123,9 @@ impl Monitor {
         let mut conn = db.service().acquire().await?;
         let begin = Instant::now();
         let shared = store::shared(&mut conn).await?;
-        let local = Local { database_latency_ms: begin.elapsed().as_secs_f64() * 1000.0, disk: disk::room(&self.data_dir) };
+        let database_latency_ms = begin.elapsed().as_secs_f64() * 1000.0;
+        let storing = self.write(|s| s.deliveries.look((self.answered)(), Instant::now()));
+        let local = Local { database_latency_ms, disk: disk::room(&self.data_dir), storing };
         let ours = shared.as_ref().is_none_or(|s| s.free || s.holder == self.me);
         let known = shared.and_then(|s| Some((s.taken_at?, s.figures?.0)));
         let (at, figures) = if ours && store::take_turn(&mut conn, self.me, TURN).await? {
@@ -178,8 +184,8 @@ impl Monitor {
         Ok((at, figures))
     }
 
-    fn write(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+    fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What was seen last.
@@ -222,9 +228,9 @@ mod tests {
     async fn two_nodes_show_the_figures_that_one_of_them_measured() {
         let t = database().await;
         let cancel = CancellationToken::new();
-        let first = Monitor::spawn(t.db.clone(), "/".into(), cancel.clone());
+        let first = Monitor::spawn(t.db.clone(), "/".into(), Answered::default, cancel.clone());
         let a = fresh(&first).await;
-        let second = Monitor::spawn(t.db.clone(), "/".into(), cancel.clone());
+        let second = Monitor::spawn(t.db.clone(), "/".into(), Answered::default, cancel.clone());
         let b = fresh(&second).await;
         assert_eq!(a.checks.first().map(|(n, _)| *n), Some("jobWorker"), "nobody works here: {:?}", a.checks);
         assert_eq!(b.status(), HealthStatus::Unhealthy);

@@ -35,7 +35,8 @@ async fn ready(State(probes): State<Probes>) -> Response {
     if probes.monitor.is_ready() {
         (StatusCode::OK, "ready\n").into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], "the database does not answer\n").into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], "no good answer of the database for ten seconds, or none yet\n")
+            .into_response()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The database of a command: the one of `DATABASE_URL`, or our own.
 
 use super::{config::Config, embedded};
-use crate::store::{DatabaseUrl, Db, migrate};
+use crate::store::{DatabaseUrl, Db, ensure_logins, migrate};
 use std::time::{Duration, Instant};
 
 /// The most connections for pages, and for gateway and endpoints.
@@ -32,7 +32,9 @@ pub async fn open(config: &Config) -> Result<Opened, String> {
         tracing::info!("the database schema was brought up to date");
     }
     // Pages, gateway and jobs each have connections of their own: one cannot starve the other.
-    Ok(Opened { db: url.pools(WEB_CONNECTIONS, SERVICE_CONNECTIONS), url, embedded })
+    let db = url.pools(WEB_CONNECTIONS, SERVICE_CONNECTIONS);
+    ensure_logins(&url, &db).await.map_err(|e| e.0)?;
+    Ok(Opened { db, url, embedded })
 }
 
 /// Opens it as it is, without migrating: for who only looks.

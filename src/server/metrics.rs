@@ -97,7 +97,7 @@ fn gateway(out: &mut Text, services: &Services) {
     out.histogram("assay_flush_seconds", "A statement that stores deliveries: how long.", &meter::FLUSH_SECONDS);
     out.histogram("assay_flush_rows", "A statement that stores deliveries: how many.", &meter::FLUSH_ROWS);
     let c = services.gateway.committer();
-    out.counter("assay_flush_failures", "Statements that did not store their deliveries.", c.failures);
+    out.counter("assay_flush_failures", "Statements that did not store their deliveries.", c.failures + meter::FLUSH_REFUSED.get());
     #[expect(clippy::cast_precision_loss, reason = "counts as floating-point samples")]
     let [waiting, memory] = [c.waiting as f64, services.gateway.memory() as f64];
     out.gauge("assay_gateway_waiting", "Deliveries that wait to be stored.", [waiting]);

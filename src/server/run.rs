@@ -3,8 +3,8 @@
 
 use super::{Services, config::Config, database, door, listen, live::Live, router, threads::JobThreads};
 use crate::access::{first_admin, session, site::Site};
-use crate::gateway::{Gateway, GatewaySettings, Secrets, trial};
-use crate::health::Monitor;
+use crate::gateway::{Gateway, GatewaySettings, Outcome, Secrets, trial};
+use crate::health::{Answered, Monitor};
 use crate::jobs;
 use crate::model::Role;
 use crate::outbound;
@@ -57,7 +57,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let services = Arc::new(Services {
         db: opened.db.clone(),
         jobs_db: jobs_db.clone(),
-        monitor: Monitor::spawn(opened.db.clone(), config.data_dir.clone(), cancel.child_token()),
+        monitor: Monitor::spawn(opened.db.clone(), config.data_dir.clone(), answered(&gateway), cancel.child_token()),
         live: Live::spawn(opened.db.clone(), cancel.child_token()),
         gateway: Arc::clone(&gateway),
         site,
@@ -93,6 +93,16 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     opened.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the gateway answered so far, as health asks for it.
+fn answered(gateway: &Arc<Gateway>) -> impl Fn() -> Answered + Send + Sync + use<> {
+    let gateway = Arc::clone(gateway);
+    move || {
+        let sum = |these: &[Outcome]| gateway.totals().iter().filter(|(o, _)| these.contains(o)).map(|(_, n)| n).sum();
+        let stored = [Outcome::Accepted, Outcome::Duplicate, Outcome::Conflict, Outcome::Ignored, Outcome::Invalid];
+        Answered { stored: sum(&stored), unavailable: sum(&[Outcome::Unavailable]) }
+    }
 }
 
 fn gateway_settings(config: &Config, node: Uuid) -> GatewaySettings {

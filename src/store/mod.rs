@@ -67,7 +67,7 @@ pub mod workers;
 pub use bootstrap::bootstrap;
 pub use caller::{Caller, Token};
 pub use connect::{ConnectError, DatabaseUrl};
-pub use migrate::{MigrateError, is_migrated, migrate, repair};
+pub use migrate::{MigrateError, ensure_logins, is_migrated, migrate, repair};
 
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 

@@ -54,9 +54,8 @@ async fn a_request_id_goes_from_the_edge_to_the_job_and_the_answers() {
     // The process's own log says it too, with the batch that the job was in.
     eventually("the log names the request beside the batch", 10, async || {
         assay.log().lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()).any(|line| {
-            line["spans"].as_array().is_some_and(|spans| {
-                spans.iter().any(|s| s["name"] == "jobs" && s["kind"] == "webhook_processing" && s["requests"] == "edge-to-job-0001")
-            })
+            let spans = line["spans"].as_array().into_iter().flatten().chain([&line["span"]]);
+            spans.into_iter().any(|s| s["name"] == "jobs" && s["kind"] == "webhook_processing" && s["requests"] == "edge-to-job-0001")
         })
     })
     .await;

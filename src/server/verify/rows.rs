@@ -144,8 +144,8 @@ pub(super) fn database(f: &Found) -> Vec<Row> {
             "clock",
             f.clock_skew_s.abs() < SKEW_S,
             Warning,
-            format!("this machine and the database differ by {:.1} s", f.clock_skew_s),
-            format!("this machine and the database differ by {:.1} s: set both by NTP, or signatures are refused as stale", f.clock_skew_s),
+            format!("this machine and the database differ by {:.1} s", f.clock_skew_s.abs()),
+            format!("this machine and the database differ by {:.1} s: set both by NTP, or signatures are refused as stale", f.clock_skew_s.abs()),
         ),
     ]
 }
