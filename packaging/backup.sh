@@ -12,6 +12,6 @@ file="$dir/assay-$(date -u +%Y%m%dT%H%M%SZ).dump"
 pg_dump --format=custom --enable-row-security --dbname="$DATABASE_URL" --file="$file.part"
 pg_restore --list "$file.part" >/dev/null
 mv "$file.part" "$file"
-if [ -n "${ASSAY_BACKUP_STAMP:-}" ]; then touch "$ASSAY_BACKUP_STAMP"; fi
+if [ -n "${ASSAY_BACKUP_STAMP:-}" ]; then mkdir -p "$(dirname "$ASSAY_BACKUP_STAMP")" && touch "$ASSAY_BACKUP_STAMP"; fi
 ls -1t "$dir"/assay-*.dump | tail -n "+$((keep + 1))" | while read -r old; do rm -f "$old"; done
 echo "$file"

@@ -18,6 +18,9 @@ need cargo "install Rust with rustup: https://rustup.rs"
 need node "install Node.js 20 or newer: https://nodejs.org"
 need npm "install Node.js 20 or newer, which brings npm: https://nodejs.org"
 need curl "install curl with your package manager."
+[ "$(node -p 'parseInt(process.versions.node)')" -ge 20 ] || die "Node.js $(node --version) is too old: install 20 or newer, https://nodejs.org"
+# Toolchains are installed by the steps below, which say so, not by the mere question for a version.
+export RUSTUP_AUTO_INSTALL=0
 
 # ---- a Rust compiler with the standard library for wasm32 ---------------------------------------
 # `ours` is the name of a toolchain made of Debian's compiler, used only where rustup cannot help.

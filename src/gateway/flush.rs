@@ -85,6 +85,7 @@ async fn store(conn: &mut PgConnection, batch: Vec<Pending>) -> sqlx::Result<(bo
             }
             Err(error) => {
                 tracing::error!(%error, deliveries = batch.len(), "deliveries could not be stored; Terra is told to send them again");
+                crate::meter::FLUSH_REFUSED.add(1);
                 refuse(batch);
             }
         }
@@ -111,6 +112,7 @@ async fn compare(conn: &mut PgConnection, seen: Vec<Pending>) -> sqlx::Result<()
         Err(error) if is_away(&error) => return Err(error),
         Err(error) => {
             tracing::error!(%error, "the keys of deliveries could not be read");
+            crate::meter::FLUSH_REFUSED.add(1);
             refuse(seen);
             return Ok(());
         }
@@ -145,6 +147,7 @@ async fn compare(conn: &mut PgConnection, seen: Vec<Pending>) -> sqlx::Result<()
         Err(error) if is_away(&error) => return Err(error),
         Err(error) => {
             tracing::error!(%error, "conflicting deliveries could not be stored");
+            crate::meter::FLUSH_REFUSED.add(1);
             refuse(first.into_iter().chain(rest));
         }
     }

@@ -1,6 +1,7 @@
 //! What the numbers mean. Pure.
 
 use super::disk::Room;
+use super::storing::Storing;
 use crate::model::HealthStatus;
 use crate::store::health::Figures;
 use serde::Serialize;
@@ -46,6 +47,8 @@ pub struct Local {
     pub database_latency_ms: f64,
     /// The disk of the data directory; `None`: it cannot be read.
     pub disk: Option<Room>,
+    /// What its deliveries were answered.
+    pub storing: Storing,
 }
 
 /// The worst of some words.
@@ -67,7 +70,7 @@ pub fn judge(f: &Figures, local: &Local) -> Vec<(&'static str, Check)> {
         ("jobWorker", workers(f)),
         ("queue", queue(f)),
         ("scheduler", scheduler(f)),
-        ("webhooks", webhooks(f)),
+        ("webhooks", webhooks(f, local)),
         ("cache", Check::expect(f.cache_filled || !f.values_exist, "values are stored but none is scored: run Recalculate All")),
         ("deadLetters", dead_letters(f)),
         ("latestView", view(f)),
@@ -114,7 +117,14 @@ fn scheduler(f: &Figures) -> Check {
     }
 }
 
-fn webhooks(f: &Figures) -> Check {
+fn webhooks(f: &Figures, local: &Local) -> Check {
+    match local.storing {
+        Storing::Failing => {
+            return Check::error("deliveries are answered 503: the database does not store them; its log says why (a full disk?)");
+        }
+        Storing::Doubtful => return Check::degraded("some deliveries of the last minute were answered 503; they are sent again"),
+        Storing::Well => {}
+    }
     #[expect(clippy::cast_precision_loss, reason = "a share of two counts")]
     let failed_share = f.webhooks_failed as f64 / f.webhooks_accepted.max(f.webhooks_failed).max(1) as f64;
     if failed_share > 0.02 {
@@ -169,7 +179,7 @@ mod tests {
     }
 
     fn local() -> Local {
-        Local { database_latency_ms: 0.3, disk: Some(Room { free: 50_000_000_000, total: 100_000_000_000 }) }
+        Local { database_latency_ms: 0.3, disk: Some(Room { free: 50_000_000_000, total: 100_000_000_000 }), ..Local::default() }
     }
 
     fn status(f: &Figures, l: &Local) -> HealthStatus {
@@ -207,9 +217,12 @@ mod tests {
             (Local { database_latency_ms: 300.0, ..local() }, "database"),
             (Local { disk: None, ..local() }, "disk"),
             (Local { disk: Some(Room { free: 10, total: 100 }), ..local() }, "disk"),
+            (Local { storing: Storing::Failing, ..local() }, "webhooks"),
+            (Local { storing: Storing::Doubtful, ..local() }, "webhooks"),
         ] {
             assert_eq!(judge(&figures(), &l).first().map(|(n, _)| *n), Some(name));
         }
+        assert_eq!(status(&figures(), &Local { storing: Storing::Failing, ..local() }), Unhealthy);
     }
 
     #[test]

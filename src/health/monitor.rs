@@ -1,8 +1,10 @@
 //! The task that looks every two seconds, and what it hands out.
 
+use super::answer::{self, Answers};
 use super::disk;
 use super::gate::Gate;
 use super::judge::{Check, Local, judge, worst};
+use super::storing::{Answered, Watch};
 use crate::model::HealthStatus;
 use crate::store::{Db, health as store};
 use chrono::{DateTime, Utc};
@@ -20,8 +22,10 @@ const EAGERLY: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(5);
 /// Of a node that measures: how long it may be silent before another one measures.
 const TURN: Duration = Duration::from_secs(6);
-/// Figures that cost more are measured so often.
+/// Figures that cost more are measured so often; while there is no data yet, asking costs nothing, and a new
+/// installation need not wait for its first figures.
 const SLOWLY: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
+const AT_FIRST: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 
 /// Everything the last look says.
 #[derive(Debug, Clone)]
@@ -34,6 +38,8 @@ pub struct Snapshot {
     pub local: Local,
     /// Checks, worst first.
     pub checks: Vec<(&'static str, Check)>,
+    /// What the health check answers, ready to be sent.
+    pub answers: Answers,
 }
 
 impl Snapshot {
@@ -66,6 +72,7 @@ impl Health {
 struct State {
     last: Option<Arc<Snapshot>>,
     gate: Gate,
+    deliveries: Watch,
 }
 
 /// Looks in the background and hands out what it saw last.
@@ -75,12 +82,14 @@ pub struct Monitor {
     started: Instant,
     me: Uuid,
     data_dir: Arc<PathBuf>,
+    answered: Arc<dyn Fn() -> Answered + Send + Sync>,
 }
 
 impl Monitor {
-    /// Starts the task; it ends with `cancel`. `data_dir`: whose disk is watched.
-    pub fn spawn(db: Db, data_dir: PathBuf, cancel: CancellationToken) -> Self {
-        let monitor = Self { state: Arc::default(), started: Instant::now(), me: Uuid::now_v7(), data_dir: Arc::new(data_dir) };
+    /// Starts the task; it ends with `cancel`. `data_dir`: whose disk is watched. `answered`: what deliveries were answered.
+    pub fn spawn(db: Db, data_dir: PathBuf, answered: impl Fn() -> Answered + Send + Sync + 'static, cancel: CancellationToken) -> Self {
+        let (data_dir, answered) = (Arc::new(data_dir), Arc::new(answered));
+        let monitor = Self { state: Arc::default(), started: Instant::now(), me: Uuid::now_v7(), data_dir, answered };
         tokio::spawn(monitor.clone().run(db, cancel));
         monitor
     }
@@ -114,7 +123,9 @@ impl Monitor {
         let mut conn = db.service().acquire().await?;
         let begin = Instant::now();
         let shared = store::shared(&mut conn).await?;
-        let local = Local { database_latency_ms: begin.elapsed().as_secs_f64() * 1000.0, disk: disk::room(&self.data_dir) };
+        let database_latency_ms = begin.elapsed().as_secs_f64() * 1000.0;
+        let storing = self.write(|s| s.deliveries.look((self.answered)(), Instant::now()));
+        let local = Local { database_latency_ms, disk: disk::room(&self.data_dir), storing };
         let ours = shared.as_ref().is_none_or(|s| s.free || s.holder == self.me);
         let known = shared.and_then(|s| Some((s.taken_at?, s.figures?.0)));
         let (at, figures) = if ours && store::take_turn(&mut conn, self.me, TURN).await? {
@@ -125,8 +136,9 @@ impl Monitor {
             (Utc::now(), store::figures(&mut conn).await?) // another node is measuring for the first time in this moment
         };
         let checks = judge(&figures, &local);
+        let answers = answer::fresh(at, &checks, &figures, &local, self.uptime());
         self.write(|s| {
-            s.last = Some(Arc::new(Snapshot { at, figures, local, checks }));
+            s.last = Some(Arc::new(Snapshot { at, figures, local, checks, answers }));
             s.gate.looked(true, Instant::now());
         });
         Ok(())
@@ -143,7 +155,9 @@ impl Monitor {
         let mut figures = store::figures(conn).await?;
         figures.slow = known.map(|(_, f)| f.slow).unwrap_or_default();
         let at = store::publish(conn, self.me, &figures).await?.unwrap_or_else(Utc::now);
-        if figures.slow.at.is_none_or(|at| Utc::now() - at > SLOWLY) {
+        let nothing_yet = figures.slow.silence.is_empty() && figures.slow.badges == [0; 5];
+        let often = if nothing_yet { AT_FIRST } else { SLOWLY };
+        if figures.slow.at.is_none_or(|at| Utc::now() - at > often) {
             // Not waited for: a large table must not make this look late. The next one carries it on.
             let (db, me, mut with) = (db.clone(), self.me, figures.clone());
             with.slow.at = Some(Utc::now());
@@ -170,8 +184,8 @@ impl Monitor {
         Ok((at, figures))
     }
 
-    fn write(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+    fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What was seen last.
@@ -214,9 +228,9 @@ mod tests {
     async fn two_nodes_show_the_figures_that_one_of_them_measured() {
         let t = database().await;
         let cancel = CancellationToken::new();
-        let first = Monitor::spawn(t.db.clone(), "/".into(), cancel.clone());
+        let first = Monitor::spawn(t.db.clone(), "/".into(), Answered::default, cancel.clone());
         let a = fresh(&first).await;
-        let second = Monitor::spawn(t.db.clone(), "/".into(), cancel.clone());
+        let second = Monitor::spawn(t.db.clone(), "/".into(), Answered::default, cancel.clone());
         let b = fresh(&second).await;
         assert_eq!(a.checks.first().map(|(n, _)| *n), Some("jobWorker"), "nobody works here: {:?}", a.checks);
         assert_eq!(b.status(), HealthStatus::Unhealthy);

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{Instrument, debug, error, warn};
 use uuid::Uuid;
 
 /// What a handler may use.
@@ -227,7 +227,8 @@ impl Engine {
             self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id, stop.clone());
         }
         let ctx = Ctx { db: self.db.clone(), stop: stop.clone(), epoch, batch };
-        let mut task = tokio::spawn(Arc::clone(kind).run(ctx, rows));
+        let span = super::notes::span(spec.name, &rows);
+        let mut task = tokio::spawn(Arc::clone(kind).run(ctx, rows).instrument(span.clone()));
         let said = tokio::select! {
             joined = &mut task => match joined {
                 Ok(Ok(outcomes)) => Ok(outcomes),
@@ -238,6 +239,7 @@ impl Engine {
             () = stopped_for_long(&stop) => Err(Outcome::Snooze(Duration::ZERO)),
         };
         task.abort();
+        debug!(parent: &span, well = said.is_ok(), "a batch was handled");
         if let Some(id) = single {
             self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         }

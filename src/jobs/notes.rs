@@ -10,6 +10,9 @@ use serde_json::json;
 use std::{collections::HashMap, time::Duration};
 use uuid::Uuid;
 
+/// So many requests of a batch are named in the process's own log; `edge_function_logs` names all.
+const REQUESTS: usize = 5;
+
 /// Counts a batch that its handler has answered, and logs the jobs that are done.
 pub(super) fn batch(kind: &'static str, rows: &[ClaimedRow], outcomes: &[(Uuid, Outcome)], took: Duration) {
     meter::RUN_SECONDS.of(kind).took(took);
@@ -33,6 +36,16 @@ pub(super) fn batch(kind: &'static str, rows: &[ClaimedRow], outcomes: &[(Uuid, 
             took,
         });
     }
+}
+
+/// What the process's own log says with every line about a batch: its kind and the requests at the edge it comes from.
+pub(super) fn span(kind: &'static str, rows: &[ClaimedRow]) -> tracing::Span {
+    let span = tracing::info_span!("jobs", kind, count = rows.len(), requests = tracing::field::Empty);
+    if !span.is_disabled() {
+        let requests: Vec<String> = rows.iter().take(REQUESTS).filter_map(|row| request_id(&row.payload)).collect();
+        span.record("requests", requests.join(" ").as_str());
+    }
+    span
 }
 
 const fn word(outcome: &Outcome) -> &'static str {

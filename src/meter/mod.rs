@@ -37,6 +37,9 @@ pub static RUN_SECONDS: Family<Histogram> = Family::new(seconds);
 pub static JOB_AGE_SECONDS: Family<Histogram> = Family::new(seconds);
 /// Jobs settled, by what came of them.
 pub static SETTLED: Family<Counter> = Family::new(Counter::new);
+/// Statements by which deliveries were not stored, though the database answered.
+pub static FLUSH_REFUSED: Counter = Counter::new();
+
 /// Jobs taken back from workers that were gone.
 pub static RESCUED: Counter = Counter::new();
 /// Jobs that became dead letters.

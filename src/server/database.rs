@@ -1,8 +1,17 @@
 //! The database of a command: the one of `DATABASE_URL`, or our own.
 
 use super::{config::Config, embedded};
-use crate::store::{DatabaseUrl, Db, migrate};
+use crate::store::{DatabaseUrl, Db, ensure_logins, migrate};
 use std::time::{Duration, Instant};
+
+/// The most connections for pages, and for gateway and endpoints.
+const WEB_CONNECTIONS: u32 = 16;
+const SERVICE_CONNECTIONS: u32 = 8;
+
+/// The most connections for jobs: one a slot, and some for heartbeat, leader and statistics.
+pub fn job_connections(settings: &crate::jobs::Settings) -> u32 {
+    u32::try_from(settings.slots + settings.slow_slots + 4).unwrap_or(u32::MAX).clamp(12, 64)
+}
 
 /// An open, migrated database, and the server behind it when it is ours.
 pub struct Opened {
@@ -22,8 +31,10 @@ pub async fn open(config: &Config) -> Result<Opened, String> {
     if migrate(&url).await.map_err(|e| e.0)? {
         tracing::info!("the database schema was brought up to date");
     }
-    // Web requests, and gateway with workers, each have connections of their own: one cannot starve the other.
-    Ok(Opened { db: url.pools(16, 16), url, embedded })
+    // Pages, gateway and jobs each have connections of their own: one cannot starve the other.
+    let db = url.pools(WEB_CONNECTIONS, SERVICE_CONNECTIONS);
+    ensure_logins(&url, &db).await.map_err(|e| e.0)?;
+    Ok(Opened { db, url, embedded })
 }
 
 /// Opens it as it is, without migrating: for who only looks.

@@ -97,7 +97,7 @@ fn gateway(out: &mut Text, services: &Services) {
     out.histogram("assay_flush_seconds", "A statement that stores deliveries: how long.", &meter::FLUSH_SECONDS);
     out.histogram("assay_flush_rows", "A statement that stores deliveries: how many.", &meter::FLUSH_ROWS);
     let c = services.gateway.committer();
-    out.counter("assay_flush_failures", "Statements that did not store their deliveries.", c.failures);
+    out.counter("assay_flush_failures", "Statements that did not store their deliveries.", c.failures + meter::FLUSH_REFUSED.get());
     #[expect(clippy::cast_precision_loss, reason = "counts as floating-point samples")]
     let [waiting, memory] = [c.waiting as f64, services.gateway.memory() as f64];
     out.gauge("assay_gateway_waiting", "Deliveries that wait to be stored.", [waiting]);
@@ -127,7 +127,8 @@ fn scores(out: &mut Text) {
 }
 
 fn pools(out: &mut Text, services: &Services) {
-    let pools = services.db.connections();
+    let mut pools = services.db.connections().to_vec();
+    pools.extend(services.jobs_db.as_ref().map(|db| db.service_as("jobs")));
     let rows = |pick: fn(&crate::store::PoolUse) -> u32| pools.iter().map(move |p| (p.name, f64::from(pick(p))));
     out.gauge_by("assay_pool_connections", "Open connections to PostgreSQL, by pool.", "pool", rows(|p| p.open));
     out.gauge_by("assay_pool_in_use", "Connections in use, by pool.", "pool", rows(|p| p.open.saturating_sub(p.idle)));

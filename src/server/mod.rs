@@ -9,6 +9,7 @@ pub mod config;
 mod connect;
 pub mod context;
 pub mod database;
+mod door;
 pub mod embedded;
 pub mod failure;
 mod frame;
@@ -25,6 +26,7 @@ pub mod router;
 pub mod run;
 mod simulation;
 mod telemetry;
+mod threads;
 pub mod verify;
 
 use crate::{access::site::Site, gateway::Gateway, health::Monitor, store::Db};
@@ -34,6 +36,8 @@ use std::sync::Arc;
 pub struct Services {
     /// The pools.
     pub db: Db,
+    /// Those of the worker, where one runs in this process.
+    pub jobs_db: Option<Db>,
     /// The configuration, secrets redacted in every print.
     pub config: config::Config,
     /// The last health snapshot.

@@ -28,7 +28,8 @@ pub async fn of(config: Config) -> Result<Vec<Declared>, String> {
     let leptos = leptos_options::find(config.addr)?;
     let services = Arc::new(Services {
         db: db.clone(),
-        monitor: Monitor::spawn(db.clone(), config.data_dir.clone(), cancel.clone()),
+        jobs_db: None,
+        monitor: Monitor::spawn(db.clone(), config.data_dir.clone(), Default::default, cancel.clone()),
         live: Live::spawn(db.clone(), cancel),
         gateway: Gateway::new(db, GatewaySettings::default()),
         site: Site::new(config.public_url.as_deref())?,

@@ -1,17 +1,17 @@
 //! Start and stop. Each part is started once the one below it stands, and stopped in the reverse order: first nothing
 //! new is let in, then what was accepted is flushed and what was begun is finished, then the database goes.
 
-use super::{Services, config::Config, database, listen, live::Live, router};
+use super::{Services, config::Config, database, door, listen, live::Live, router, threads::JobThreads};
 use crate::access::{first_admin, session, site::Site};
-use crate::gateway::{Gateway, GatewaySettings, Secrets, trial};
-use crate::health::Monitor;
+use crate::gateway::{Gateway, GatewaySettings, Outcome, Secrets, trial};
+use crate::health::{Answered, Monitor};
 use crate::jobs;
 use crate::model::Role;
 use crate::outbound;
 use crate::quality::registry::Registry;
 use crate::store::sessions;
 use axum::http::{HeaderMap, header};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -43,9 +43,12 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let kinds = jobs::kinds::with_terra(terra.clone()).with(jobs::kinds::S3Fetch::with(outbound::Fetcher::new(rules)));
     let settings = GatewaySettings { authorise: Some(administrators(&opened.db, &site)), ..gateway_settings(&config, node) };
     let gateway = Gateway::new(opened.db.clone(), settings);
-    let mut worker = config.role.works().then(|| {
-        let settings = jobs::Settings { node: node_name(), role: config.role.word().into(), ..jobs::Settings::default() };
-        jobs::Worker::spawn(opened.db.clone(), kinds.clone(), settings, cancel.child_token())
+    let threads = if config.role.works() { Some(JobThreads::start()?) } else { None };
+    let settings = jobs::Settings { node: node_name(), role: config.role.word().into(), ..jobs::Settings::default() };
+    let jobs_db = threads.as_ref().map(|_| opened.db.for_jobs(database::job_connections(&settings)));
+    let mut worker = threads.as_ref().zip(jobs_db.as_ref()).map(|(threads, db)| {
+        let _there = threads.enter();
+        jobs::Worker::spawn(db.clone(), kinds.clone(), settings, cancel.child_token())
     });
     if let Some(worker) = &mut worker {
         // So that the first health snapshot already sees it; a database that is slow today must not hold the start up.
@@ -53,7 +56,8 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     }
     let services = Arc::new(Services {
         db: opened.db.clone(),
-        monitor: Monitor::spawn(opened.db.clone(), config.data_dir.clone(), cancel.child_token()),
+        jobs_db: jobs_db.clone(),
+        monitor: Monitor::spawn(opened.db.clone(), config.data_dir.clone(), answered(&gateway), cancel.child_token()),
         live: Live::spawn(opened.db.clone(), cancel.child_token()),
         gateway: Arc::clone(&gateway),
         site,
@@ -62,12 +66,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
         config,
     });
     let app = router::build(Arc::clone(&services), leptos)?;
-    let stop = cancel.clone();
-    let server = tokio::spawn(async move {
-        axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(async move { stop.cancelled().await })
-            .await
-    });
+    let server = tokio::spawn(door::open(listener, app, cancel.clone())?);
     greet(&services, logins.as_ref());
     let demo = demo_secret(&services.config).map(|secret| {
         let (db, address, token) = (services.db.clone(), services.config.local_address(), cancel.child_token());
@@ -88,9 +87,22 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     }
     end_of_log.cancel();
     let _ = log.await; // it keeps its own time limit
+    if let Some(db) = jobs_db {
+        db.close().await;
+    }
     opened.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the gateway answered so far, as health asks for it.
+fn answered(gateway: &Arc<Gateway>) -> impl Fn() -> Answered + Send + Sync + use<> {
+    let gateway = Arc::clone(gateway);
+    move || {
+        let sum = |these: &[Outcome]| gateway.totals().iter().filter(|(o, _)| these.contains(o)).map(|(_, n)| n).sum();
+        let stored = [Outcome::Accepted, Outcome::Duplicate, Outcome::Conflict, Outcome::Ignored, Outcome::Invalid];
+        Answered { stored: sum(&stored), unavailable: sum(&[Outcome::Unavailable]) }
+    }
 }
 
 fn gateway_settings(config: &Config, node: Uuid) -> GatewaySettings {

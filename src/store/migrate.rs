@@ -20,7 +20,14 @@ pub struct MigrateError(pub String);
 
 impl From<sqlx::Error> for MigrateError {
     fn from(e: sqlx::Error) -> Self {
-        Self(format!("the database schema could not be brought up to date: {}", plain(&e)))
+        // A migration makes the roles that hold rights.
+        let may_not = e.as_database_error().and_then(|d| d.code()).is_some_and(|code| code == "42501");
+        let what = if may_not {
+            " The owner in DATABASE_URL needs CREATEROLE for this, once (step 3 of docs/DEPLOYMENT_CHECKLIST.md)."
+        } else {
+            ""
+        };
+        Self(format!("the database schema could not be brought up to date: {}.{what}", plain(&e).trim_end_matches('.')))
     }
 }
 
@@ -128,6 +135,24 @@ async fn quiet(conn: &mut PgConnection) -> Result<(), MigrateError> {
     Ok(())
 }
 
+/// Sees that the service can log in, and where it cannot, makes the logins anew: their passwords follow the owner's, which
+/// may have changed since.
+///
+/// # Errors
+/// A sentence when the owner may not do so. What else is wrong is told by whoever needs the connection.
+pub async fn ensure_logins(url: &DatabaseUrl, db: &super::Db) -> Result<(), MigrateError> {
+    match db.service().acquire().await {
+        Err(sqlx::Error::Database(e)) if e.code().is_some_and(|code| code.starts_with("28")) => {
+            tracing::info!("the owner's password has changed: the login roles get theirs anew");
+            let mut conn = url.owner_options().connect().await?;
+            login_roles(&mut conn, url).await?;
+            conn.close().await?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the two login roles and lets them become what they need, nothing else. Roles belong to the cluster, so
 /// another database may be making them in the same moment: then PostgreSQL says so, and we look again.
 async fn login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> Result<(), MigrateError> {
@@ -141,7 +166,7 @@ async fn login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> Result<(), M
     }
     let why = last.map_or_else(String::new, |e| plain(&e));
     Err(MigrateError(format!(
-        "the login roles {WEB_ROLE} and {WORKER_ROLE} could not be made: {why}. The owner in DATABASE_URL needs CREATEROLE, or a superuser makes them once (see docs/DEPLOYMENT_CHECKLIST.md)."
+        "the login roles {WEB_ROLE} and {WORKER_ROLE} could not be made: {why}. The owner in DATABASE_URL needs CREATEROLE for it, this once (step 3 of docs/DEPLOYMENT_CHECKLIST.md)."
     )))
 }
 

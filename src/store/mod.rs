@@ -67,7 +67,7 @@ pub mod workers;
 pub use bootstrap::bootstrap;
 pub use caller::{Caller, Token};
 pub use connect::{ConnectError, DatabaseUrl};
-pub use migrate::{MigrateError, is_migrated, migrate, repair};
+pub use migrate::{MigrateError, ensure_logins, is_migrated, migrate, repair};
 
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
@@ -92,7 +92,22 @@ pub struct PoolUse {
     pub limit: u32,
 }
 
+impl PoolUse {
+    fn of(name: &'static str, pool: &PgPool) -> Self {
+        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+        Self { name, open: pool.size(), idle, limit: pool.options().get_max_connections() }
+    }
+}
+
 impl Db {
+    /// The same for who works jobs: with at most `size` connections of their own to the service's role, which live on the
+    /// jobs' threads.
+    #[must_use]
+    pub fn for_jobs(&self, size: u32) -> Self {
+        let options = self.service.options().clone().max_connections(size);
+        Self { service: options.connect_lazy_with((*self.service.connect_options()).clone()), ..self.clone() }
+    }
+
     /// The pool of gateway and workers.
     pub fn service(&self) -> &PgPool {
         &self.service
@@ -123,12 +138,12 @@ impl Db {
 
     /// How the pools stand, for `/metrics`.
     pub fn connections(&self) -> [PoolUse; 3] {
-        [("web", &self.web), ("service", &self.service), ("owner", &self.owner)].map(|(name, pool)| PoolUse {
-            name,
-            open: pool.size(),
-            idle: u32::try_from(pool.num_idle()).unwrap_or(u32::MAX),
-            limit: pool.options().get_max_connections(),
-        })
+        [("web", &self.web), ("service", &self.service), ("owner", &self.owner)].map(|(name, pool)| PoolUse::of(name, pool))
+    }
+
+    /// How the service's pool stands, under another name.
+    pub fn service_as(&self, name: &'static str) -> PoolUse {
+        PoolUse::of(name, &self.service)
     }
 
     /// Closes all pools, waiting for what is checked out.

@@ -168,3 +168,60 @@ async fn bench_memory_at_a_thousand_a_second() {
         assert_eq!(o.failed, 0);
     }
 }
+
+/// Asks for the health check at `every` for `span`, on a thread of its own with blocking sockets, so that nothing of the
+/// load generator's is measured. `keep`: on one connection; else on a new one each time. Sorted.
+fn probe(to: SocketAddr, every: Duration, span: Duration, keep: bool) -> std::thread::JoinHandle<Vec<Duration>> {
+    use std::io::Read;
+    std::thread::spawn(move || {
+        let open = || {
+            let stream = std::net::TcpStream::connect(to).unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream
+        };
+        let (begun, mut took, mut kept) = (Instant::now(), Vec::new(), open());
+        let mut n = 0;
+        while begun.elapsed() < span {
+            n += 1;
+            std::thread::sleep((begun + every * n).saturating_duration_since(Instant::now()));
+            let asked = Instant::now();
+            if !keep {
+                kept = open();
+            }
+            kept.write_all(b"GET /functions/v1/health-check HTTP/1.1\r\nhost: assay\r\n\r\n").unwrap();
+            let mut answer = [0; 4096];
+            let read = kept.read(&mut answer).unwrap();
+            took.push(asked.elapsed());
+            assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..read]));
+        }
+        took.sort_unstable();
+        took
+    })
+}
+
+#[tokio::test]
+#[ignore = "measures the machine: make bench"]
+async fn bench_health_check_while_the_queue_is_saturated() {
+    let (fill, seconds) = (variable("ASSAY_BENCH_FILL_SECONDS", 6_u64), variable("ASSAY_BENCH_SECONDS", 15_u64));
+    let bodies = bodies();
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let assay = Assay::start(&database).await;
+    let to = address(&assay);
+    let say = |what: &str, took: &[Duration]| {
+        let at = |q: f64| took[((took.len() - 1) as f64 * q) as usize].as_secs_f64() * 1e3;
+        println!("{what}: {} probes, p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms", took.len(), at(0.5), at(0.99), at(1.0));
+    };
+    say("idle, new connections", &probe(to, Duration::from_millis(5), Duration::from_secs(3), false).join().unwrap());
+    let filled = load::saturate(to, 64, Duration::from_secs(fill), load::requests(&bodies, SECRET, "fill", 20_000 * fill as usize)).await;
+    let pending = "SELECT count(*) FROM background_jobs WHERE status = 'pending' AND scheduled_at <= now()";
+    let before: i64 = sqlx::query_scalar(pending).fetch_one(&mut conn).await.unwrap();
+    println!("{} deliveries at {:.0} a second; {before} jobs wait", filled.accepted, filled.rate());
+    let span = Duration::from_secs(seconds);
+    let (fresh, kept) = (probe(to, Duration::from_millis(10), span, false), probe(to, Duration::from_millis(10), span, true));
+    let o = load::open_loop(to, 64, 1000.0, load::requests(&bodies, SECRET, "on", 1000 * seconds as usize)).await;
+    let after: i64 = sqlx::query_scalar(pending).fetch_one(&mut conn).await.unwrap();
+    println!("meanwhile {:.0} deliveries a second, their p99 {:.2} ms; {after} jobs wait", o.rate(), o.quantile(0.99));
+    say("health-check, new connections", &fresh.join().unwrap());
+    say("health-check, one connection", &kept.join().unwrap());
+}

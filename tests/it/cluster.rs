@@ -37,6 +37,22 @@ impl Cluster {
         Database::on(&self.url).await
     }
 
+    /// From now on logging in takes the right password, as on a server that is more than a test's.
+    pub fn ask_for_passwords(&self) {
+        shell(
+            r#"printf 'local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n' > "$PG_DIR/data/pg_hba.conf"
+               cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_DIR/data" reload"#,
+            &self.variables,
+        );
+    }
+
+    /// The owner's password is another one; the address of a database with it.
+    pub fn change_password(&self, url: &str, password: &str) -> String {
+        let sql = format!("ALTER ROLE assay_owner PASSWORD '{password}'");
+        shell(&format!(r#""$PG_BIN/psql" -q -h "$PG_DIR" -p "$PG_PORT" -U postgres -d postgres -c "{sql}""#), &self.variables);
+        url.replace("assay_owner:test@", &format!("assay_owner:{password}@"))
+    }
+
     /// `pg_ctl stop -m immediate`: as if the power went.
     pub fn stop_immediately(&self) {
         shell(r#"cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_DIR/data" -m immediate -w stop"#, &self.variables);

@@ -101,6 +101,9 @@ async fn every_block_of_the_documentation_runs() {
         let before = (ran, left_out);
         let text = std::fs::read_to_string(&file).unwrap();
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        // No block escapes by another name for its language.
+        let fences: Vec<&str> = text.lines().filter_map(|l| l.trim().strip_prefix("```")).step_by(2).collect();
+        assert!(fences.iter().all(|f| ["", "sql", "bash", "yaml", "json"].contains(f)), "{name}: {fences:?}");
         // In the order of the document: what a block takes away, a later one puts back.
         let mut found: Vec<_> = ["sql", "bash"].into_iter().flat_map(|l| blocks(&text, l).into_iter().map(move |b| (l, b))).collect();
         found.sort_by_key(|(_, block)| block.line);

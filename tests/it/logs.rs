@@ -8,7 +8,7 @@ const PEOPLE: [&str; 3] = ["pseudonym-4711", "jane.doe@example.org", "weird'pers
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_id_goes_from_the_edge_to_the_job_and_the_answers() {
     let database = Database::new().await;
-    let assay = Assay::start(&database).await;
+    let assay = Assay::start_with(&database, &[("RUST_LOG", "assay=debug")]).await;
     let client = reqwest::Client::new();
     let body = daily(PEOPLE[0], "2026-11-20", 4321);
     let answer = client
@@ -51,6 +51,14 @@ async fn a_request_id_goes_from_the_edge_to_the_job_and_the_answers() {
     assert_eq!(drains, 1);
     let kept: String = sqlx::query_scalar("SELECT headers ->> 'x-request-id' FROM terra_webhooks_raw").fetch_one(&mut conn).await.unwrap();
     assert_eq!(kept, "edge-to-job-0001");
+    // The process's own log says it too, with the batch that the job was in.
+    eventually("the log names the request beside the batch", 10, async || {
+        assay.log().lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()).any(|line| {
+            let spans = line["spans"].as_array().into_iter().flatten().chain([&line["span"]]);
+            spans.into_iter().any(|s| s["name"] == "jobs" && s["kind"] == "webhook_processing" && s["requests"] == "edge-to-job-0001")
+        })
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,6 +26,7 @@ mod outage;
 mod packaging;
 mod privacy;
 mod process;
+mod proxies;
 mod read_api;
 mod soak;
 mod visitors;

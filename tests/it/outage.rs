@@ -1,7 +1,8 @@
 //! The database goes away and comes back, as seen by probes, by Terra and on the status page. Between the program and
 //! PostgreSQL stands a forwarder that can be cut.
 
-use crate::process::{Assay, Database, daily, eventually, send};
+use crate::cluster::Cluster;
+use crate::process::{Assay, Database, SERVICE_KEY, daily, eventually, send};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
@@ -99,4 +100,68 @@ async fn an_outage_is_told_late_enough_mended_surely_and_written_down() {
         assert!(Instant::now() < end, "both should be processed: {rows:?}\n{}", assay.log());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The answer of the health check: status code, and the body that the service key shows.
+async fn health(address: &str) -> (u16, Value) {
+    let url = format!("{address}/functions/v1/health-check");
+    let answer = reqwest::Client::new().get(url).bearer_auth(SERVICE_KEY).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_answers_but_does_not_store_is_an_error_until_it_stores_again() {
+    let database = Database::new().await;
+    let assay = Assay::start(&database).await;
+    let client = reqwest::Client::new();
+    let status_of =
+        async |trace: &str| send(&client, &assay.address, trace, &daily("p", "2026-11-20", 5000)).await.unwrap().status().as_u16();
+    assert_eq!(status_of("before").await, 200);
+    let mut conn = database.connect().await;
+    // What PostgreSQL says when its disk is full.
+    sqlx::raw_sql(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
+         CREATE TRIGGER full_disk BEFORE INSERT ON delivery_keys FOR EACH ROW EXECUTE FUNCTION full_disk();",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    eventually("health says that deliveries are not stored, and the node stays ready", 20, async || {
+        assert_eq!(status_of("meanwhile").await, 503);
+        let (code, health) = health(&assay.address).await;
+        code == 503
+            && health["checks"]["webhooks"] == "error"
+            && health["checks"]["notes"]["webhooks"].as_str().is_some_and(|n| n.contains("503"))
+    })
+    .await;
+    assert_eq!(status(&assay.address, "/readyz").await, 200, "the pages still work");
+    let metrics = reqwest::get(format!("{}/metrics", assay.address)).await.unwrap().text().await.unwrap();
+    let counted = |name: &str| metrics.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0);
+    let unavailable = counted("assay_gateway_answers_total{outcome=\"unavailable\"}");
+    assert!(unavailable > 0 && counted("assay_flush_failures_total") == unavailable, "{metrics}");
+    // Room again: Terra sends it again, it is stored, and health is better at once.
+    sqlx::raw_sql("DROP FUNCTION full_disk() CASCADE").execute(&mut conn).await.unwrap();
+    assert_eq!(status_of("meanwhile").await, 200);
+    eventually("health is no error any more", 20, async || {
+        let (code, health) = health(&assay.address).await;
+        code == 200 && health["checks"]["webhooks"] == "degraded"
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_password_of_the_owner_needs_no_more_than_the_new_address() {
+    let cluster = Cluster::start();
+    cluster.ask_for_passwords();
+    let mut database = cluster.database().await;
+    let client = reqwest::Client::new();
+    let mut assay = Assay::start(&database).await;
+    assert_eq!(send(&client, &assay.address, "before", &daily("p", "2026-11-20", 5000)).await.unwrap().status(), 200);
+    assert!(assay.terminate().await.success());
+    database.url = cluster.change_password(&database.url, "another");
+    let assay = Assay::start(&database).await;
+    assert_eq!(send(&client, &assay.address, "after", &daily("p", "2026-11-21", 5000)).await.unwrap().status(), 200);
+    let page = reqwest::get(format!("{}/status", assay.address)).await.unwrap();
+    assert_eq!(page.status(), 200, "pages log in by a role of their own");
 }

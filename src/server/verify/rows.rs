@@ -144,8 +144,8 @@ pub(super) fn database(f: &Found) -> Vec<Row> {
             "clock",
             f.clock_skew_s.abs() < SKEW_S,
             Warning,
-            format!("this machine and the database differ by {:.1} s", f.clock_skew_s),
-            format!("this machine and the database differ by {:.1} s: set both by NTP, or signatures are refused as stale", f.clock_skew_s),
+            format!("this machine and the database differ by {:.1} s", f.clock_skew_s.abs()),
+            format!("this machine and the database differ by {:.1} s: set both by NTP, or signatures are refused as stale", f.clock_skew_s.abs()),
         ),
     ]
 }
@@ -283,18 +283,67 @@ mod tests {
         assert_eq!(backup(None, now).verdict, Verdict::Warning);
     }
 
+    /// As everything should be.
+    fn well() -> Found {
+        Found {
+            server_version: 170_000,
+            schema_current: true,
+            trigger: true,
+            policies: 12,
+            latest_uses_index: true,
+            values_exist: true,
+            cache_rows: true,
+            dead_letters: Some(0),
+            workers_alive: 1,
+            leader: true,
+            schedules: 9,
+            ..Found::default()
+        }
+    }
+
     #[test]
-    fn clock_disk_and_roles_speak_in_verdicts() {
-        let find = |f: Found, check: &str| database(&f).into_iter().find(|r| r.check == check).unwrap().verdict;
-        assert_eq!(find(Found { clock_skew_s: -7.5, ..Found::default() }, "clock"), Verdict::Warning);
-        assert_eq!(find(Found { clock_skew_s: 0.4, ..Found::default() }, "clock"), Verdict::Ok);
-        assert_eq!(find(Found { mighty_roles: vec!["assay_web".into()], ..Found::default() }, "rights of roles"), Verdict::Failed);
-        assert_eq!(find(Found { locked_out: vec!["assay_web".into()], ..Found::default() }, "logins"), Verdict::Failed);
-        assert_eq!(find(Found { missing_roles: vec!["anon".into()], ..Found::default() }, "roles"), Verdict::Failed);
-        assert_eq!(find(Found { server_version: 140_000, ..Found::default() }, "server version"), Verdict::Failed);
-        assert_eq!(find(Found { missing_extensions: vec!["plpgsql".into()], ..Found::default() }, "extensions"), Verdict::Failed);
-        assert_eq!(find(Found { not_durable: vec!["fsync = off".into()], ..Found::default() }, "durability"), Verdict::Warning);
-        assert_eq!(find(Found { invalid_indexes: vec!["x".into()], ..Found::default() }, "indexes"), Verdict::Failed);
+    fn each_row_is_ok_when_all_is_well_and_turns_with_its_own_fault_alone() {
+        use Verdict::{Failed, Warning};
+        let some = || vec!["x".to_owned()];
+        let faults: Vec<(&str, Verdict, Found)> = vec![
+            ("server version", Failed, Found { server_version: 140_000, ..well() }),
+            ("extensions", Failed, Found { missing_extensions: some(), ..well() }),
+            ("schema", Failed, Found { schema_current: false, ..well() }),
+            ("durability", Warning, Found { not_durable: some(), ..well() }),
+            ("tables and views", Failed, Found { missing_objects: some(), ..well() }),
+            ("dead-letter trigger", Failed, Found { trigger: false, ..well() }),
+            ("row-level security", Failed, Found { unforced_tables: some(), ..well() }),
+            ("policies", Failed, Found { tables_without_policy: some(), ..well() }),
+            ("policies", Failed, Found { policies: 0, ..well() }),
+            ("roles", Failed, Found { missing_roles: some(), ..well() }),
+            ("rights of roles", Failed, Found { mighty_roles: some(), ..well() }),
+            ("logins", Failed, Found { locked_out: some(), ..well() }),
+            ("indexes", Failed, Found { invalid_indexes: some(), ..well() }),
+            ("hot queries", Failed, Found { queries_without_index: some(), ..well() }),
+            ("partitions", Warning, Found { missing_partitions: some(), ..well() }),
+            ("workers", Warning, Found { workers_alive: 0, ..well() }),
+            ("scheduler", Warning, Found { leader: false, ..well() }),
+            ("scheduler", Warning, Found { schedules_overdue: 2, ..well() }),
+            ("confidence cache", Warning, Found { cache_rows: false, ..well() }),
+            ("dead letters", Warning, Found { dead_letters: Some(3), ..well() }),
+            ("dead letters", Warning, Found { dead_letters: None, ..well() }),
+            ("clock", Warning, Found { clock_skew_s: -7.5, ..well() }),
+            ("clock", Warning, Found { clock_skew_s: 7.5, ..well() }),
+        ];
+        assert!(database(&well()).iter().all(|r| r.verdict == Verdict::Ok), "{:?}", database(&well()));
+        for (check, verdict, found) in &faults {
+            for row in database(found) {
+                let expected = if row.check == *check { *verdict } else { Verdict::Ok };
+                assert!(row.verdict == expected && !row.note.is_empty(), "{check}: {row:?}");
+            }
+        }
+        let untried: Vec<_> = database(&well()).into_iter().map(|r| r.check).filter(|c| !faults.iter().any(|(f, ..)| f == c)).collect();
+        assert!(untried.is_empty(), "no fault turns {untried:?}");
+        assert_eq!(database(&Found { clock_skew_s: 0.4, ..well() }).iter().filter(|r| r.verdict != Verdict::Ok).count(), 0);
+    }
+
+    #[test]
+    fn little_room_is_found() {
         let gb = 1_000_000_000;
         let of = |free| disk(Path::new("/"), Some(Room { free, total: 100 * gb })).verdict;
         assert_eq!((of(50 * gb), of(4 * gb), of(gb / 2)), (Verdict::Ok, Verdict::Warning, Verdict::Failed));
