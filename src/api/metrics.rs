@@ -96,7 +96,21 @@ impl MetricOut {
 
 impl Line for MetricOut {
     fn columns() -> Vec<&'static str> {
-        vec!["metric", "name", "unit", "category", "vendor_score", "tolerance_absolute", "tolerance_relative", "tolerance_source", "lowest", "highest", "cadence_days", "half_life_hours", "registry_version"]
+        vec![
+            "metric",
+            "name",
+            "unit",
+            "category",
+            "vendor_score",
+            "tolerance_absolute",
+            "tolerance_relative",
+            "tolerance_source",
+            "lowest",
+            "highest",
+            "cadence_days",
+            "half_life_hours",
+            "registry_version",
+        ]
     }
 
     fn fields(&self) -> Vec<String> {

@@ -191,14 +191,7 @@ impl Line for Reading {
     }
 
     fn fields(&self) -> Vec<String> {
-        vec![
-            text(&self.user_id),
-            text(&self.metric),
-            self.date.to_string(),
-            text(&self.source),
-            self.value.to_string(),
-            text(&self.unit),
-        ]
+        vec![text(&self.user_id), text(&self.metric), self.date.to_string(), text(&self.source), self.value.to_string(), text(&self.unit)]
     }
 }
 
@@ -398,12 +391,7 @@ impl Line for ScoredValue {
     fn fields(&self) -> Vec<String> {
         let kinds: Vec<&str> = self.findings.iter().map(|d| d.kind.as_str()).collect();
         let mut fields = self.reading.fields();
-        fields.extend([
-            self.score.to_string(),
-            self.badge.key().to_owned(),
-            self.interval.low.to_string(),
-            self.interval.high.to_string(),
-        ]);
+        fields.extend([self.score.to_string(), self.badge.key().to_owned(), self.interval.low.to_string(), self.interval.high.to_string()]);
         fields.extend(self.factors.iter().map(|f| f.points.to_string()));
         fields.extend([text(&kinds.join(" ")), self.scorer_version.to_string(), self.registry_version.to_string(), moment(self.scored_at)]);
         fields

@@ -24,7 +24,10 @@ pub struct AdviceRow {
 impl AdviceRow {
     /// Whether it is about this very value: advice on another day's says nothing of it.
     pub fn speaks_of(&self, l: &LatestRow) -> bool {
-        self.user_id == l.user_id && self.metric_name == l.metric_name && self.source == l.source && self.measurement_date == l.measurement_date
+        self.user_id == l.user_id
+            && self.metric_name == l.metric_name
+            && self.source == l.source
+            && self.measurement_date == l.measurement_date
     }
 }
 

@@ -218,8 +218,9 @@ mod tests {
         let mut tx = t.db.begin_as(&caller).await.unwrap();
         let now = chrono::Utc::now();
         let wish = |search: &str, metric, tier| Wish { search: search.to_owned(), metric, tier, ..Wish::default() };
-        let mut names =
-            async |wish: Wish| roster::page(&mut tx, Role::Trainer, &wish, now, 10, 0).await.unwrap().into_iter().map(|r| r.user_id).collect::<Vec<_>>();
+        let mut names = async |wish: Wish| {
+            roster::page(&mut tx, Role::Trainer, &wish, now, 10, 0).await.unwrap().into_iter().map(|r| r.user_id).collect::<Vec<_>>()
+        };
         assert_eq!(names(Wish::default()).await, ["mine", "also-mine"], "scored first, then those without a score");
         assert_eq!(names(wish("mar", None, None)).await, ["mine"]);
         assert_eq!(names(wish("", None, Some((0, 39)))).await, ["mine"]);

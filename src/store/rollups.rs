@@ -59,7 +59,8 @@ impl Window {
 }
 
 /// Rows ever written to some tables, as the server counts.
-const WRITTEN: &str = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_all_tables WHERE relid = ANY($1::text[]::regclass[])";
+const WRITTEN: &str =
+    "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_all_tables WHERE relid = ANY($1::text[]::regclass[])";
 
 /// A value newer than its day (a clock of the future) is in no window; it counts when its day comes.
 const DAYS: &str = "

@@ -110,7 +110,11 @@ fn lines(r: &RosterRow, links: Option<&LinkRow>, latest: &[LatestRow], advice: &
     let (silent, broken) = links.map(|l| (l.silent.join(" "), l.broken.join(" "))).unwrap_or_default();
     let person = [csv_field(&r.user_id), csv_field(r.label.as_deref().unwrap_or_default()), r.simulated.to_string()].join(",");
     let end = format!("{},{}\r\n", csv_field(&silent), csv_field(&broken));
-    let own: Vec<String> = latest.iter().filter(|l| l.user_id == r.user_id).map(|l| format!("{person},{},{},{end}", value(l), achievable(l, advice))).collect();
+    let own: Vec<String> = latest
+        .iter()
+        .filter(|l| l.user_id == r.user_id)
+        .map(|l| format!("{person},{},{},{end}", value(l), achievable(l, advice)))
+        .collect();
     if own.is_empty() { format!("{person}{}{end}", ",".repeat(17)) } else { own.concat() }
 }
 
@@ -150,11 +154,7 @@ mod tests {
 
     #[test]
     fn every_line_has_as_many_fields_as_the_head_and_none_is_a_formula() {
-        let row = RosterRow {
-            user_id: "=cmd|'/c calc'!A1".into(),
-            label: Some("+1, \"Anna\"".into()),
-            ..RosterRow::default()
-        };
+        let row = RosterRow { user_id: "=cmd|'/c calc'!A1".into(), label: Some("+1, \"Anna\"".into()), ..RosterRow::default() };
         let links = LinkRow { silent: vec!["garmin".into()], ..LinkRow::default() };
         let latest = LatestRow {
             user_id: row.user_id.clone(),

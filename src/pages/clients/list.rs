@@ -156,8 +156,7 @@ async fn clients(
         came.entry(user).or_default().insert(day, n);
     }
     let advice = advice::of(conn, &users).await?;
-    let mut links: HashMap<String, LinkRow> =
-        roster::links(conn, &users, now).await?.into_iter().map(|l| (l.user_id.clone(), l)).collect();
+    let mut links: HashMap<String, LinkRow> = roster::links(conn, &users, now).await?.into_iter().map(|l| (l.user_id.clone(), l)).collect();
     let by_key: HashMap<(&str, &str), &LatestRow> = latest.iter().map(|l| ((l.user_id.as_str(), l.metric_name.as_str()), l)).collect();
     Ok(rows
         .into_iter()

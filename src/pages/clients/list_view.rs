@@ -85,28 +85,36 @@ fn filter(r: &Roster) -> AnyView {
     view! {
         <form class="filter" method="get" action="/clients" role="search">
             {r.wish.metric.map(|m| view! { <input type="hidden" name="metric" value=m.key()/> })}
-            <label for="q">"Name or id"</label>
-            <input id="q" name="q" type="search" value=q maxlength="200" autocomplete="off"/>
-            <label for="tier">{if of_metric { "Newest value is" } else { "With a value that is" }}</label>
-            <select id="tier" name="tier">
-                {option("", "of any badge", tier.is_empty())}
-                {option("doubted", "below 60", tier == "doubted")}
-                {of_metric.then(|| option("old", "out of date", tier == "old"))}
-                {[Badge::Excellent, Badge::Good, Badge::Fair, Badge::Poor].map(|b| option(b.key(), b.word(), tier == b.key())).into_iter().collect_view()}
-            </select>
-            <label for="links">"Devices"</label>
-            <select id="links" name="links">
-                {option("", "any", links == Links::Any)}
-                {option("silent", "silent for two days", links == Links::Silent)}
-                {option("broken", "connection broken", links == Links::Broken)}
-            </select>
-            <label for="sort">"Order"</label>
-            <select id="sort" name="sort">
-                {option("", "least trusted first", sort == Sort::Trust)}
-                {option("gain", "most to gain first", sort == Sort::Gain)}
-                {option("age", "longest without data first", sort == Sort::Age)}
-                {option("name", "by name", sort == Sort::Name)}
-            </select>
+            <span class="field">
+                <label for="q">"Name or id"</label>
+                <input id="q" name="q" type="search" value=q maxlength="200" autocomplete="off"/>
+            </span>
+            <span class="field">
+                <label for="tier">{if of_metric { "Newest value is" } else { "With a value that is" }}</label>
+                <select id="tier" name="tier">
+                    {option("", "of any badge", tier.is_empty())}
+                    {option("doubted", "below 60", tier == "doubted")}
+                    {of_metric.then(|| option("old", "out of date", tier == "old"))}
+                    {[Badge::Excellent, Badge::Good, Badge::Fair, Badge::Poor].map(|b| option(b.key(), b.word(), tier == b.key())).into_iter().collect_view()}
+                </select>
+            </span>
+            <span class="field">
+                <label for="links">"Devices"</label>
+                <select id="links" name="links">
+                    {option("", "any", links == Links::Any)}
+                    {option("silent", "silent for two days", links == Links::Silent)}
+                    {option("broken", "connection broken", links == Links::Broken)}
+                </select>
+            </span>
+            <span class="field">
+                <label for="sort">"Order"</label>
+                <select id="sort" name="sort">
+                    {option("", "least trusted first", sort == Sort::Trust)}
+                    {option("gain", "most to gain first", sort == Sort::Gain)}
+                    {option("age", "longest without data first", sort == Sort::Age)}
+                    {option("name", "by name", sort == Sort::Name)}
+                </select>
+            </span>
             <button class="button" type="submit">"Show"</button>
         </form>
     }
@@ -114,8 +122,12 @@ fn filter(r: &Roster) -> AnyView {
 }
 
 fn people(r: Roster) -> AnyView {
-    let filtered =
-        !r.wish.search.is_empty() || r.wish.tier.is_some() || r.wish.before.is_some() || r.wish.links != Links::Any || r.wish.metric.is_some() || r.page > 1;
+    let filtered = !r.wish.search.is_empty()
+        || r.wish.tier.is_some()
+        || r.wish.before.is_some()
+        || r.wish.links != Links::Any
+        || r.wish.metric.is_some()
+        || r.page > 1;
     if r.clients.is_empty() {
         return if filtered {
             view! { <Empty title="Nobody matches"><p>"No person fits this search, badge and page."</p><p><a class="button" href="/clients">"Clear the filters"</a></p></Empty> }.into_any()
@@ -183,9 +195,9 @@ fn row(c: Client, heads: &[&'static str], one: bool) -> AnyView {
             {one.then(|| {
                 let v = first.unwrap_or_default();
                 let said = if v.reason.is_empty() { "Nothing speaks against it".to_owned() } else { v.reason };
-                view! { <td class="reason"><a href=v.href>{said}</a>{(!v.doubts.is_empty()).then(|| view! { <span class="remark">{v.doubts}</span> })}</td> }
+                view! { <td class="reason">{label("Why")}<a href=v.href>{said}</a>{(!v.doubts.is_empty()).then(|| view! { <span class="remark">{v.doubts}</span> })}</td> }
             })}
-            <td class="gain">{match c.gain {
+            <td class="gain">{label("Achievable")}{match c.gain {
                 Some((0, text)) => view! { <span class="none">{text}</span> }.into_any(),
                 Some((points, text)) => view! { <strong class="num">{format!("+{points}")}</strong>" "<span class="remark">{text}</span> }.into_any(),
                 None => view! { <span class="none">"–"</span> }.into_any(),
@@ -216,7 +228,7 @@ fn value(v: Option<Value>, head: &'static str, one: bool) -> AnyView {
     match v {
         Some(v) => view! {
             <td class="reading">{label(head)}
-                <a class="badge-link" href=v.href><ScoreBadge score=v.score compact=!one/></a>" "<span class="value">{v.amount}</span>
+                <span class="value">{v.amount}</span><a class="badge-link" href=v.href><ScoreBadge score=v.score compact=!one/></a>
                 <span class="remark">{v.source}" · "{v.age}</span>
             </td>
         }

@@ -44,14 +44,16 @@ pub(super) fn hours(since: Instant, now: Instant) -> f64 {
 /// An age as short as can be: `26 min`, `9 h`, `3 days`, `5 weeks`, `7 months`, `10 years`.
 pub(super) fn age(hours: f64) -> String {
     let days = hours / 24.0;
-    match hours {
-        h if h < 1.0 => format!("{:.0} min", (h * 60.0).floor()),
-        h if h < 48.0 => format!("{:.0} h", h.floor()),
-        _ if days < 21.0 => format!("{:.0} days", days.floor()),
-        _ if days < 90.0 => format!("{:.0} weeks", (days / 7.0).floor()),
-        _ if days < 730.0 => format!("{:.0} months", (days / 30.44).floor()),
-        _ => format!("{:.0} years", (days / 365.25).floor()),
-    }
+    let (n, unit) = match hours {
+        h if h < 1.0 => (h * 60.0, "min"),
+        h if h < 48.0 => (h, "h"),
+        _ if days < 21.0 => (days, "days"),
+        _ if days < 90.0 => (days / 7.0, "weeks"),
+        _ if days < 730.0 => (days / 30.44, "months"),
+        _ => (days / 365.25, "years"),
+    };
+    // Number and unit stay on one line.
+    format!("{:.0}\u{a0}{unit}", n.floor())
 }
 
 /// A sentence of the scorer with its long durations as people read them: `32220 s` as `8:57 h`.
@@ -178,8 +180,16 @@ mod tests {
 
     #[test]
     fn ages_are_short_and_long_durations_readable() {
-        for (hours, text) in [(0.5, "30 min"), (9.9, "9 h"), (47.0, "47 h"), (50.0, "2 days"), (900.0, "5 weeks"), (5000.0, "6 months"), (92_400.0, "10 years")] {
-            assert_eq!(age(hours), text);
+        for (hours, text) in [
+            (0.5, "30 min"),
+            (9.9, "9 h"),
+            (47.0, "47 h"),
+            (50.0, "2 days"),
+            (900.0, "5 weeks"),
+            (5000.0, "6 months"),
+            (92_400.0, "10 years"),
+        ] {
+            assert_eq!(age(hours).replace('\u{a0}', " "), text);
         }
         assert_eq!(readable("asleep 32220 s and awake 540 s, 12.5 s apart"), "asleep 8:57 h and awake 540 s, 12.5 s apart");
         assert_eq!(readable("WHOOP says 6300.0 s: 4.4 usual spreads apart"), "WHOOP says 1:45 h: 4.4 usual spreads apart");
