@@ -1,6 +1,6 @@
 // The trainer's way: whose number cannot be trusted, why, what would help, whether a change is real, which source to
 // take. All of it with JavaScript off as well, and accessible in both themes.
-import { accessible, expect, open, test } from "../fixtures";
+import { accessible, expect, fits, open, test } from "../fixtures";
 import type { Page } from "@playwright/test";
 
 /** The person at the top of the list of a metric, as the path of the reasons of the newest value. */
@@ -90,6 +90,44 @@ test.describe("without JavaScript", () => {
     await page.getByRole("navigation", { name: "Views" }).getByRole("link", { name: "Activity" }).click();
     await expect(page.getByRole("region", { name: "Deliveries", exact: true }).locator("tbody tr").first()).toBeVisible();
   });
+});
+
+test("the trainer's pages read whole at every width: no table is wider than its frame", async ({ page }) => {
+  const why = await leastTrusted(page, "hrv_rmssd");
+  const person = why.split("/").slice(0, 3).join("/");
+  for (const path of ["/clients", "/clients?metric=hrv_rmssd", person, why.split("/").slice(0, 4).join("/"), why]) {
+    await page.goto(path);
+    for (const width of [1440, 1280, 1024, 768, 360]) {
+      await page.setViewportSize({ width, height: 900 });
+      const over = await page.locator(".scroll").evaluateAll((boxes) => boxes.map((b) => b.scrollWidth - b.clientWidth).filter((o) => o > 0));
+      expect(over, `${path} at ${width}`).toEqual([]);
+      await fits(page);
+    }
+  }
+});
+
+test("who needs a look is counted, and each count leads to them", async ({ page }) => {
+  await page.goto("/clients");
+  const broken = page.getByRole("list", { name: "Who needs a look" }).getByRole("link", { name: /with a broken connection/ });
+  const n = Number(await broken.locator("strong").textContent());
+  await broken.click();
+  await expect(page).toHaveURL(/links=broken/);
+  await expect(page.locator(".roster tr")).toHaveCount(n);
+  await expect(page.locator(".roster tr").filter({ hasText: "Broken" })).toHaveCount(n);
+});
+
+test("with the keyboard alone: to the metric, to the person, to the reasons", async ({ page }) => {
+  await open(page, "/clients");
+  const hrv = page.getByRole("navigation", { name: "Metric" }).getByRole("link", { name: "HRV (RMSSD)" });
+  for (let i = 0; i < 25 && !(await hrv.evaluate((e) => e === document.activeElement)); i++) await page.keyboard.press("Tab");
+  await expect(hrv).toBeFocused();
+  await page.keyboard.press("Enter");
+  await expect(page).toHaveURL(/metric=hrv_rmssd/);
+  const badge = page.locator("td.reading a.badge-link").first();
+  await badge.waitFor();
+  await badge.focus();
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText("Why this score");
 });
 
 for (const theme of ["light", "dark"] as const) {

@@ -168,7 +168,7 @@ BEGIN
   FOREACH t IN ARRAY ARRAY[
     -- a person's rows: the administrator sees all, a trainer the assigned clients'
     'persons', 'connections', 'terra_webhooks_raw', 'background_jobs', 'job_history', 'background_jobs_dlq', 'records', 'unified_metrics',
-    'metric_confidence_cache', 'finding_reviews', 'source_choices', 'edge_function_logs', 'trainer_clients', 'person_scores', 'score_advice',
+    'metric_confidence_cache', 'finding_reviews', 'source_choices', 'edge_function_logs', 'trainer_clients', 'person_scores', 'score_advice', 'roster',
     -- the administrator's rows
     'delivery_keys', 'refused_deliveries', 'gateway_counts', 'job_count_deltas', 'job_counts', 'job_days', 'job_kinds', 'job_leases', 'workers', 'leases', 'schedules',
     'operations', 'rate_limits', 'audit_log', 'settings', 'log_rollups', 'login_sessions', 'invitations', 'api_keys', 'accounts',

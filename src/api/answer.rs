@@ -91,7 +91,7 @@ pub struct Page<T> {
 /// What can be a line of CSV.
 pub trait Line {
     /// Names of the columns.
-    const COLUMNS: &'static [&'static str];
+    fn columns() -> Vec<&'static str>;
     /// The fields, in the columns' order; texts are quoted and guarded here, by [`text`].
     fn fields(&self) -> Vec<String>;
 }
@@ -144,7 +144,7 @@ impl Ask {
 }
 
 fn lines<T: Line>(rows: &[T]) -> String {
-    let mut out = T::COLUMNS.join(",");
+    let mut out = T::columns().join(",");
     out.push_str("\r\n");
     for row in rows {
         out.push_str(&row.fields().join(","));

@@ -83,8 +83,9 @@ impl From<ClientRow> for Client {
 }
 
 impl Line for Client {
-    const COLUMNS: &'static [&'static str] =
-        &["user_id", "label", "simulated", "created_at", "last_data_at", "average", "scored", "poor", "newest_day", "connections"];
+    fn columns() -> Vec<&'static str> {
+        vec!["user_id", "label", "simulated", "created_at", "last_data_at", "average", "scored", "poor", "newest_day", "connections"]
+    }
 
     fn fields(&self) -> Vec<String> {
         let connections: Vec<String> = self.connections.iter().map(|c| format!("{}:{}", c.provider, c.state)).collect();

@@ -56,8 +56,9 @@ impl From<DeliveryRow> for Delivery {
 }
 
 impl Line for Delivery {
-    const COLUMNS: &'static [&'static str] =
-        &["id", "received_at", "trace_id", "type", "source", "status", "readings", "note", "processed_at"];
+    fn columns() -> Vec<&'static str> {
+        vec!["id", "received_at", "trace_id", "type", "source", "status", "readings", "note", "processed_at"]
+    }
 
     fn fields(&self) -> Vec<String> {
         vec![

@@ -95,21 +95,23 @@ impl MetricOut {
 }
 
 impl Line for MetricOut {
-    const COLUMNS: &'static [&'static str] = &[
-        "metric",
-        "name",
-        "unit",
-        "category",
-        "vendor_score",
-        "tolerance_absolute",
-        "tolerance_relative",
-        "tolerance_source",
-        "lowest",
-        "highest",
-        "cadence_days",
-        "half_life_hours",
-        "registry_version",
-    ];
+    fn columns() -> Vec<&'static str> {
+        vec![
+            "metric",
+            "name",
+            "unit",
+            "category",
+            "vendor_score",
+            "tolerance_absolute",
+            "tolerance_relative",
+            "tolerance_source",
+            "lowest",
+            "highest",
+            "cadence_days",
+            "half_life_hours",
+            "registry_version",
+        ]
+    }
 
     fn fields(&self) -> Vec<String> {
         let rule = self.rule.as_ref();

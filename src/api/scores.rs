@@ -119,30 +119,9 @@ impl From<Advice> for AdviceOut {
 }
 
 impl Line for Explained {
-    const COLUMNS: &'static [&'static str] = &[
-        "user_id",
-        "metric",
-        "date",
-        "source",
-        "value",
-        "unit",
-        "score",
-        "badge",
-        "interval_low",
-        "interval_high",
-        "points_evidence",
-        "points_plausibility",
-        "points_completeness",
-        "points_concordance",
-        "points_provenance",
-        "points_consistency",
-        "findings",
-        "scorer_version",
-        "registry_version",
-        "scored_at",
-        "best_advice",
-        "best_advice_points",
-    ];
+    fn columns() -> Vec<&'static str> {
+        [ScoredValue::columns(), vec!["best_advice", "best_advice_points"]].concat()
+    }
 
     fn fields(&self) -> Vec<String> {
         let best = self.advice.first();

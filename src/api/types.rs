@@ -167,22 +167,40 @@ fn age_hours(row: &ValueRow, now: Instant) -> f64 {
     minutes / 60.0
 }
 
-/// A day value with its quality.
+/// Which day value: whose, of what, from where.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Value {
+pub struct Reading {
     /// Whose.
     pub user_id: String,
     /// What was measured.
     #[schema(value_type = MetricKey)]
     pub metric: String,
-    /// In `unit`. As it was delivered: suspect values are marked, never changed.
-    pub value: f64,
-    /// The metric's unit; empty for vendors' own scales.
-    pub unit: String,
     /// The local day it belongs to; a night belongs to the day of waking.
     pub date: NaiveDate,
     /// The provider, in lower case.
     pub source: String,
+    /// In `unit`. As it was delivered: suspect values are marked, never changed.
+    pub value: f64,
+    /// The metric's unit; empty for vendors' own scales.
+    pub unit: String,
+}
+
+impl Line for Reading {
+    fn columns() -> Vec<&'static str> {
+        vec!["user_id", "metric", "date", "source", "value", "unit"]
+    }
+
+    fn fields(&self) -> Vec<String> {
+        vec![text(&self.user_id), text(&self.metric), self.date.to_string(), text(&self.source), self.value.to_string(), text(&self.unit)]
+    }
+}
+
+/// A day value with its quality.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Value {
+    /// Which, and how much.
+    #[serde(flatten)]
+    pub reading: Reading,
     /// The device, where the payload names it.
     pub device: Option<String>,
     /// How it came to be: automatic, manual, update, pending, tentative, third_party, indeterminate, unknown.
@@ -206,12 +224,14 @@ impl Value {
             .as_ref()
             .map(|d| [d.manufacturer.as_deref(), d.name.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" "));
         Self {
-            user_id: user_id.to_owned(),
-            metric: row.metric_name.clone(),
-            value: row.value,
-            unit: row.unit.clone(),
-            date: row.measurement_date,
-            source: row.source.clone(),
+            reading: Reading {
+                user_id: user_id.to_owned(),
+                metric: row.metric_name.clone(),
+                date: row.measurement_date,
+                source: row.source.clone(),
+                value: row.value,
+                unit: row.unit.clone(),
+            },
             device: device.filter(|d| !d.is_empty()),
             upload: upload(origin.upload),
             measured_at: row.measured_at,
@@ -227,37 +247,28 @@ fn upload(kind: UploadKind) -> String {
 }
 
 impl Line for Value {
-    const COLUMNS: &'static [&'static str] = &[
-        "user_id",
-        "metric",
-        "date",
-        "source",
-        "value",
-        "unit",
-        "score",
-        "badge",
-        "interval_low",
-        "interval_high",
-        "currency",
-        "unknown_because",
-        "findings",
-        "device",
-        "upload",
-        "measured_at",
-        "received_at",
-        "delivery_id",
-    ];
+    fn columns() -> Vec<&'static str> {
+        let more = [
+            "score",
+            "badge",
+            "interval_low",
+            "interval_high",
+            "currency",
+            "unknown_because",
+            "findings",
+            "device",
+            "upload",
+            "measured_at",
+            "received_at",
+            "delivery_id",
+        ];
+        [Reading::columns(), more.into()].concat()
+    }
 
     fn fields(&self) -> Vec<String> {
         let quality = &self.quality;
         let kinds: Vec<&str> = quality.findings.iter().map(|d| d.kind.as_str()).collect();
-        vec![
-            text(&self.user_id),
-            text(&self.metric),
-            self.date.to_string(),
-            text(&self.source),
-            self.value.to_string(),
-            text(&self.unit),
+        let more = [
             maybe(quality.score),
             quality.badge.key().to_owned(),
             maybe(quality.interval.map(|i| i.low)),
@@ -270,7 +281,8 @@ impl Line for Value {
             self.measured_at.map(moment).unwrap_or_default(),
             moment(self.received_at),
             self.delivery_id.to_string(),
-        ]
+        ];
+        [self.reading.fields(), more.into()].concat()
     }
 }
 
@@ -302,19 +314,9 @@ pub fn factors(parts: &Parts, score: i32) -> Vec<Factor> {
 /// A score with its factors.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ScoredValue {
-    /// Whose.
-    pub user_id: String,
-    /// What was measured.
-    #[schema(value_type = MetricKey)]
-    pub metric: String,
-    /// The local day.
-    pub date: NaiveDate,
-    /// The provider.
-    pub source: String,
-    /// The value that was scored.
-    pub value: f64,
-    /// Its unit.
-    pub unit: String,
+    /// Which value was scored.
+    #[serde(flatten)]
+    pub reading: Reading,
     /// 0–100.
     #[schema(minimum = 0, maximum = 100)]
     pub score: i32,
@@ -344,12 +346,14 @@ impl ScoredValue {
         let [evidence, plausibility, completeness, concordance, provenance, consistency] = row.factors.try_into().unwrap_or([0.0; 6]);
         let parts = Parts { evidence, plausibility, completeness, concordance, provenance, consistency };
         Self {
-            user_id: user_id.to_owned(),
-            metric: row.metric_name,
-            date: row.measurement_date,
-            source: row.source,
-            value: row.value,
-            unit: row.unit,
+            reading: Reading {
+                user_id: user_id.to_owned(),
+                metric: row.metric_name,
+                date: row.measurement_date,
+                source: row.source,
+                value: row.value,
+                unit: row.unit,
+            },
             score: row.confidence_score,
             badge: BadgeWord::of(Some(row.confidence_score)),
             probability: row.probability,
@@ -364,43 +368,30 @@ impl ScoredValue {
 }
 
 impl Line for ScoredValue {
-    const COLUMNS: &'static [&'static str] = &[
-        "user_id",
-        "metric",
-        "date",
-        "source",
-        "value",
-        "unit",
-        "score",
-        "badge",
-        "interval_low",
-        "interval_high",
-        "points_evidence",
-        "points_plausibility",
-        "points_completeness",
-        "points_concordance",
-        "points_provenance",
-        "points_consistency",
-        "findings",
-        "scorer_version",
-        "registry_version",
-        "scored_at",
-    ];
+    fn columns() -> Vec<&'static str> {
+        let more = [
+            "score",
+            "badge",
+            "interval_low",
+            "interval_high",
+            "points_evidence",
+            "points_plausibility",
+            "points_completeness",
+            "points_concordance",
+            "points_provenance",
+            "points_consistency",
+            "findings",
+            "scorer_version",
+            "registry_version",
+            "scored_at",
+        ];
+        [Reading::columns(), more.into()].concat()
+    }
 
     fn fields(&self) -> Vec<String> {
         let kinds: Vec<&str> = self.findings.iter().map(|d| d.kind.as_str()).collect();
-        let mut fields = vec![
-            text(&self.user_id),
-            text(&self.metric),
-            self.date.to_string(),
-            text(&self.source),
-            self.value.to_string(),
-            text(&self.unit),
-            self.score.to_string(),
-            self.badge.key().to_owned(),
-            self.interval.low.to_string(),
-            self.interval.high.to_string(),
-        ];
+        let mut fields = self.reading.fields();
+        fields.extend([self.score.to_string(), self.badge.key().to_owned(), self.interval.low.to_string(), self.interval.high.to_string()]);
         fields.extend(self.factors.iter().map(|f| f.points.to_string()));
         fields.extend([text(&kinds.join(" ")), self.scorer_version.to_string(), self.registry_version.to_string(), moment(self.scored_at)]);
         fields

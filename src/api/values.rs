@@ -63,32 +63,13 @@ pub struct Latest {
 }
 
 impl Line for Latest {
-    const COLUMNS: &'static [&'static str] = &[
-        "user_id",
-        "metric",
-        "date",
-        "source",
-        "value",
-        "unit",
-        "score",
-        "badge",
-        "interval_low",
-        "interval_high",
-        "currency",
-        "unknown_because",
-        "findings",
-        "device",
-        "upload",
-        "measured_at",
-        "received_at",
-        "delivery_id",
-        "because",
-        "other_sources",
-    ];
+    fn columns() -> Vec<&'static str> {
+        [Value::columns(), vec!["because", "other_sources"]].concat()
+    }
 
     fn fields(&self) -> Vec<String> {
         let mut fields = self.taken.fields();
-        let others: Vec<&str> = self.others.iter().map(|v| v.source.as_str()).collect();
+        let others: Vec<&str> = self.others.iter().map(|v| v.reading.source.as_str()).collect();
         fields.extend([self.because.word().to_owned(), text(&others.join(" "))]);
         fields
     }

@@ -85,7 +85,7 @@ pub(super) async fn run(db: Db, me: Uuid, seeds: bool, cancel: CancellationToken
 async fn add_up(db: Db) {
     let work = async {
         let mut changed = 0;
-        for window in [Window::Week, Window::Quarter] {
+        for window in [Window::Week, Window::Quarter, Window::Roster] {
             changed += rollups::roll_up_when_due(db.service(), window).await?.unwrap_or(0);
         }
         if changed > 0 {

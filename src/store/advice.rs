@@ -1,5 +1,6 @@
 //! `score_advice`: what would raise the newest score of a key metric most.
 
+use super::clients::LatestRow;
 use chrono::NaiveDate;
 use sqlx::PgConnection;
 
@@ -18,6 +19,16 @@ pub struct AdviceRow {
     pub points: i32,
     /// What to do.
     pub advice: String,
+}
+
+impl AdviceRow {
+    /// Whether it is about this very value: advice on another day's says nothing of it.
+    pub fn speaks_of(&self, l: &LatestRow) -> bool {
+        self.user_id == l.user_id
+            && self.metric_name == l.metric_name
+            && self.source == l.source
+            && self.measurement_date == l.measurement_date
+    }
 }
 
 /// Writes what is new or different.

@@ -181,6 +181,7 @@ mod tests {
         model::{Metric, Role},
         store::{
             Caller, Token, advice,
+            rollups::{Window, roll_up},
             roster::{self, Links, Sort, Wish},
         },
     };
@@ -211,11 +212,15 @@ mod tests {
             .await
             .unwrap();
         let caller = Caller::new(uuid::Uuid::nil(), Role::Trainer, String::new(), String::new(), token);
+        for window in [Window::Week, Window::Roster] {
+            roll_up(t.db.service(), window, 0).await.unwrap();
+        }
         let mut tx = t.db.begin_as(&caller).await.unwrap();
         let now = chrono::Utc::now();
         let wish = |search: &str, metric, tier| Wish { search: search.to_owned(), metric, tier, ..Wish::default() };
-        let mut names =
-            async |wish: Wish| roster::page(&mut tx, &wish, now, 10, 0).await.unwrap().into_iter().map(|r| r.user_id).collect::<Vec<_>>();
+        let mut names = async |wish: Wish| {
+            roster::page(&mut tx, Role::Trainer, &wish, now, 10, 0).await.unwrap().into_iter().map(|r| r.user_id).collect::<Vec<_>>()
+        };
         assert_eq!(names(Wish::default()).await, ["mine", "also-mine"], "scored first, then those without a score");
         assert_eq!(names(wish("mar", None, None)).await, ["mine"]);
         assert_eq!(names(wish("", None, Some((0, 39)))).await, ["mine"]);
@@ -226,6 +231,10 @@ mod tests {
         assert_eq!(names(Wish { links: Links::Silent, ..Wish::default() }).await, ["mine"]);
         assert_eq!(names(Wish { links: Links::Broken, ..Wish::default() }).await, ["also-mine"]);
         assert_eq!(names(Wish { sort: Sort::Age, ..Wish::default() }).await, ["also-mine", "mine"], "never any data first");
+        let links = roster::links(&mut tx, &["mine".to_owned(), "also-mine".to_owned(), "not-mine".to_owned()], now).await.unwrap();
+        let said: Vec<_> = links.iter().map(|l| (l.user_id.as_str(), l.silent.join(","), l.broken.join(","))).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said.contains(&("mine", "garmin".into(), String::new())) && said.contains(&("also-mine", String::new(), "oura".into())));
         let came =
             roster::came(&mut tx, &["mine".to_owned(), "not-mine".to_owned()], now.date_naive() - chrono::Days::new(3)).await.unwrap();
         assert_eq!(came.iter().map(|c| (c.0.as_str(), c.2)).collect::<Vec<_>>(), [("mine", 1)]);

@@ -38,7 +38,7 @@ const SHARED: &str =
     "coalesce(jsonb_typeof(payload -> 'users') = 'array' AND payload -> 'users' ? $1 AND user_id IS DISTINCT FROM $1, false)";
 
 const JOB_TABLES: [(&str, &str); 3] = [("background_jobs", JOBS), ("job_history", JOBS), ("background_jobs_dlq", JOBS)];
-const OTHER_TABLES: [(&str, &str); 14] = [
+const OTHER_TABLES: [(&str, &str); 15] = [
     ("delivery_keys", "$1::text IS NOT NULL AND raw_id = ANY($2::text[]::uuid[])"),
     ("terra_webhooks_raw", "$1::text IS NOT NULL AND id = ANY($2::text[]::uuid[])"),
     ("edge_function_logs", LOGS),
@@ -52,6 +52,7 @@ const OTHER_TABLES: [(&str, &str); 14] = [
     ("connections", OWN),
     ("trainer_clients", OWN),
     ("person_scores", OWN),
+    ("roster", OWN),
     ("persons", OWN),
 ];
 

@@ -14,6 +14,8 @@ pub enum Window {
     Week,
     /// The ninety days that trends show.
     Quarter,
+    /// In which order the clients stand; of all days, after the week.
+    Roster,
 }
 
 impl Window {
@@ -21,12 +23,28 @@ impl Window {
         match self {
             Window::Week => "scores of a week",
             Window::Quarter => "scores of a quarter",
+            Window::Roster => "order of clients",
+        }
+    }
+
+    /// The tables it is made from.
+    const fn sources(self) -> &'static [&'static str] {
+        match self {
+            Window::Week | Window::Quarter => &["public.unified_metrics", "public.metric_confidence_cache", "public.connections"],
+            Window::Roster => &[
+                "public.unified_metrics",
+                "public.metric_confidence_cache",
+                "public.connections",
+                "public.source_choices",
+                "public.score_advice",
+                "public.person_scores",
+            ],
         }
     }
 
     const fn days(self) -> i32 {
         match self {
-            Window::Week => 7,
+            Window::Week | Window::Roster => 7,
             Window::Quarter => 90,
         }
     }
@@ -34,15 +52,15 @@ impl Window {
     /// Never more often than this.
     const fn at_most_every(self) -> Duration {
         match self {
-            Window::Week => Duration::from_secs(2),
+            Window::Week | Window::Roster => Duration::from_secs(2),
             Window::Quarter => Duration::from_secs(15),
         }
     }
 }
 
-/// Rows ever written to these tables, as the server counts.
-const WRITTEN: &str = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_all_tables
-     WHERE relid IN ('public.unified_metrics'::regclass, 'public.metric_confidence_cache'::regclass, 'public.connections'::regclass)";
+/// Rows ever written to some tables, as the server counts.
+const WRITTEN: &str =
+    "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_all_tables WHERE relid = ANY($1::text[]::regclass[])";
 
 /// A value newer than its day (a clock of the future) is in no window; it counts when its day comes.
 const DAYS: &str = "
@@ -105,7 +123,7 @@ const PROVIDERS: &str = "
 
 /// Whether it is time: something was written, or the day changed, and the last one is long enough ago.
 async fn due(pool: &PgPool, window: Window) -> sqlx::Result<Option<i64>> {
-    let written: i64 = sqlx::query_scalar(WRITTEN).fetch_one(pool).await?;
+    let written: i64 = sqlx::query_scalar(WRITTEN).bind(window.sources()).fetch_one(pool).await?;
     let waits: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM rollups WHERE name = $1
            AND (written = $2 AND through = current_date AND taken_at > now() - interval '10 minutes' OR taken_at > now() - make_interval(secs => greatest($3, seconds * 20))))",
@@ -141,13 +159,21 @@ pub async fn roll_up(pool: &PgPool, window: Window, written: i64) -> sqlx::Resul
     if !alone {
         return Ok(0);
     }
-    let mut changed: i64 = sqlx::query_scalar(DAYS).bind(window.days()).fetch_one(&mut *tx).await?;
-    if window == Window::Week {
-        changed += sqlx::query_scalar::<_, i64>(PERSONS).bind(window.days()).fetch_one(&mut *tx).await?;
-        changed += sqlx::query_scalar::<_, i64>(PROVIDERS).fetch_one(&mut *tx).await?;
-    } else {
-        sqlx::query("DELETE FROM score_days WHERE measurement_date <= current_date - $1").bind(window.days()).execute(&mut *tx).await?;
-    }
+    let days = window.days();
+    let changed: i64 = match window {
+        Window::Roster => sqlx::query_scalar(super::roster::ROLL_UP).fetch_one(&mut *tx).await?,
+        Window::Week => {
+            let of_days: i64 = sqlx::query_scalar(DAYS).bind(days).fetch_one(&mut *tx).await?;
+            let of_persons: i64 = sqlx::query_scalar(PERSONS).bind(days).fetch_one(&mut *tx).await?;
+            let of_providers: i64 = sqlx::query_scalar(PROVIDERS).fetch_one(&mut *tx).await?;
+            of_days + of_persons + of_providers
+        }
+        Window::Quarter => {
+            let changed = sqlx::query_scalar(DAYS).bind(days).fetch_one(&mut *tx).await?;
+            sqlx::query("DELETE FROM score_days WHERE measurement_date <= current_date - $1").bind(days).execute(&mut *tx).await?;
+            changed
+        }
+    };
     sqlx::query(
         "INSERT INTO rollups (name, taken_at, seconds, written, through, persons)
          SELECT $1, now(), $2, $3, current_date, count(*) FROM person_scores WHERE newest > current_date - $4

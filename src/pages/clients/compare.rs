@@ -35,7 +35,7 @@ pub(super) struct Comparison {
 
 /// The newest day, the newest three and the newest seven against the 28 before each. `taken` are the values taken, by day.
 pub(super) fn comparisons(registry: &Registry, metric: Metric, taken: &[&Point]) -> Vec<Comparison> {
-    let Some(newest) = taken.last().map(|p| p.day) else { return Vec::new() };
+    let Some(newest) = taken.last() else { return Vec::new() };
     if registry.rule(metric).is_none() {
         return Vec::new();
     }
@@ -44,20 +44,34 @@ pub(super) fn comparisons(registry: &Registry, metric: Metric, taken: &[&Point])
         .into()
 }
 
-fn compare(registry: &Registry, metric: Metric, taken: &[&Point], newest: NaiveDate, k: u64, name: &str) -> Comparison {
+/// Whether two values were measured by the same device, as far as is known: another one differs by its own offset, and
+/// that is no change of the person.
+fn same_device(a: &Point, b: &Point) -> bool {
+    a.source == b.source && (a.device.is_none() || b.device.is_none() || a.device == b.device)
+}
+
+fn compare(registry: &Registry, metric: Metric, taken: &[&Point], last: &Point, k: u64, name: &str) -> Comparison {
+    let newest = last.day;
     let start = newest - Days::new(k - 1);
     let from = start - Days::new(BEFORE);
+    let all = taken;
+    let taken: Vec<&Point> = all.iter().filter(|p| same_device(p, last)).copied().collect();
+    let others = all.iter().filter(|p| p.day >= from && !same_device(p, last)).count();
     let sound = |p: &&&Point| !trend::doubted(p) && p.probability.is_some();
     let weighed = |p: &&Point| (p.value, p.probability.unwrap_or(0.0));
     let of = |low: NaiveDate, high: NaiveDate| taken.iter().filter(move |p| p.day >= low && p.day < high);
     let after: Vec<_> = of(start, newest + Days::new(1)).filter(sound).map(weighed).collect();
     let before: Vec<_> = of(from, start).filter(sound).map(weighed).collect();
     let left_out = of(from, newest + Days::new(1)).count() - after.len() - before.len();
-    let aside = match left_out {
+    let mut aside = match left_out {
         0 => String::new(),
         1 => " One value below 40 was left out.".to_owned(),
         n => format!(" {n} values below 40 were left out."),
     };
+    if others > 0 {
+        let days = if others == 1 { "one day".to_owned() } else { format!("{others} days") };
+        aside.push_str(&format!(" {days} measured by another device or source were left out: an offset between devices is no change."));
+    }
     let none = |why: &str| Comparison {
         days: name.to_owned(),
         verdict: "No verdict".to_owned(),
@@ -238,6 +252,19 @@ mod tests {
         assert!(found[0].1.contains("does not drive a verdict") && found[0].1.contains("One value below 40 was left out"), "{found:?}");
         let (with, without) = (verdicts(&days(255.0, 3)), verdicts(&days(50.0, 85)));
         assert_eq!(with[2].0, without[2].0, "nor that of the week");
+    }
+
+    #[test]
+    fn a_new_device_is_no_change_of_the_person() {
+        // Fifteen days each: the new watch shows twelve more, and nothing else happened.
+        let steady = |d: u32| 50.0 + f64::from(d % 5) - 2.0;
+        let mut points: Vec<Point> = (0..15).map(|d| point(d, "garmin", steady(d), 85)).collect();
+        points.extend((15..30).map(|d| point(d, "whoop", steady(d) + 12.0, 85)));
+        let found = verdicts(&points);
+        assert!(found.iter().all(|v| v.0 == "Within noise"), "{found:?}");
+        assert!(found[0].1.contains("15 days measured by another device or source were left out"), "{found:?}");
+        let fresh = verdicts(&points[..16]);
+        assert!(fresh[0].0 == "No verdict" && fresh[0].1.contains("15 days measured by another"), "{fresh:?}");
     }
 
     #[test]

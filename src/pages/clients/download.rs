@@ -6,12 +6,14 @@ use crate::{
     access::{Identity, identify::Visit},
     components::text,
     model::{Badge, Metric},
+    rescore,
     server::Services,
     store::{
-        Caller, audit,
-        audit::{Actor, csv_field},
+        Caller,
+        advice::{self, AdviceRow},
+        audit::{self, Actor, csv_field},
         clients::{self, LatestRow},
-        roster::{self, RosterRow},
+        roster::{self, LinkRow, RosterRow},
     },
 };
 use axum::{
@@ -74,7 +76,9 @@ async fn clients_csv(
 type Part = Result<Bytes, std::io::Error>;
 
 async fn write(services: &Services, caller: &Caller, query: &Query, send: &tokio::sync::mpsc::Sender<Part>) -> sqlx::Result<()> {
-    let (wish, now) = (super::list::wish(query), Utc::now());
+    let now = Utc::now();
+    let registry = rescore::registry(&mut *services.db.service().acquire().await?).await?;
+    let wish = super::list::wish(query, &registry, now);
     let metrics: Vec<Metric> = wish.metric.map_or_else(|| KEY.to_vec(), |m| vec![m]);
     let keys: Vec<String> = metrics.iter().map(|m| m.key().to_owned()).collect();
     let mut tx = services.db.begin_as(caller).await?;
@@ -83,13 +87,15 @@ async fn write(services: &Services, caller: &Caller, query: &Query, send: &tokio
         return Ok(());
     }
     for offset in (0..MOST).step_by(PAGE as usize) {
-        let rows = roster::page(&mut tx, &wish, now, PAGE, offset).await?;
+        let rows = roster::page(&mut tx, caller.role, &wish, now, PAGE, offset).await?;
         if rows.is_empty() {
             break;
         }
         let users: Vec<String> = rows.iter().map(|r| r.user_id.clone()).collect();
         let latest = clients::latest(&mut tx, &users, &keys).await?;
-        let part: String = rows.iter().map(|r| lines(r, &latest)).collect();
+        let links = roster::links(&mut tx, &users, now).await?;
+        let advice = advice::of(&mut tx, &users).await?;
+        let part: String = rows.iter().map(|r| lines(r, links.iter().find(|l| l.user_id == r.user_id), &latest, &advice)).collect();
         if send.send(Ok(part.into())).await.is_err() || (rows.len() as i64) < PAGE {
             break;
         }
@@ -97,16 +103,27 @@ async fn write(services: &Services, caller: &Caller, query: &Query, send: &tokio
     Ok(())
 }
 
-const HEAD: &str = "user_id,name,simulated,metric,value,unit,source,device,day,measured_at,received_at,confidence,badge,interval_low,interval_high,why,doubts,silent,broken\r\n";
+const HEAD: &str = "user_id,name,simulated,metric,value,unit,source,device,day,measured_at,received_at,confidence,badge,interval_low,interval_high,why,doubts,achievable_points,achievable_by,silent,broken\r\n";
 
 /// The lines of a client; one without values has one line.
-fn lines(r: &RosterRow, latest: &[LatestRow]) -> String {
-    let silent = r.silent.join(" ");
-    let broken = r.broken.join(" ");
+fn lines(r: &RosterRow, links: Option<&LinkRow>, latest: &[LatestRow], advice: &[AdviceRow]) -> String {
+    let (silent, broken) = links.map(|l| (l.silent.join(" "), l.broken.join(" "))).unwrap_or_default();
     let person = [csv_field(&r.user_id), csv_field(r.label.as_deref().unwrap_or_default()), r.simulated.to_string()].join(",");
     let end = format!("{},{}\r\n", csv_field(&silent), csv_field(&broken));
-    let own: Vec<String> = latest.iter().filter(|l| l.user_id == r.user_id).map(|l| format!("{person},{},{end}", value(l))).collect();
-    if own.is_empty() { format!("{person}{}{end}", ",".repeat(15)) } else { own.concat() }
+    let own: Vec<String> = latest
+        .iter()
+        .filter(|l| l.user_id == r.user_id)
+        .map(|l| format!("{person},{},{},{end}", value(l), achievable(l, advice)))
+        .collect();
+    if own.is_empty() { format!("{person}{}{end}", ",".repeat(17)) } else { own.concat() }
+}
+
+/// What would raise the score of this very value most, with the points.
+fn achievable(l: &LatestRow, advice: &[AdviceRow]) -> String {
+    match advice.iter().find(|a| a.speaks_of(l)) {
+        Some(a) => format!("{},{}", a.points, csv_field(&a.advice)),
+        None => ",".to_owned(),
+    }
 }
 
 fn value(l: &LatestRow) -> String {
@@ -137,16 +154,8 @@ mod tests {
 
     #[test]
     fn every_line_has_as_many_fields_as_the_head_and_none_is_a_formula() {
-        let row = RosterRow {
-            user_id: "=cmd|'/c calc'!A1".into(),
-            label: Some("+1, \"Anna\"".into()),
-            simulated: false,
-            newest: None,
-            average: None,
-            last_data_at: None,
-            silent: vec!["garmin".into()],
-            broken: Vec::new(),
-        };
+        let row = RosterRow { user_id: "=cmd|'/c calc'!A1".into(), label: Some("+1, \"Anna\"".into()), ..RosterRow::default() };
+        let links = LinkRow { silent: vec!["garmin".into()], ..LinkRow::default() };
         let latest = LatestRow {
             user_id: row.user_id.clone(),
             metric_name: "steps".into(),
@@ -168,7 +177,16 @@ mod tests {
         // Outside of quotes a comma parts two fields.
         let fields = |line: &str| 1 + line.split('"').step_by(2).map(|plain| plain.matches(',').count()).sum::<usize>();
         let head = fields(HEAD.trim_end());
-        for text in [lines(&row, &[latest]), lines(&row, &[])] {
+        let advice = AdviceRow {
+            user_id: row.user_id.clone(),
+            metric_name: "steps".into(),
+            source: "garmin".into(),
+            measurement_date: latest.measurement_date,
+            points: 9,
+            advice: "-wear it".into(),
+        };
+        assert!(lines(&row, None, std::slice::from_ref(&latest), std::slice::from_ref(&advice)).contains(",9,\"'-wear it\","));
+        for text in [lines(&row, Some(&links), &[latest], &[advice]), lines(&row, None, &[], &[])] {
             assert_eq!(fields(text.trim_end()), head, "{text}");
             assert!(text.starts_with("\"'=cmd|") && text.contains("\"'+1, \"\"Anna\"\"\""), "{text}");
         }

@@ -2,6 +2,8 @@
 //! person's page below the newest values, and beside the reasons of the score they concern.
 
 #[cfg(feature = "ssr")]
+use super::list_view::label;
+#[cfg(feature = "ssr")]
 use crate::components::{Empty, Moment, Panel, ScoreBadge, ScrollTable, TimeStamp};
 use crate::error::AppError;
 use leptos::prelude::*;
@@ -147,8 +149,9 @@ pub(super) mod server {
     }
 
     /// With a capital and a full stop.
-    fn sentence(words: &str) -> String {
-        let mut chars = words.trim().trim_end_matches('.').chars();
+    fn sentence(detail: &str) -> String {
+        let detail = crate::pages::clients::words::readable(detail);
+        let mut chars = detail.trim().trim_end_matches('.').chars();
         chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
     }
 
@@ -200,22 +203,35 @@ pub(super) fn shown(doubts: Doubts) -> AnyView {
     view! {
         <Panel title="Doubted values" id="findings" class="flush">
             <p class="panel-note soft small">{doubts.summary}" A confirmed fault no longer counts in this person’s later baselines; a dismissed one is trusted as it is."</p>
-            {table(doubts.rows, doubts.action)}
+            {some(doubts.rows, doubts.action)}
         </Panel>
     }
     .into_any()
 }
 
+/// The first of them; the others behind a word.
+#[cfg(feature = "ssr")]
+fn some(mut rows: Vec<Doubted>, action: String) -> AnyView {
+    /// Rows shown at once.
+    const AT_ONCE: usize = 6;
+    let more = rows.split_off(AT_ONCE.min(rows.len()));
+    let n = more.len();
+    let more = (n > 0).then(|| {
+        view! { <details class="twin more"><summary>{format!("{n} more")}</summary>{table("More doubted values and what was decided", more, action.clone())}</details> }
+    });
+    view! { {table("Doubted values and what was decided", rows, action)}{more} }.into_any()
+}
+
 /// Doubted values with the forms to decide.
 #[cfg(feature = "ssr")]
-pub(super) fn table(rows: Vec<Doubted>, action: String) -> AnyView {
+pub(super) fn table(caption: &'static str, rows: Vec<Doubted>, action: String) -> AnyView {
     view! {
-        <ScrollTable caption="Doubted values and what was decided">
+        <ScrollTable caption>
             <thead><tr>
                 <th scope="col">"Metric"</th><th scope="col">"Day"</th><th scope="col" class="num">"Value"</th><th scope="col">"Source"</th>
                 <th scope="col">"Confidence"</th><th scope="col">"Why it is doubted"</th><th scope="col">"Decision"</th>
             </tr></thead>
-            <tbody>{rows.into_iter().map(|d| row(d, action.clone())).collect_view()}</tbody>
+            <tbody class="cards doubts">{rows.into_iter().map(|d| row(d, action.clone())).collect_view()}</tbody>
         </ScrollTable>
     }
     .into_any()
@@ -247,10 +263,10 @@ fn row(d: Doubted, action: String) -> AnyView {
     };
     view! {
         <tr>
-            <th scope="row">{d.name}</th><td class="when">{d.day}</td><td class="num value">{d.value}</td><td>{d.source}</td>
-            <td><ScoreBadge score=d.score/></td>
-            <td>{d.doubts.into_iter().map(|s| view! { <span class="remark">{s}</span> }).collect_view()}</td>
-            <td>{form}</td>
+            <th scope="row">{d.name}</th><td class="when">{label("Day")}{d.day}</td><td class="num value">{label("Value")}{d.value}</td><td>{label("Source")}{d.source}</td>
+            <td>{label("Confidence")}<ScoreBadge score=d.score/></td>
+            <td class="full">{d.doubts.into_iter().map(|s| view! { <span class="remark">{s}</span> }).collect_view()}</td>
+            <td class="full">{form}</td>
         </tr>
     }
     .into_any()

@@ -5,14 +5,16 @@ use crate::{
     components::{Moment, text},
     error::AppError,
     model::{Instant, Metric},
+    quality::{Registry, currency},
+    rescore,
     server::context::Request,
     store::{
         advice::{self, AdviceRow},
         clients::{self, LatestRow},
-        roster::{self, Links, RosterRow, Sort, Wish},
+        roster::{self, Counts, LinkRow, Links, RosterRow, Sort, Wish},
     },
 };
-use chrono::{Days, NaiveDate, Utc};
+use chrono::{Days, NaiveDate, TimeDelta, Utc};
 use leptos::prelude::RenderHtml;
 use sqlx::PgConnection;
 use std::collections::HashMap;
@@ -28,12 +30,16 @@ pub(super) struct Value {
     pub score: Option<i32>,
     /// With its unit.
     pub amount: String,
-    /// Provider and day.
+    /// Provider.
     pub source: String,
     /// How old.
     pub age: String,
+    /// Whether it can be acted on today, and in which tone that is said.
+    pub act: (&'static str, &'static str),
     /// What takes most from its score.
     pub reason: String,
+    /// What it is suspected of.
+    pub doubts: String,
     /// Where it is explained.
     pub href: String,
 }
@@ -75,16 +81,19 @@ pub(super) struct Roster {
     /// The metrics shown.
     pub columns: Vec<Metric>,
     pub clients: Vec<Client>,
+    pub counts: Counts,
     pub more: bool,
     pub page: u32,
 }
 
 /// What an address asks for; unknown words are the usual ones.
-pub(super) fn wish(query: &Query) -> Wish {
+pub(super) fn wish(query: &Query, registry: &Registry, now: Instant) -> Wish {
+    let metric = Metric::from_key(&query.get("metric"));
+    let tier = query.get("tier");
     Wish {
         search: query.get("q"),
-        metric: Metric::from_key(&query.get("metric")),
-        tier: match query.get("tier").as_str() {
+        metric,
+        tier: match tier.as_str() {
             "excellent" => Some((80, 100)),
             "good" => Some((60, 79)),
             "fair" => Some((40, 59)),
@@ -92,28 +101,50 @@ pub(super) fn wish(query: &Query) -> Wish {
             "doubted" => Some((0, 59)),
             _ => None,
         },
+        before: metric.filter(|_| tier == "old").map(|m| out_of_date(m, registry, now)),
         links: Links::of(&query.get("links")),
         sort: Sort::of(&query.get("sort")),
     }
 }
 
+/// The day before which a metric's newest value speaks for today with less than a quarter: two half-lives after its end.
+fn out_of_date(metric: Metric, registry: &Registry, now: Instant) -> NaiveDate {
+    let hours = registry.rule(metric).map_or(48.0, |r| 2.0 * r.half_life_hours);
+    (now - TimeDelta::minutes((hours * 60.0) as i64)).date_naive() - Days::new(1)
+}
+
 /// The page of an address.
 pub(super) async fn load(query: &str) -> Result<Made, AppError> {
     let request = Request::current()?;
+    let role = request.account()?.role;
+    let db = |e: sqlx::Error| request.db(&e);
+    let registry = rescore::registry(&mut *request.services.db.service().acquire().await.map_err(db)?).await.map_err(db)?;
     let mut tx = request.read().await?;
     let query = Query::parse("/clients", query);
-    let (wish, page, now) = (wish(&query), query.page(), Utc::now());
-    let db = |e: sqlx::Error| request.db(&e);
-    let mut rows = roster::page(&mut tx, &wish, now, PAGE + 1, i64::from(page - 1) * PAGE).await.map_err(db)?;
+    let now = Utc::now();
+    let (wish, page) = (wish(&query, &registry, now), query.page());
+    let mut rows = roster::page(&mut tx, role, &wish, now, PAGE + 1, i64::from(page - 1) * PAGE).await.map_err(db)?;
     let more = rows.len() as i64 > PAGE;
     rows.truncate(PAGE as usize);
+    let old = wish.metric.map_or(now.date_naive(), |m| out_of_date(m, &registry, now));
+    let counts = roster::counts(&mut tx, role, wish.metric, old, now).await.map_err(db)?;
     let columns = wish.metric.map_or_else(|| KEY.to_vec(), |m| vec![m]);
-    let clients = clients(&mut tx, rows, &columns, now).await.map_err(db)?;
-    Ok(Made { html: super::list_view::shown(Roster { query, wish, columns, clients, more, page }).to_html() })
+    let mut clients = clients(&mut tx, rows, &columns, &registry, now).await.map_err(db)?;
+    if wish.metric.is_some() && wish.sort == Sort::Trust {
+        // The figures are newer than the order: what is shown stands in its order.
+        clients.sort_by_key(|c| c.values.iter().flatten().next().map(|v| (v.score.is_none(), v.score)));
+    }
+    Ok(Made { html: super::list_view::shown(Roster { query, wish, columns, clients, counts, more, page }).to_html() })
 }
 
-/// Adds values, strips and advice: one statement each for all rows.
-async fn clients(conn: &mut PgConnection, rows: Vec<RosterRow>, columns: &[Metric], now: Instant) -> sqlx::Result<Vec<Client>> {
+/// Adds values, strips, connections and advice: one statement each for all rows.
+async fn clients(
+    conn: &mut PgConnection,
+    rows: Vec<RosterRow>,
+    columns: &[Metric],
+    registry: &Registry,
+    now: Instant,
+) -> sqlx::Result<Vec<Client>> {
     let users: Vec<String> = rows.iter().map(|r| r.user_id.clone()).collect();
     let latest = clients::latest(conn, &users, &columns.iter().map(|m| m.key().to_owned()).collect::<Vec<_>>()).await?;
     let hits = latest.iter().filter(|l| l.confidence_score.is_some()).count() as i64;
@@ -125,23 +156,24 @@ async fn clients(conn: &mut PgConnection, rows: Vec<RosterRow>, columns: &[Metri
         came.entry(user).or_default().insert(day, n);
     }
     let advice = advice::of(conn, &users).await?;
+    let mut links: HashMap<String, LinkRow> = roster::links(conn, &users, now).await?.into_iter().map(|l| (l.user_id.clone(), l)).collect();
     let by_key: HashMap<(&str, &str), &LatestRow> = latest.iter().map(|l| ((l.user_id.as_str(), l.metric_name.as_str()), l)).collect();
     Ok(rows
         .into_iter()
         .map(|r| {
             let of = |m: &Metric| by_key.get(&(r.user_id.as_str(), m.key())).copied();
-            let days = came.get(&r.user_id);
-            let strip = strip(days, from);
+            let links = links.remove(&r.user_id).unwrap_or_default();
+            let strip = strip(came.get(&r.user_id), from);
             Client {
                 href: format!("/clients/{}", text::segment(&r.user_id)),
                 average: r.average.map(|a| a.round() as i32),
-                values: columns.iter().map(|m| of(m).map(|l| value(*m, l, now))).collect(),
-                gain: gain(columns.iter().filter_map(of), &advice),
+                values: columns.iter().map(|m| of(m).map(|l| value(*m, l, registry, now))).collect(),
+                gain: gain(columns.iter().filter_map(of), &advice, columns.len() > 1),
                 strip: spoken(&strip),
                 came: strip,
-                silent: r.silent.iter().map(|p| words::provider(p)).collect(),
-                broken: r.broken.iter().map(|p| words::provider(p)).collect(),
-                last_data: r.last_data_at.map(|at| text::moment(at, now)),
+                silent: links.silent.iter().map(|p| words::provider(p)).collect(),
+                broken: links.broken.iter().map(|p| words::provider(p)).collect(),
+                last_data: links.last_data_at.map(|at| text::moment(at, now)),
                 simulated: r.simulated,
                 name: text::cut(r.label.as_deref().unwrap_or(&r.user_id), 60),
             }
@@ -149,28 +181,28 @@ async fn clients(conn: &mut PgConnection, rows: Vec<RosterRow>, columns: &[Metri
         .collect())
 }
 
-fn value(metric: Metric, l: &LatestRow, now: Instant) -> Value {
-    let age = text::moment(words::ended(l.measured_at, l.measurement_date, now), now).ago;
+fn value(metric: Metric, l: &LatestRow, registry: &Registry, now: Instant) -> Value {
+    let ended = words::ended(l.measured_at, l.measurement_date, now);
+    let hours = words::hours(ended, now);
+    let doubts: Vec<String> = l.doubts.iter().map(|d| words::doubt(d)).collect();
     Value {
         score: l.confidence_score,
         amount: words::amount(metric, l.value),
         source: words::provider(&l.source),
-        age: if age == "just now" { "today".to_owned() } else { age },
+        age: words::age(hours),
+        act: words::act(l.confidence_score, currency::currency(registry, metric, hours)),
         reason: words::reason(words::points(l), l.confidence_score),
+        doubts: if doubts.is_empty() { String::new() } else { format!("Suspected: {}", doubts.join(", ")) },
         href: format!("/clients/{}/{}/{}?source={}", text::segment(&l.user_id), metric.key(), l.measurement_date, text::segment(&l.source)),
     }
 }
 
 /// The best advice on the values shown. Advice on another day's value says nothing of these.
-fn gain<'a>(shown: impl Iterator<Item = &'a LatestRow>, advice: &[AdviceRow]) -> Option<(i32, String)> {
-    let fits = |l: &LatestRow| {
-        advice.iter().find(|a| {
-            a.user_id == l.user_id && a.metric_name == l.metric_name && a.source == l.source && a.measurement_date == l.measurement_date
-        })
-    };
+fn gain<'a>(shown: impl Iterator<Item = &'a LatestRow>, advice: &[AdviceRow], named: bool) -> Option<(i32, String)> {
+    let fits = |l: &LatestRow| advice.iter().find(|a| a.speaks_of(l));
     let best = shown.filter_map(fits).max_by_key(|a| a.points)?;
     let metric = Metric::from_key(&best.metric_name)?;
-    let text = if best.points > 0 { format!("{}: {}", metric.name(), best.advice) } else { best.advice.clone() };
+    let text = if best.points > 0 && named { format!("{}: {}", metric.name(), best.advice) } else { best.advice.clone() };
     Some((best.points, text))
 }
 
@@ -211,8 +243,26 @@ mod tests {
 
     #[test]
     fn an_address_is_read_leniently() {
-        let w = wish(&Query::parse("/clients", "?metric=hrv_rmssd&tier=doubted&sort=gain&links=silent&q=an"));
+        let now = chrono::DateTime::from_timestamp(1_763_900_000, 0).unwrap();
+        let read = |query: &str| wish(&Query::parse("/clients", query), Registry::built_in(), now);
+        let w = read("?metric=hrv_rmssd&tier=doubted&sort=gain&links=silent&q=an");
         assert_eq!((w.metric, w.tier, w.sort, w.links), (Some(Metric::HrvRmssd), Some((0, 59)), Sort::Gain, Links::Silent));
-        assert_eq!(wish(&Query::parse("/clients", "?metric=x&tier=%ff&sort=;&links=1")), Wish::default());
+        assert_eq!(read("?metric=x&tier=%ff&sort=;&links=1"), Wish::default());
+        assert_eq!(read("?tier=old"), Wish::default(), "what is old depends on the metric");
+    }
+
+    #[test]
+    fn a_value_is_out_of_date_on_the_day_from_which_it_is_called_so() {
+        let now = chrono::DateTime::from_timestamp(1_763_900_000, 0).unwrap();
+        let registry = Registry::built_in();
+        for metric in KEY {
+            let first = out_of_date(metric, registry, now);
+            let called = |day: NaiveDate| {
+                let hours = words::hours(words::ended(None, day, now), now);
+                words::act(Some(90), currency::currency(registry, metric, hours)).0
+            };
+            assert_eq!(called(first - Days::new(1)), "Out of date", "{metric:?}");
+            assert_eq!(called(first), "Yes", "{metric:?}");
+        }
     }
 }

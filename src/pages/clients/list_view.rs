@@ -2,10 +2,10 @@
 
 use super::list::{Came, Client, Roster, STRIP, Value};
 use crate::{
-    components::{BadgeMark, Empty, Pager, ScoreBadge, ScrollTable, Simulated, TimeStamp},
+    components::{BadgeMark, Empty, Pager, ScoreBadge, ScrollTable, Simulated, text},
     model::{Badge, Metric},
     pages::clients::people::server::KEY,
-    store::roster::{Links, Sort},
+    store::roster::{COUNTED, Links, Sort},
 };
 use leptos::prelude::*;
 
@@ -21,11 +21,45 @@ pub(super) fn shown(r: Roster) -> AnyView {
             <div class="page-actions"><a class="button small" rel="external" download href=r.query.at("/clients.csv")>"Download CSV"</a></div>
         </div>
         {metric_tabs(&r)}
+        {attention(&r)}
         {filter(&r)}
-        {simulated.then(|| view! { <p class="notice-line"><Simulated/>" Some of these people are made up."</p> })}
         {people(r)}
+        {simulated.then(|| view! { <p class="notice-line"><Simulated/>" Some of these people are made up."</p> })}
     }
     .into_any()
+}
+
+/// How many need a look, each number leading to them.
+fn attention(r: &Roster) -> AnyView {
+    let c = r.counts;
+    let people = if c.people == 1 { "person" } else { "people" };
+    let figure = |n: i64, words: &'static str, name: &'static str, value: &'static str, mark: Badge| {
+        (n > 0).then(|| {
+            let on = r.query.get(name) == value;
+            view! {
+                <li class=format!("tier-{}", mark.key())>
+                    <a href=r.query.with(name, if on { "" } else { value }) aria-current=on.then_some("true")><BadgeMark badge=mark/><strong>{counted(n)}</strong>{words}</a>
+                </li>
+            }
+        })
+    };
+    let poor = if r.wish.metric.is_some() { "below 40" } else { "with a value below 40" };
+    view! {
+        <ul class="attention" aria-label="Who needs a look">
+            <li><strong>{counted(c.people)}</strong>{format!(" {people}")}</li>
+            {(c.with < c.people).then(|| view! { <li>{format!("{} without a value of it", counted(c.people - c.with))}</li> })}
+            {figure(c.poor, poor, "tier", "poor", Badge::Poor)}
+            {r.wish.metric.and_then(|_| figure(c.old, "out of date", "tier", "old", Badge::Unknown))}
+            {figure(c.broken, "with a broken connection", "links", "broken", Badge::Poor)}
+            {figure(c.silent, "with a silent device", "links", "silent", Badge::Fair)}
+        </ul>
+    }
+    .into_any()
+}
+
+/// A number that was not counted further says so.
+fn counted(n: i64) -> String {
+    if n > COUNTED { format!("{}+", text::count(COUNTED)) } else { text::count(n) }
 }
 
 /// One click to one metric: the question is mostly about one.
@@ -51,27 +85,36 @@ fn filter(r: &Roster) -> AnyView {
     view! {
         <form class="filter" method="get" action="/clients" role="search">
             {r.wish.metric.map(|m| view! { <input type="hidden" name="metric" value=m.key()/> })}
-            <label for="q">"Name or id"</label>
-            <input id="q" name="q" type="search" value=q maxlength="200" autocomplete="off"/>
-            <label for="tier">{if of_metric { "Newest value is" } else { "With a value that is" }}</label>
-            <select id="tier" name="tier">
-                {option("", "of any badge", tier.is_empty())}
-                {option("doubted", "below 60", tier == "doubted")}
-                {[Badge::Excellent, Badge::Good, Badge::Fair, Badge::Poor].map(|b| option(b.key(), b.word(), tier == b.key())).into_iter().collect_view()}
-            </select>
-            <label for="links">"Devices"</label>
-            <select id="links" name="links">
-                {option("", "any", links == Links::Any)}
-                {option("silent", "silent for two days", links == Links::Silent)}
-                {option("broken", "connection broken", links == Links::Broken)}
-            </select>
-            <label for="sort">"Order"</label>
-            <select id="sort" name="sort">
-                {option("", "least trusted first", sort == Sort::Trust)}
-                {option("gain", "most to gain first", sort == Sort::Gain)}
-                {option("age", "longest without data first", sort == Sort::Age)}
-                {option("name", "by name", sort == Sort::Name)}
-            </select>
+            <span class="field">
+                <label for="q">"Name or id"</label>
+                <input id="q" name="q" type="search" value=q maxlength="200" autocomplete="off"/>
+            </span>
+            <span class="field">
+                <label for="tier">{if of_metric { "Newest value is" } else { "With a value that is" }}</label>
+                <select id="tier" name="tier">
+                    {option("", "of any badge", tier.is_empty())}
+                    {option("doubted", "below 60", tier == "doubted")}
+                    {of_metric.then(|| option("old", "out of date", tier == "old"))}
+                    {[Badge::Excellent, Badge::Good, Badge::Fair, Badge::Poor].map(|b| option(b.key(), b.word(), tier == b.key())).into_iter().collect_view()}
+                </select>
+            </span>
+            <span class="field">
+                <label for="links">"Devices"</label>
+                <select id="links" name="links">
+                    {option("", "any", links == Links::Any)}
+                    {option("silent", "silent for two days", links == Links::Silent)}
+                    {option("broken", "connection broken", links == Links::Broken)}
+                </select>
+            </span>
+            <span class="field">
+                <label for="sort">"Order"</label>
+                <select id="sort" name="sort">
+                    {option("", "least trusted first", sort == Sort::Trust)}
+                    {option("gain", "most to gain first", sort == Sort::Gain)}
+                    {option("age", "longest without data first", sort == Sort::Age)}
+                    {option("name", "by name", sort == Sort::Name)}
+                </select>
+            </span>
             <button class="button" type="submit">"Show"</button>
         </form>
     }
@@ -79,8 +122,12 @@ fn filter(r: &Roster) -> AnyView {
 }
 
 fn people(r: Roster) -> AnyView {
-    let filtered =
-        !r.wish.search.is_empty() || r.wish.tier.is_some() || r.wish.links != Links::Any || r.wish.metric.is_some() || r.page > 1;
+    let filtered = !r.wish.search.is_empty()
+        || r.wish.tier.is_some()
+        || r.wish.before.is_some()
+        || r.wish.links != Links::Any
+        || r.wish.metric.is_some()
+        || r.page > 1;
     if r.clients.is_empty() {
         return if filtered {
             view! { <Empty title="Nobody matches"><p>"No person fits this search, badge and page."</p><p><a class="button" href="/clients">"Clear the filters"</a></p></Empty> }.into_any()
@@ -90,20 +137,20 @@ fn people(r: Roster) -> AnyView {
     }
     let base = r.query.with("page", "");
     let one = r.wish.metric.is_some();
+    let heads: Vec<&'static str> = r.columns.iter().map(|m| m.name()).collect();
     view! {
         <section class="panel flush" aria-label="People">
             {legend()}
-            <p class="panel-note soft small">{format!("The fields under a name are the last {STRIP} days: full, partial, without data.")}</p>
             <ScrollTable caption="People and the confidence of their newest values">
                 <thead><tr>
-                    <th scope="col">"Person"</th>
-                    {(!one).then(|| view! { <th scope="col">"Last 7 days"</th> })}
-                    {r.columns.iter().map(|m| view! { <th scope="col">{m.name()}</th> }).collect_view()}
+                    <th scope="col">"Person, last "{STRIP}" days"</th>
+                    {if one { view! { <th scope="col">"Act on it today?"</th> } } else { view! { <th scope="col">"7 days"</th> } }}
+                    {heads.iter().map(|h| view! { <th scope="col">{*h}</th> }).collect_view()}
                     {one.then(|| view! { <th scope="col">"Why"</th> })}
                     <th scope="col">"Achievable"</th>
                     <th scope="col">"Last data"</th>
                 </tr></thead>
-                <tbody>{r.clients.into_iter().map(|c| row(c, one)).collect_view()}</tbody>
+                <tbody class=if one { "roster one" } else { "roster" }>{r.clients.into_iter().map(|c| row(c, &heads, one)).collect_view()}</tbody>
             </ScrollTable>
         </section>
         <Pager page=r.page more=r.more base/>
@@ -111,6 +158,7 @@ fn people(r: Roster) -> AnyView {
     .into_any()
 }
 
+/// What the shapes mean, of badges and of the fields under a name.
 fn legend() -> AnyView {
     let badges = [
         (Badge::Excellent, "80–100"),
@@ -120,19 +168,16 @@ fn legend() -> AnyView {
         (Badge::Unknown, "not scored"),
     ];
     view! {
-        <ul class="legend" aria-label="Badges">
+        <ul class="legend" aria-label="Badges and days">
             {badges.map(|(badge, range)| view! { <li><BadgeMark badge/><span>{badge.word()}</span><span class="soft">{range}</span></li> }).into_iter().collect_view()}
+            <li class="legend-days">{strip(&[Came::Full, Came::Part, Came::Nothing], "Three heights".to_owned())}<span class="soft">"a day: full, partial, without data"</span></li>
         </ul>
     }
     .into_any()
 }
 
-fn row(c: Client, one: bool) -> AnyView {
-    let reason = one.then(|| {
-        let value = c.values.iter().flatten().next().cloned().unwrap_or_default();
-        let said = if value.reason.is_empty() { "Nothing speaks against it".to_owned() } else { value.reason };
-        view! { <td><a href=value.href>{said}</a></td> }
-    });
+fn row(c: Client, heads: &[&'static str], one: bool) -> AnyView {
+    let first = c.values.iter().flatten().next().cloned();
     view! {
         <tr>
             <th scope="row">
@@ -140,21 +185,35 @@ fn row(c: Client, one: bool) -> AnyView {
                 {strip(&c.came, c.strip)}
                 {trouble("Silent", "fair", c.silent)}{trouble("Broken", "poor", c.broken)}
             </th>
-            {(!one).then(|| view! { <td><ScoreBadge score=c.average/></td> })}
-            {c.values.into_iter().map(|v| value(v, one)).collect_view()}
-            {reason}
-            <td class="gain">{match c.gain {
+            {if one {
+                let (word, tier) = first.as_ref().map_or(("Unknown", "unknown"), |v| v.act);
+                view! { <td class="acted"><span class=format!("act-word tier-{tier}")>{word}</span></td> }.into_any()
+            } else {
+                view! { <td class="average">{label("7 days")}<ScoreBadge score=c.average compact=true/></td> }.into_any()
+            }}
+            {c.values.into_iter().zip(heads).map(|(v, head)| value(v, head, one)).collect_view()}
+            {one.then(|| {
+                let v = first.unwrap_or_default();
+                let said = if v.reason.is_empty() { "Nothing speaks against it".to_owned() } else { v.reason };
+                view! { <td class="reason">{label("Why")}<a href=v.href>{said}</a>{(!v.doubts.is_empty()).then(|| view! { <span class="remark">{v.doubts}</span> })}</td> }
+            })}
+            <td class="gain">{label("Achievable")}{match c.gain {
                 Some((0, text)) => view! { <span class="none">{text}</span> }.into_any(),
-                Some((points, text)) => view! { <strong class="num">{format!("+{points}")}</strong><span class="remark">{text}</span> }.into_any(),
+                Some((points, text)) => view! { <strong class="num">{format!("+{points}")}</strong>" "<span class="remark">{text}</span> }.into_any(),
                 None => view! { <span class="none">"–"</span> }.into_any(),
             }}</td>
-            <td class="when">{match c.last_data {
-                Some(at) => view! { <TimeStamp at/> }.into_any(),
+            <td class="last-data">{label("Last data")}{match c.last_data {
+                Some(at) => view! { <time datetime=at.iso title=at.full>{at.ago}</time> }.into_any(),
                 None => view! { <span class="none">"never"</span> }.into_any(),
             }}</td>
         </tr>
     }
     .into_any()
+}
+
+/// The column's name, where a narrow screen shows no head.
+pub(super) fn label(text: &'static str) -> AnyView {
+    view! { <span class="cell-label">{text}</span> }.into_any()
 }
 
 /// What is the matter with a connection, by provider.
@@ -165,28 +224,28 @@ fn trouble(word: &'static str, tone: &'static str, providers: Vec<String>) -> Op
     })
 }
 
-fn value(v: Option<Value>, one: bool) -> AnyView {
+fn value(v: Option<Value>, head: &'static str, one: bool) -> AnyView {
     match v {
         Some(v) => view! {
-            <td class="reading">
-                <a class="badge-link" href=v.href><ScoreBadge score=v.score compact=!one/></a>
-                <span class="value">{v.amount}</span>
+            <td class="reading">{label(head)}
+                <span class="value">{v.amount}</span><a class="badge-link" href=v.href><ScoreBadge score=v.score compact=!one/></a>
                 <span class="remark">{v.source}" · "{v.age}</span>
             </td>
         }
         .into_any(),
-        None => view! { <td><span class="none">"no data"</span></td> }.into_any(),
+        None => view! { <td class="reading">{label(head)}<span class="none">"no data"</span></td> }.into_any(),
     }
 }
 
 /// A field a day: filled, half filled, hollow.
 fn strip(came: &[Came], spoken: String) -> AnyView {
+    let width = came.len() * 9 + 2;
     let path = |what: Came, tall: f64| {
         let fields = came.iter().enumerate().filter(|(_, c)| **c == what);
         fields.map(|(i, _)| format!("M{} 12v-{tall}h7v{tall}Z", i * 9 + 1)).collect::<String>()
     };
     view! {
-        <svg class="strip" viewBox="0 0 128 13" width="128" height="13" role="img" aria-label=spoken>
+        <svg class="strip" viewBox=format!("0 0 {width} 13") width=width height="13" role="img" aria-label=spoken>
             <path class="strip-full" d=path(Came::Full, 11.0)></path>
             <path class="strip-part" d=path(Came::Part, 5.0)></path>
             <path class="strip-none" d=path(Came::Nothing, 1.5)></path>

@@ -1,6 +1,6 @@
 //! One person: can I act on today's numbers, every metric's newest value, and what came on which day.
 
-use super::{activity, chart, findings, metric, page::Made, people::server::KEY, query::Query, why, words};
+use super::{activity, chart, findings, list_view::label, metric, page::Made, people::server::KEY, query::Query, why, words};
 use crate::{
     components::{Alert, BadgeMark, Empty, Panel, ScoreBadge, ScrollTable, Simulated, Spark, Sparkline, StateChip, TimeStamp, line, text},
     error::AppError,
@@ -267,7 +267,7 @@ fn values(rows: &[Row<'_>], scores: &[ScoreDay], seen: &Seen, query: &Query) -> 
             let of: Vec<&Row<'_>> = rows.iter().filter(|r| r.metric.category() == *category).filter(shows).collect();
             (!of.is_empty()).then(|| {
                 view! {
-                    <tbody>
+                    <tbody class="cards values">
                         <tr class="group"><th scope="rowgroup" colspan="9">{*title}</th></tr>
                         {of.into_iter().map(|r| value_row(r, scores, seen)).collect_view()}
                     </tbody>
@@ -310,18 +310,19 @@ fn value_row(r: &Row<'_>, scores: &[ScoreDay], seen: &Seen) -> AnyView {
     let percent = |p: f64| (p * 100.0).round() as i32;
     let interval = l.low.zip(l.high).map_or(String::new(), |(low, high)| format!("{}–{}", percent(low), percent(high)));
     let day = text::day(l.measurement_date, seen.now.date_naive());
+    let received = text::moment(l.received_at, seen.now);
     view! {
         <tr>
             <th scope="row"><a href=r.href.clone()>{r.metric.name()}</a>{(!remark.is_empty()).then(|| view! { <span class="remark">{remark}</span> })}</th>
-            <td class="num value">{words::amount(r.metric, l.value)}</td>
-            <td><ScoreBadge score=l.confidence_score/>{l.confidence_score.map(|_| view! { <a class="why-link small" href=r.why.clone()>"Why"<span class="sr-only">{format!(": {}", r.metric.name())}</span></a> })}</td>
-            <td class="num soft">{interval}</td>
-            <td><Sparkline spark=spark(r.metric, scores)/></td>
-            <td>{r.currency.map(|c| chart::currency(c, format!("{:.0} %, {}", c * 100.0, r.age)))}</td>
-            <td class="from">{words::provider(&l.source)}{l.device.as_deref().map(|d| view! { <span class="soft">{format!(" · {}", text::cut(d, 40))}</span> })}
+            <td class="num value">{label("Value")}{words::amount(r.metric, l.value)}</td>
+            <td>{label("Confidence")}<ScoreBadge score=l.confidence_score/>{l.confidence_score.map(|_| view! { <a class="why-link small" href=r.why.clone()>"Why"<span class="sr-only">{format!(": {}", r.metric.name())}</span></a> })}</td>
+            <td class="num soft">{label("80 % interval")}{interval}</td>
+            <td>{label("30 days")}<Sparkline spark=spark(r.metric, scores)/></td>
+            <td>{label("Speaks for today")}{r.currency.map(|c| chart::currency(c, format!("{:.0} %, {}", c * 100.0, r.age)))}</td>
+            <td class="from">{label("Source and device")}{words::provider(&l.source)}{l.device.as_deref().map(|d| view! { <span class="soft">{format!(" · {}", text::cut(d, 40))}</span> })}
                 <span class="remark">{words::why_source(&l.source, l.choice.as_deref(), l.sources)}</span></td>
-            <td class="when">{day}{l.measured_at.map(|at| view! { <span class="remark"><TimeStamp at=text::moment(at, seen.now) plain=true/></span> })}</td>
-            <td class="when"><TimeStamp at=text::moment(l.received_at, seen.now)/></td>
+            <td class="when">{label("Measured")}{day}{l.measured_at.map(|at| view! { <span class="remark"><TimeStamp at=text::moment(at, seen.now) plain=true/></span> })}</td>
+            <td class="when">{label("Received")}<time datetime=received.iso title=received.full>{received.text}</time><span class="remark">{received.ago}</span></td>
         </tr>
     }
     .into_any()

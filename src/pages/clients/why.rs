@@ -74,7 +74,7 @@ fn review(doubted: Doubts, metric: Metric, point: &Point) -> Option<AnyView> {
     let mine = |fields: &[(String, String)]| key.iter().all(|(k, v)| fields.iter().any(|(n, w)| n == k && w == v));
     let rows: Vec<_> = doubted.rows.into_iter().filter(|d| mine(&d.fields)).collect();
     (!rows.is_empty()).then(|| {
-        view! { <Panel title="Is it a fault?" id="decide" class="flush">{findings::table(rows, doubted.action)}</Panel> }.into_any()
+        view! { <Panel title="Is it a fault?" id="decide" class="flush">{findings::table("This value and what was decided", rows, doubted.action)}</Panel> }.into_any()
     })
 }
 
@@ -179,7 +179,7 @@ fn waterfall_row(bar: &Bar, from: i32, to: i32) -> AnyView {
             <th scope="row">{bar.part.name()}</th>
             <td class="num value">{format!("{sign}{}", bar.points.unsigned_abs())}</td>
             <td class="bar">{strip(from, to, class)}</td>
-            <td class="rule full"><span>{bar.rule.clone()}</span>{(!bar.numbers.is_empty()).then(|| view! { <span class="numbers">{bar.numbers.clone()}</span> })}{study}</td>
+            <td class="rule full"><span>{bar.rule.clone()}</span>{(!bar.numbers.is_empty()).then(|| view! { <span class="numbers">{words::readable(&bar.numbers)}</span> })}{study}</td>
         </tr>
     }
     .into_any()
@@ -217,7 +217,7 @@ fn doubts(metric: Metric, findings: &[Finding]) -> AnyView {
             let reading = words::amount(f.metric.unwrap_or(metric), v);
             view! { <p>"Suggested reading: "<strong>{reading}</strong>". The value itself is never changed."</p> }
         });
-        view! { <li><strong>{capital(&words::kind_word(f.kind))}</strong>{about}<p class="soft">{f.detail.clone()}</p>{repair}</li> }
+        view! { <li><strong>{capital(&words::kind_word(f.kind))}</strong>{about}<p class="soft">{words::readable(&f.detail)}</p>{repair}</li> }
             .into_any()
     });
     let all: Vec<AnyView> = all.collect();

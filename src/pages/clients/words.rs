@@ -41,6 +41,46 @@ pub(super) fn hours(since: Instant, now: Instant) -> f64 {
     (now - since).num_seconds().max(0) as f64 / 3600.0
 }
 
+/// An age as short as can be: `26 min`, `9 h`, `3 days`, `5 weeks`, `7 months`, `10 years`.
+pub(super) fn age(hours: f64) -> String {
+    let days = hours / 24.0;
+    let (n, unit) = match hours {
+        h if h < 1.0 => (h * 60.0, "min"),
+        h if h < 48.0 => (h, "h"),
+        _ if days < 21.0 => (days, "days"),
+        _ if days < 90.0 => (days / 7.0, "weeks"),
+        _ if days < 730.0 => (days / 30.44, "months"),
+        _ => (days / 365.25, "years"),
+    };
+    // Number and unit stay on one line.
+    format!("{:.0}\u{a0}{unit}", n.floor())
+}
+
+/// A sentence of the scorer with its long durations as people read them: `32220 s` as `8:57 h`.
+pub(super) fn readable(detail: &str) -> String {
+    let mut out = String::with_capacity(detail.len());
+    let mut rest = detail;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        let end = from.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(from.len());
+        let (number, after) = from.split_at(end);
+        let alone = after.strip_prefix(" s").filter(|tail| !tail.starts_with(|c: char| c.is_alphanumeric()));
+        match (number.parse::<f64>(), alone) {
+            (Ok(seconds), Some(tail)) if seconds >= 600.0 => {
+                out.push_str(&amount(Metric::SleepDuration, seconds));
+                rest = tail;
+            }
+            _ => {
+                out.push_str(number);
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
 /// The points of each part of a stored score; `None` without a score.
 pub(super) fn points(l: &LatestRow) -> Option<[(Part, i32); 6]> {
     let parts: Option<Vec<f64>> = l.factors.iter().copied().collect();
@@ -56,7 +96,7 @@ pub(super) fn reason(points: Option<[(Part, i32); 6]>, score: Option<i32>) -> St
     let worst = points.iter().skip(1).min_by_key(|(_, p)| *p).filter(|(_, p)| *p < 0);
     match worst {
         Some((part, p)) => format!("{} −{}", part.name(), p.unsigned_abs()),
-        None if score.is_some_and(|s| s < 60) => format!("{}: {} at most", Part::Evidence.name(), points[0].1),
+        None if score.is_some_and(|s| s < 60) => format!("{} gives only {}", Part::Evidence.name(), points[0].1),
         None => String::new(),
     }
 }
@@ -133,9 +173,29 @@ mod tests {
             Some([0, 1, 2, 3, 4, 5].map(|i: usize| (parts[i], p[i])))
         };
         assert_eq!(reason(bars([70, -5, -31, 2, 0, 0]), Some(36)), "Completeness −31");
-        assert_eq!(reason(bars([35, 0, 0, 0, 0, 0]), Some(35)), "Evidence for the device: 35 at most");
+        assert_eq!(reason(bars([35, 0, 0, 0, 0, 0]), Some(35)), "Evidence for the device gives only 35");
         assert_eq!(reason(bars([85, 0, 0, 0, 0, 0]), Some(85)), "");
         assert_eq!(reason(None, None), "");
+    }
+
+    #[test]
+    fn ages_are_short_and_long_durations_readable() {
+        for (hours, text) in [
+            (0.5, "30 min"),
+            (9.9, "9 h"),
+            (47.0, "47 h"),
+            (50.0, "2 days"),
+            (900.0, "5 weeks"),
+            (5000.0, "6 months"),
+            (92_400.0, "10 years"),
+        ] {
+            assert_eq!(age(hours).replace('\u{a0}', " "), text);
+        }
+        assert_eq!(readable("asleep 32220 s and awake 540 s, 12.5 s apart"), "asleep 8:57 h and awake 540 s, 12.5 s apart");
+        assert_eq!(readable("WHOOP says 6300.0 s: 4.4 usual spreads apart"), "WHOOP says 1:45 h: 4.4 usual spreads apart");
+        for same in ["", "900", "900 sec", "x 5 s", "1.2.3 s", "ü 7200 steps"] {
+            assert_eq!(readable(same), same);
+        }
     }
 
     #[test]

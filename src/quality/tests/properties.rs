@@ -148,6 +148,34 @@ proptest! {
         prop_assert_ne!(bar.numbers.as_str(), "nothing found");
     }
 
+    /// Whoever follows an advice gains the points it promised: the whole person is scored anew with that one thing changed.
+    #[test]
+    fn advice_gains_what_it_promises((values, reviews) in person(), which in 0usize..400) {
+        let at = which % values.len();
+        let v = &values[at];
+        let registry = Registry::built_in();
+        let asked = Which { metric: v.metric, source: &v.source, date: v.date };
+        let Some(told) = explain(&values, &reviews, registry, asked) else { return Ok(()) };
+        let after = |changed: &[DayValue]| {
+            let all = score_person(changed, &reviews, registry, v.date..=v.date);
+            all.iter().find(|s| s.metric == v.metric && s.source == v.source).map(|s| s.score)
+        };
+        for advice in &told.advice {
+            let mut changed = values.clone();
+            if advice.text.contains("second source") {
+                let week = v.date.checked_sub_days(Days::new(7)).unwrap()..=v.date;
+                let own = values.iter().filter(|o| o.metric == v.metric && o.source == v.source && week.contains(&o.date));
+                changed.extend(own.map(|o| DayValue { source: crate::model::Source::from_provider("second-source"), value: o.value * (1.0 + 1e-6), ..o.clone() }));
+            } else if advice.text.contains("by hand") {
+                let own = changed.iter_mut().find(|o| o.metric == v.metric && o.source == v.source && o.date == v.date);
+                own.unwrap().origin.upload = crate::model::UploadKind::Automatic;
+            } else {
+                continue;
+            }
+            prop_assert_eq!(after(&changed), Some(told.score.score + advice.points), "{}", advice.text);
+        }
+    }
+
     /// They do so for any parts, and no bar is more than a point from its true size.
     #[test]
     fn the_bars_add_up_for_any_parts(p in proptest::array::uniform6(-8.0f64..8.0)) {

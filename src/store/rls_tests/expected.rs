@@ -59,6 +59,7 @@ pub(super) const RELATIONS: &[(&str, Eyes, &str)] = &[
     ("public.records", OwnClients, "SIUD"),
     ("public.refused_deliveries", AdminOnly, "SIUD"),
     ("public.rollups", AdminOnly, "SIUD"),
+    ("public.roster", OwnClients, "SIUD"),
     ("public.schedules", AdminOnly, "SIUD"),
     ("public.score_days", AdminOnly, "SIUD"),
     ("public.score_advice", OwnClients, "SIUD"),
