@@ -1,10 +1,11 @@
 //! The list of clients: read set-wise, a page at a time, and made ready to show.
 
-use super::{page::Made, people::server::KEY, query::Query, words};
+use super::{people::server::KEY, query::Query, words};
 use crate::{
     components::{Moment, text},
     error::AppError,
     model::{Instant, Metric},
+    pages::made::Made,
     server::context::Request,
     store::{
         advice::{self, AdviceRow},
@@ -109,7 +110,7 @@ pub(super) async fn load(query: &str) -> Result<Made, AppError> {
     rows.truncate(PAGE as usize);
     let columns = wish.metric.map_or_else(|| KEY.to_vec(), |m| vec![m]);
     let clients = clients(&mut tx, rows, &columns, now).await.map_err(db)?;
-    Ok(Made { html: super::list_view::shown(Roster { query, wish, columns, clients, more, page }).to_html() })
+    Ok(Made::of("People", super::list_view::shown(Roster { query, wish, columns, clients, more, page }).to_html()))
 }
 
 /// Adds values, strips and advice: one statement each for all rows.
