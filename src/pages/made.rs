@@ -2,8 +2,9 @@
 //! `view!` macro as everywhere, and all that the browser has of them is this file: it asks for the page of its address
 //! and puts it in place. A new page costs the browser nothing.
 //!
-//! The overview is kept up to date by itself, and so is what is followed, such as a log or something that goes on. When
-//! something of a list changed, the page says so and waits, so that nothing moves under the reader.
+//! The overview and one person's pages are kept up to date by themselves, and so is what is followed, such as a log or
+//! something that goes on. When something of a list changed, the page says so and waits, so that no row moves under the
+//! reader.
 
 use crate::{
     components::{Announcer, LiveControl, Placed, Trouble, use_live},
@@ -74,6 +75,13 @@ struct Address {
     query: String,
 }
 
+impl Address {
+    /// Whether each news is shown at once: the overview and one person's pages do not change their order by it.
+    fn keeps_up(&self) -> bool {
+        self.room == "overview" || self.room == "clients" && !self.words[0].is_empty()
+    }
+}
+
 /// The page of an address. Whom it is for is decided by the room.
 ///
 /// # Errors
@@ -135,9 +143,9 @@ pub fn Page(
         let [first, second, third] = a.words;
         load_page(a.room.to_owned(), first, second, third, a.query)
     };
-    // The overview is asked for again with each news.
-    let version = move || if room == "overview" { live.version.get() } else { 0 };
-    let data = Resource::<Answer, Bare>::new_with_options(move || (address.get(), seen.get().wrapping_add(version())), ask, false);
+    let by_itself = move || address.with(Address::keeps_up);
+    let version = move || seen.get().wrapping_add(if by_itself() { live.version.get() } else { 0 });
+    let data = Resource::<Answer, Bare>::new_with_options(move || (address.get(), version()), ask, false);
     let again = move || seen.update(|n| *n = n.wrapping_add(1));
     Effect::new(move |before: Option<bool>| {
         let follow = matches!(&*data.read(), Some(Ok(made)) if made.follow);
@@ -156,7 +164,7 @@ pub fn Page(
         shown.set(live.version.get_untracked());
     });
     let news = move || {
-        (room != "overview" && live.version.get() != shown.get()).then(|| {
+        (!by_itself() && live.version.get() != shown.get()).then(|| {
             view! { <button class="quiet" type="button" on:click=move |_| again()>"Something changed. Show it"</button> }
         })
     };
