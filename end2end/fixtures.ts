@@ -4,7 +4,7 @@ import AxeBuilder from "@axe-core/playwright";
 import { test as base, expect, type Page } from "@playwright/test";
 
 /** Messages the browser writes about an answer's status when a test asks for a missing page on purpose. */
-const STATUS_LINE = /^Failed to load resource: the server responded with a status of (40[134])/;
+const STATUS_LINE = /^Failed to load resource: the server responded with a status of (40[134]|50[03])/;
 
 export const test = base.extend<{ allowStatusLine: boolean; noise: string[] }>({
   allowStatusLine: [false, { option: true }],

@@ -115,6 +115,7 @@
 
   // The server opens a question in the page; here it becomes a real dialog: focus inside, Escape keeps.
   const raise = () => {
+    if (document.documentElement.hasAttribute("data-hydrated")) all();
     const dialog = document.querySelector("dialog.confirm[open]:not(:modal)");
     if (!dialog || !document.documentElement.hasAttribute("data-hydrated")) return;
     dialog.close();
@@ -124,6 +125,34 @@
   };
   new MutationObserver(raise).observe(document.documentElement, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-hydrated"] });
   raise();
+
+  // Boxes to tick: how many are, all of the page at once, and a row of boxes with the shift key.
+  let lastBox = null;
+  const count = () => {
+    const boxes = [...document.querySelectorAll('input[form="chosen"]')], n = boxes.filter((box) => box.checked).length;
+    const words = document.querySelector("#chosen [data-count]");
+    if (words) words.textContent = n ? `${n} of the ${boxes.length} on this page ticked:` : "With the ticked rows of this page:";
+    const head = document.querySelector("[data-all]");
+    if (head) { head.checked = n > 0 && n === boxes.length; head.indeterminate = n > 0 && n < boxes.length; }
+  };
+  const all = () => {
+    const corner = document.querySelector("#chosen") && document.querySelector("thead td");
+    if (!corner || corner.firstChild) return;
+    const box = make("input", { type: "checkbox", "data-all": "", "aria-label": "Tick all rows of this page" });
+    corner.append(make("label", { class: "pick" }, box));
+  };
+  addEventListener("click", (event) => {
+    const box = event.target;
+    if (!(box instanceof HTMLInputElement) || box.type !== "checkbox") return;
+    const boxes = [...document.querySelectorAll('input[form="chosen"]')];
+    if ("all" in box.dataset) for (const other of boxes) other.checked = box.checked;
+    else if (boxes.includes(box)) {
+      const [from, to] = [boxes.indexOf(lastBox), boxes.indexOf(box)].sort((a, b) => a - b);
+      if (event.shiftKey && from >= 0) for (const other of boxes.slice(from, to + 1)) other.checked = box.checked;
+      lastBox = box;
+    } else return;
+    count();
+  });
 
   // One press sends once: the button stays as it is and says that it is busy.
   addEventListener("submit", (event) => {

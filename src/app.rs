@@ -2,7 +2,7 @@
 
 use crate::components::{Announcer, Flash};
 use crate::model::Role;
-use crate::pages::{admin, clients, errors, login, session, status};
+use crate::pages::{errors, login, made::Page, session};
 use leptos::prelude::*;
 use leptos_meta::{HashedStylesheet, MetaTags, Title, provide_meta_context};
 use leptos_router::{
@@ -56,16 +56,16 @@ pub fn App() -> impl IntoView {
                 <FlatRoutes fallback=errors::NotFound>
                     <Route path=path!("/") view=session::Home ssr=SsrMode::Async/>
                     <Route path=path!("/login") view=login::Login ssr=SsrMode::Async/>
-                    <Route path=path!("/admin") view=admin::Dashboard ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/settings/registry") view=|| view! { <admin::Screen list="settings/registry"/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/settings/registry/:id") view=|| view! { <admin::Screen list="settings/registry"/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/:list") view=|| view! { <admin::Screen/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/admin/:list/:id") view=|| view! { <admin::Screen single=true/> } ssr=SsrMode::Async/>
-                    <Route path=path!("/clients") view=clients::Clients ssr=SsrMode::Async/>
-                    <Route path=path!("/clients/:user_id") view=clients::Client ssr=SsrMode::Async/>
-                    <Route path=path!("/clients/:user_id/:metric") view=clients::Client ssr=SsrMode::Async/>
-                    <Route path=path!("/clients/:user_id/:metric/:day") view=clients::Client ssr=SsrMode::Async/>
-                    <Route path=path!("/status") view=status::Status ssr=SsrMode::Async/>
+                    <Route path=path!("/admin") view=|| view! { <Page room="overview"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/settings/registry") view=|| view! { <Page room="registry"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/settings/registry/:id") view=|| view! { <Page room="registry"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/:list") view=|| view! { <Page room="admin"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/admin/:list/:id") view=|| view! { <Page room="admin"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/clients") view=|| view! { <Page room="clients"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/clients/:user_id") view=|| view! { <Page room="clients"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/clients/:user_id/:metric") view=|| view! { <Page room="clients"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/clients/:user_id/:metric/:day") view=|| view! { <Page room="clients"/> } ssr=SsrMode::Async/>
+                    <Route path=path!("/status") view=|| view! { <Page room="status"/> } ssr=SsrMode::Async/>
                 </FlatRoutes>
             </main>
             <FocusHeading/>

@@ -128,3 +128,36 @@ test("a question is a dialog: focus inside, Escape keeps", async ({ page }) => {
   await expect(page).toHaveURL(/tab=replay$/);
   await expect(page.getByRole("dialog")).toHaveCount(0);
 });
+
+test("news leave focus, opened details and half-typed words alone", async ({ page, request, baseURL }) => {
+  await open(page, "/admin");
+  await page.locator(".twin summary").click();
+  await page.getByRole("link", { name: "90 days" }).focus();
+  const before = await page.locator(".live-time").textContent();
+  const sent = await request.post(`${baseURL}/functions/v1/terra-webhook-test`, {
+    headers: { authorization: `Bearer ${process.env.ASSAY_SERVICE_KEY}` },
+    data: { type: "daily", provider: "WHOOP" },
+  });
+  expect(sent.ok()).toBe(true);
+  await expect(page.locator(".live-time")).not.toHaveText(before!, { timeout: 15_000 });
+  await expect(page.getByRole("link", { name: "90 days" })).toBeFocused();
+  await expect(page.locator(".twin")).toHaveAttribute("open", "");
+});
+
+test("rows are ticked one by one, by range, all at once, and stay ticked when news are shown", async ({ page, request, baseURL }) => {
+  await open(page, "/admin/jobs");
+  const boxes = page.locator('input[form="chosen"]');
+  test.skip((await boxes.count()) < 3, "too few jobs that something can be done to");
+  await boxes.nth(0).check();
+  await boxes.nth(2).click({ modifiers: ["Shift"] });
+  await expect(page.locator("#chosen")).toContainText(/^3 of the \d+ on this page ticked/);
+  await page.getByLabel("Tick all rows of this page").check();
+  await expect(page.locator("#chosen")).toContainText(`${await boxes.count()} of the ${await boxes.count()} on this page ticked`);
+  await page.getByLabel("Tick all rows of this page").uncheck();
+  await boxes.nth(1).check();
+  const id = await boxes.nth(1).getAttribute("value");
+  await request.post(`${baseURL}/functions/v1/terra-webhook-test`, { headers: { authorization: `Bearer ${process.env.ASSAY_SERVICE_KEY}` }, data: { type: "body", provider: "WHOOP" } });
+  await page.getByRole("button", { name: "Something changed. Show it" }).click();
+  await expect(page.locator(`input[form="chosen"][value="${id}"]`)).toBeChecked();
+  await expect(page.locator('input[form="chosen"]:checked')).toHaveCount(1);
+});

@@ -1,49 +1,9 @@
 // Every screen, in both themes: no accessibility violation, no message on the console, no sideways scrolling at 320
 // pixels; and pictures at three widths to look at.
 import { accessible, alive, expect, fits, open, test } from "../fixtures";
+import { NOTHING_FOUND, PLAIN, SCREENS, SPECIAL } from "../screens";
 
-const SCREENS: [name: string, path: string][] = [
-  ["login", "/login?error=invalid&next=%2Fadmin"],
-  ["admin", "/admin"],
-  ["people", "/clients"],
-  ["people-metric", "/clients?metric=hrv_rmssd"],
-  ["people-none", "/clients?q=nobody-is-called-this"],
-  ["status", "/status"],
-  ["jobs", "/admin/jobs"],
-  ["jobs-none", "/admin/jobs?user=nobody-is-called-this"],
-  ["dead-letters", "/admin/dead-letters"],
-  ["webhooks", "/admin/webhooks"],
-  ["logs", "/admin/logs"],
-  ["dead-letters-none", "/admin/dead-letters?kind=no-such-kind"],
-  ["webhooks-none", "/admin/webhooks?q=user%3Anobody-is-called-this"],
-  ["webhooks-refused", "/admin/webhooks?tab=refused"],
-  ["webhooks-replay", "/admin/webhooks?tab=replay&ask=replay"],
-  ["webhooks-test", "/admin/webhooks?tab=test"],
-  ["logs-none", "/admin/logs?q=nobody-wrote-this"],
-  ["logs-audit", "/admin/logs?tab=audit"],
-  ["nodes", "/admin/nodes"],
-  ["schedules", "/admin/schedules"],
-  ["kinds", "/admin/kinds"],
-  ["limits", "/admin/limits"],
-  ["connections", "/admin/connections"],
-  ["connections-none", "/admin/connections?q=user%3Anobody-is-called-this"],
-  ["trainers", "/admin/trainers"],
-  ["settings", "/admin/settings"],
-  ["registry", "/admin/settings/registry"],
-  ["registry-metric", "/admin/settings/registry/hrv_rmssd?tolerance=12&kind=relative&low=5&high=300&half_life=36"],
-  ["registry-studies", "/admin/settings/registry?tab=studies"],
-  ["registry-shadow", "/admin/settings/registry?tab=shadow"],
-  ["calibration", "/admin/calibration"],
-];
-
-// Pages that the server makes by itself: nothing comes alive on them.
-const PLAIN: [name: string, path: string][] = [
-  ["account", "/account"],
-  ["users", "/admin/users"],
-  ["audit", "/admin/audit"],
-  ["audit-none", "/admin/audit?text=nothing-is-called-this"],
-  ["retention", "/admin/settings/retention"],
-];
+const ALIVE = [...SCREENS, ...NOTHING_FOUND, ...SPECIAL];
 
 for (const theme of ["light", "dark"] as const) {
   test.describe(theme, () => {
@@ -51,7 +11,7 @@ for (const theme of ["light", "dark"] as const) {
       await context.addCookies([{ name: "theme", value: theme, url: baseURL! }]);
     });
 
-    for (const [name, path] of SCREENS) {
+    for (const [name, path] of ALIVE) {
       test(`${name} is accessible`, async ({ page }) => {
         await open(page, path);
         await expect(page.locator("html")).toHaveAttribute("data-theme", theme);
@@ -118,7 +78,7 @@ test("nothing scrolls sideways at 320 pixels, and pictures are taken", async ({ 
   await page.goto("/clients?metric=hrv_rmssd");
   const why = (await page.locator("td.reading a.badge-link").first().getAttribute("href")) ?? "/clients";
   const screens: [string, string][] = [
-    ...SCREENS,
+    ...ALIVE,
     ["person", person ?? "/clients"],
     ["person-activity", `${person}?tab=activity`],
     ["metric", why.split("/").slice(0, 4).join("/")],

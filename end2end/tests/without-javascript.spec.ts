@@ -1,5 +1,6 @@
 // Everything a reader needs works with JavaScript switched off: pages, filters, forms, actions.
 import { expect, test } from "../fixtures";
+import { NOTHING_FOUND, PLAIN, SCREENS } from "../screens";
 
 test.use({ javaScriptEnabled: false });
 
@@ -70,4 +71,24 @@ test("a question is answered by a form, a replay counted first", async ({ page }
   await expect(page.getByText("stored deliveries again?")).toBeVisible();
   await page.getByRole("button", { name: /^Replay [1-9]/ }).click();
   await expect(page.getByText("deliveries are on their way again")).toBeVisible();
+});
+
+test("every page is there, with its heading, its data and no dead control", async ({ page }) => {
+  test.setTimeout(120_000);
+  for (const [name, path] of [...SCREENS, ...NOTHING_FOUND, ...PLAIN]) {
+    const response = await page.goto(path);
+    expect(response?.status(), name).toBe(200);
+    await expect(page.getByRole("heading", { level: 1 }), name).toHaveCount(1);
+    await expect(page.getByText("Loading…"), name).toHaveCount(0);
+    await expect(page.locator("button.with-js:visible"), name).toHaveCount(0);
+  }
+});
+
+test("ticked jobs are sent by an ordinary form", async ({ page }) => {
+  await page.goto("/admin/jobs?status=pending");
+  const box = page.locator('input[form="chosen"]').first();
+  test.skip((await box.count()) === 0, "nothing waits just now");
+  await box.check();
+  await page.locator("#chosen").getByRole("button", { name: "Run now" }).click();
+  await expect(page).toHaveURL(/notice=jobs-run/);
 });

@@ -5,10 +5,9 @@
 use super::BadgeMark;
 use crate::model::Badge;
 use leptos::prelude::*;
-use serde::{Deserialize, Serialize};
 
 /// A confidence over days, ready to draw, with the same numbers as a table.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plot {
     /// The line in a 1000 × 100 box.
     pub line: String,
@@ -23,7 +22,7 @@ pub struct Plot {
 }
 
 /// One row of a share chart.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BarRow {
     /// Which tier.
     pub badge: Badge,
@@ -38,7 +37,7 @@ pub struct BarRow {
 }
 
 /// Bars over time, ready to draw.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bar {
     /// All bars in a 1000 × 100 box.
     pub path: String,
@@ -51,7 +50,7 @@ pub struct Bar {
 }
 
 /// A small line without axes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spark {
     /// The line in a 100 × 20 box.
     pub line: String,

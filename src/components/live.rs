@@ -54,9 +54,8 @@ pub fn use_live(topics: &'static [&'static str]) -> Live {
 pub fn LiveControl(
     /// The page's updates.
     live: Live,
-    /// When the shown data were taken; `None` while nothing is shown.
-    #[prop(into)]
-    taken_at: Signal<Option<String>>,
+    /// When the shown data were taken; empty while nothing is shown.
+    taken_at: String,
 ) -> impl IntoView {
     let state = move || match (live.paused.get(), live.link.get()) {
         (true, _) => ("paused", "Paused"),
@@ -64,14 +63,17 @@ pub fn LiveControl(
         (_, Link::Connecting) => ("connecting", "Connecting"),
         (_, Link::Lost) => ("lost", "Connection lost, trying again"),
     };
+    let taken = if taken_at.is_empty() { taken_at } else { format!("as of {taken_at}") };
     view! {
         <div class="live">
-            <a class="live-reload without-js" rel="external" href="">"Reload"</a>
-            <span class=move || format!("live-state with-js {}", state().0)>{move || state().1}</span>
+            <span class="live-link">
+                <a class="without-js" rel="external" href="">"Reload"</a>
+                <span class=move || format!("live-state with-js {}", state().0)>{move || state().1}</span>
+            </span>
             <button class="quiet with-js" type="button" aria-pressed=move || live.paused.get().to_string() on:click=move |_| live.paused.update(|p| *p = !*p)>
                 "Pause"
             </button>
-            <span class="soft live-time">"as of "{move || taken_at.get().unwrap_or_default()}</span>
+            <span class="soft live-time">{taken}</span>
         </div>
     }
     .into_any()

@@ -6,6 +6,7 @@ mod chart;
 mod flash;
 mod live;
 mod parts;
+mod placed;
 #[cfg(feature = "ssr")]
 pub mod preferences;
 mod table;
@@ -16,4 +17,5 @@ pub use chart::{Bar, BarChart, BarRow, LineChart, Plot, ShareBars, Spark, Sparkl
 pub use flash::Flash;
 pub use live::{Announcer, Live, LiveControl, use_live};
 pub use parts::{Alert, ConfirmBox, Empty, Moment, Panel, Progress, Simulated, Stat, TimeStamp, Trouble, set_status};
+pub use placed::Placed;
 pub use table::{Pager, ScrollTable};

@@ -1,11 +1,12 @@
 //! Panels, figures, alerts, empty states, times: the furniture.
 
+use super::text;
 use crate::error::{AppError, ErrorKind};
 use leptos::prelude::*;
-use serde::{Deserialize, Serialize};
+use leptos_router::hooks::use_location;
 
 /// A moment as text, made on the server.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moment {
     /// For machines, with the zone.
     pub iso: String,
@@ -174,12 +175,17 @@ pub fn Trouble(
     error: AppError,
 ) -> impl IntoView {
     set_status(error.status());
-    let (title, onward) = match error.kind {
-        ErrorKind::Unauthenticated => ("You are not logged in", ("/login", "Log in")),
-        ErrorKind::Forbidden => ("Not for this account", ("/clients", "Go to your people")),
-        ErrorKind::NotFound => ("Not found", ("/", "Go to the start")),
-        ErrorKind::Unavailable => ("Not reachable just now", ("", "Try again")),
-        _ => ("That did not work", ("", "Try again")),
+    let here = use_location();
+    let (title, href, words) = match error.kind {
+        ErrorKind::Unauthenticated => {
+            let (path, search) = (here.pathname.get_untracked(), here.search.get_untracked());
+            let next = format!("{path}?{}", search.trim_start_matches('?'));
+            ("You are not logged in", format!("/login?error=expired&next={}", text::segment(&next)), "Log in")
+        }
+        ErrorKind::Forbidden => ("Not for this account", "/clients".into(), "Go to your people"),
+        ErrorKind::NotFound => ("Not found", "/".into(), "Go to the start"),
+        ErrorKind::Unavailable => ("Not reachable just now", String::new(), "Try again"),
+        _ => ("That did not work", String::new(), "Try again"),
     };
     view! {
         <div class="empty trouble" role="alert">
@@ -187,7 +193,7 @@ pub fn Trouble(
             <div class="empty-body">
                 <p>{error.message}</p>
                 {error.request_id.map(|id| view! { <p class="soft">"Request id "<code>{id}</code></p> })}
-                <p><a class="button" rel="external" href=onward.0>{onward.1}</a></p>
+                <p><a class="button" rel="external" href=href>{words}</a></p>
             </div>
         </div>
     }

@@ -2,11 +2,10 @@
 //!
 //! These pages are read, not operated: tables, drawings, links and a few forms. So the server makes their HTML, with
 //! the same `view!` macro as everywhere, and the browser's half only puts it in its place: it holds no code for any of
-//! them, and the whole of it is [`page`]. Links inside are followed without loading the document anew, as everywhere.
+//! them, and puts it in place by [`super::made`]. Links inside are followed without loading the document anew, as everywhere.
 
+mod deeds;
 mod findings;
-mod page;
-mod people;
 
 #[cfg(feature = "ssr")]
 mod activity;
@@ -23,6 +22,8 @@ mod list_view;
 #[cfg(feature = "ssr")]
 mod metric;
 #[cfg(feature = "ssr")]
+mod people;
+#[cfg(feature = "ssr")]
 mod person;
 #[cfg(feature = "ssr")]
 mod query;
@@ -33,9 +34,19 @@ mod why;
 #[cfg(feature = "ssr")]
 mod words;
 
+pub use deeds::choose_source;
 pub use findings::decide_finding;
-pub use page::{Client, Clients, choose_source, load_client, load_clients};
-pub use people::{PeopleTable, Person};
-
 #[cfg(feature = "ssr")]
-pub(crate) use people::server::{KEY as KEY_METRICS, persons};
+pub(crate) use people::{
+    PeopleTable, Person,
+    server::{KEY as KEY_METRICS, persons},
+};
+
+/// The list of clients the caller may see; a person's page; one metric of it; or why one day's score is what it is.
+#[cfg(feature = "ssr")]
+pub(super) async fn page(user_id: &str, metric: &str, day: &str, query: &str) -> Result<super::made::Made, crate::error::AppError> {
+    match user_id {
+        "" => list::load(query).await,
+        _ => person::load(user_id, metric, day, query).await,
+    }
+}

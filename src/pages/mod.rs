@@ -5,5 +5,7 @@ pub mod admin;
 pub mod clients;
 pub mod errors;
 pub mod login;
+pub mod made;
 pub mod session;
-pub mod status;
+#[cfg(feature = "ssr")]
+mod status;

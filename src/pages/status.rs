@@ -1,133 +1,107 @@
 //! The public status: how the service is and was. Shows words and times, nothing about anybody.
 
+use super::made::Made;
 use crate::{
-    components::{Moment, Panel, StateChip, TimeStamp, Trouble},
+    components::{Moment, Panel, StateChip, TimeStamp, text},
     error::AppError,
+    server::context::Request,
+    store::dashboard,
 };
+use chrono::{TimeDelta, Utc};
 use leptos::prelude::*;
-use leptos_meta::Title;
-use serde::{Deserialize, Serialize};
 
 /// A row of slots of equal length, oldest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Track {
+struct Track {
     /// What the row covers.
-    pub title: String,
+    title: String,
     /// One path a status: healthy, degraded, unhealthy, no record.
-    pub paths: [String; 4],
+    paths: [String; 4],
     /// In words.
-    pub description: String,
+    description: String,
     /// Labels below, evenly spread.
-    pub ticks: Vec<String>,
+    ticks: Vec<String>,
 }
 
 /// What the page shows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StatusView {
+struct StatusView {
     /// healthy, degraded, unhealthy; `unknown` when the last record is too old to say.
-    pub status: String,
+    status: String,
     /// A sentence.
-    pub sentence: String,
+    sentence: String,
     /// When that was recorded.
-    pub at: Option<Moment>,
+    at: Option<Moment>,
     /// Day and month.
-    pub tracks: Vec<Track>,
+    tracks: Vec<Track>,
 }
 
-/// The status, for everybody.
+/// After this long without a record nobody knows.
+const SILENCE: TimeDelta = TimeDelta::minutes(5);
+
+async fn load() -> Result<StatusView, AppError> {
+    let request = Request::current()?;
+    let db = |e: sqlx::Error| request.db(&e);
+    if !request.services.monitor.is_ready() {
+        // The record is in the database; that it does not answer is known without it.
+        let sentence = "The database does not answer. Deliveries are refused for now and sent again; none that was accepted is lost.";
+        return Ok(StatusView { status: "unhealthy".into(), sentence: sentence.into(), at: None, tracks: Vec::new() });
+    }
+    let mut tx = request.services.db.begin_anonymous().await.map_err(db)?;
+    let now = Utc::now();
+    let latest = dashboard::latest_status(&mut tx).await.map_err(db)?;
+    let day = dashboard::uptime(&mut tx, 96, 900).await.map_err(db)?;
+    let month = dashboard::uptime(&mut tx, 30, 86_400).await.map_err(db)?;
+    let fresh = latest.filter(|(at, _)| now - *at < SILENCE);
+    let (status, sentence) = match fresh.as_ref().map(|(_, s)| s.as_str()) {
+        Some("healthy") => ("healthy", "Deliveries are received, processed and scored."),
+        Some("degraded") => ("degraded", "It works; something needs a look, and values may arrive late."),
+        Some("unhealthy") => ("unhealthy", "A part does not do its work. Deliveries that were accepted are not lost."),
+        _ => ("unknown", "There is no recent record, so nothing is claimed."),
+    };
+    let hours = |h: i64| if h == 0 { "now".to_owned() } else { (now - TimeDelta::hours(h)).format("%H:%M").to_string() };
+    let days = |d: i64| if d == 0 { "today".to_owned() } else { text::day((now - TimeDelta::days(d)).date_naive(), now.date_naive()) };
+    Ok(StatusView {
+        status: status.into(),
+        sentence: sentence.into(),
+        at: latest_moment(fresh, now),
+        tracks: vec![
+            track("Last 24 hours", 96, &day, [24, 18, 12, 6, 0].map(hours)),
+            track("Last 30 days", 30, &month, [29, 22, 15, 7, 0].map(days)),
+        ],
+    })
+}
+
+fn latest_moment(latest: Option<(crate::model::Instant, String)>, now: crate::model::Instant) -> Option<Moment> {
+    latest.map(|(at, _)| text::moment(at, now))
+}
+
+/// Draws each slot into the path of its status.
+fn track(title: &str, slots: i32, seen: &[dashboard::Slot], ticks: [String; 5]) -> Track {
+    let mut paths: [String; 4] = Default::default();
+    let mut counts = [0_i64; 4];
+    let place = 1000.0 / f64::from(slots);
+    for slot in 0..slots {
+        let kind = seen.iter().find(|s| s.slot == slot).map_or(3, |s| s.worst.clamp(0, 2) as usize);
+        counts[kind] += 1;
+        // Trouble is taller than health, so that it is seen without colour.
+        let top = [30, 15, 0, 70][kind];
+        paths[kind].push_str(&format!("M{:.1} 100V{top}h{:.1}V100Z", place * f64::from(slot) + place * 0.12, place * 0.76));
+    }
+    let known = counts[0] + counts[1] + counts[2];
+    let description = format!(
+        "Each bar shows the worst of its time. Healthy throughout: {} of {known}; degraded for a while: {}; unhealthy for a while: {}; without a record: {}.",
+        counts[0], counts[1], counts[2], counts[3]
+    );
+    Track { title: title.into(), paths, description, ticks: ticks.to_vec() }
+}
+
+/// The page.
 ///
 /// # Errors
 /// The database is away.
-#[server(endpoint = "status")]
-pub async fn load_status() -> Result<StatusView, AppError> {
-    server::load().await
-}
-
-#[cfg(feature = "ssr")]
-mod server {
-    use super::{StatusView, Track};
-    use crate::{components::text, error::AppError, server::context::Request, store::dashboard};
-    use chrono::{TimeDelta, Utc};
-
-    /// After this long without a record nobody knows.
-    const SILENCE: TimeDelta = TimeDelta::minutes(5);
-
-    pub(super) async fn load() -> Result<StatusView, AppError> {
-        let request = Request::current()?;
-        let db = |e: sqlx::Error| request.db(&e);
-        if !request.services.monitor.is_ready() {
-            // The record is in the database; that it does not answer is known without it.
-            let sentence = "The database does not answer. Deliveries are refused for now and sent again; none that was accepted is lost.";
-            return Ok(StatusView { status: "unhealthy".into(), sentence: sentence.into(), at: None, tracks: Vec::new() });
-        }
-        let mut tx = request.services.db.begin_anonymous().await.map_err(db)?;
-        let now = Utc::now();
-        let latest = dashboard::latest_status(&mut tx).await.map_err(db)?;
-        let day = dashboard::uptime(&mut tx, 96, 900).await.map_err(db)?;
-        let month = dashboard::uptime(&mut tx, 30, 86_400).await.map_err(db)?;
-        let fresh = latest.filter(|(at, _)| now - *at < SILENCE);
-        let (status, sentence) = match fresh.as_ref().map(|(_, s)| s.as_str()) {
-            Some("healthy") => ("healthy", "Deliveries are received, processed and scored."),
-            Some("degraded") => ("degraded", "It works; something needs a look, and values may arrive late."),
-            Some("unhealthy") => ("unhealthy", "A part does not do its work. Deliveries that were accepted are not lost."),
-            _ => ("unknown", "There is no recent record, so nothing is claimed."),
-        };
-        let hours = |h: i64| if h == 0 { "now".to_owned() } else { (now - TimeDelta::hours(h)).format("%H:%M").to_string() };
-        let days = |d: i64| if d == 0 { "today".to_owned() } else { text::day((now - TimeDelta::days(d)).date_naive(), now.date_naive()) };
-        Ok(StatusView {
-            status: status.into(),
-            sentence: sentence.into(),
-            at: latest_moment(fresh, now),
-            tracks: vec![
-                track("Last 24 hours", 96, &day, [24, 18, 12, 6, 0].map(hours)),
-                track("Last 30 days", 30, &month, [29, 22, 15, 7, 0].map(days)),
-            ],
-        })
-    }
-
-    fn latest_moment(latest: Option<(crate::model::Instant, String)>, now: crate::model::Instant) -> Option<crate::components::Moment> {
-        latest.map(|(at, _)| text::moment(at, now))
-    }
-
-    /// Draws each slot into the path of its status.
-    fn track(title: &str, slots: i32, seen: &[dashboard::Slot], ticks: [String; 5]) -> Track {
-        let mut paths: [String; 4] = Default::default();
-        let mut counts = [0_i64; 4];
-        let place = 1000.0 / f64::from(slots);
-        for slot in 0..slots {
-            let kind = seen.iter().find(|s| s.slot == slot).map_or(3, |s| s.worst.clamp(0, 2) as usize);
-            counts[kind] += 1;
-            // Trouble is taller than health, so that it is seen without colour.
-            let top = [30, 15, 0, 70][kind];
-            paths[kind].push_str(&format!("M{:.1} 100V{top}h{:.1}V100Z", place * f64::from(slot) + place * 0.12, place * 0.76));
-        }
-        let known = counts[0] + counts[1] + counts[2];
-        let description = format!(
-            "Each bar shows the worst of its time. Healthy throughout: {} of {known}; degraded for a while: {}; unhealthy for a while: {}; without a record: {}.",
-            counts[0], counts[1], counts[2], counts[3]
-        );
-        Track { title: title.into(), paths, description, ticks: ticks.to_vec() }
-    }
-}
-
-/// The status page.
-#[component]
-pub fn Status() -> impl IntoView {
-    let data = Resource::new(|| (), |()| load_status());
-    view! {
-        <Title text="Status"/>
-        <div class="page narrow">
-            <h1>"Status"</h1>
-            <Transition fallback=|| view! { <p class="soft">"Loading…"</p> }>
-                {move || Suspend::new(async move {
-                    match data.await {
-                        Ok(status) => shown(status),
-                        Err(error) => view! { <Trouble error/> }.into_any(),
-                    }
-                })}
-            </Transition>
-        </div>
-    }
+pub(super) async fn page() -> Result<Made, AppError> {
+    let status = load().await?;
+    let html = view! { <div class="page narrow"><h1>"Status"</h1>{shown(status)}</div> };
+    Ok(Made::of("Status", html.to_html()))
 }
 
 fn shown(status: StatusView) -> AnyView {

@@ -1,5 +1,5 @@
-//! What the functions wrote down, newest first, by the index on time. Text is looked for among the newest [`WINDOW`]
-//! lines only.
+//! What the functions wrote down, newest first, by the index on time, on trouble, on the person or on the request. What no
+//! index narrows is looked for among the newest [`WINDOW`] lines only.
 
 use crate::model::Instant;
 use sqlx::PgConnection;
@@ -50,7 +50,8 @@ pub struct Row {
 macro_rules! found {
     () => {
         "(SELECT * FROM edge_function_logs
-           WHERE ($4::text IS NULL OR user_id = $4) AND ($6::timestamptz IS NULL OR timestamp >= $6)
+           WHERE ($1::text IS NULL OR $1 NOT IN ('error', 'warn') OR level = $1) AND ($3::text IS NULL OR request_id = $3)
+             AND ($4::text IS NULL OR user_id = $4) AND ($6::timestamptz IS NULL OR timestamp >= $6)
              AND ($7::timestamptz IS NULL OR (timestamp <= $7 AND (timestamp, id) < ($7, $8)))
            ORDER BY timestamp DESC, id DESC LIMIT $9) l
          WHERE ($1::text IS NULL OR level = $1) AND ($2::text IS NULL OR function_name = $2) AND ($3::text IS NULL OR request_id = $3)

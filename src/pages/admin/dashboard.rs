@@ -1,96 +1,69 @@
 //! The page `/admin`: is the pipeline healthy, what failed, how far can the numbers be trusted, and the buttons to mend it.
 
 use super::{
-    AlertView, CancelOperation, JobRow, KindRow, OperationView, Overview, ProviderRow, RecalculateAll, RetryFailedJobs, load_overview,
+    AlertView, CancelOperation, CheckRow, JobRow, KindRow, OperationView, Overview, ProviderRow, RecalculateAll, RetryFailedJobs,
+    lists::Query,
 };
 use crate::{
     components::{
-        Alert, Announcer, BarChart, Empty, LineChart, LiveControl, Panel, Progress, ScoreBadge, ScrollTable, ShareBars, Simulated, Stat,
-        StateChip, TimeStamp, Trouble, use_live,
+        Alert, BarChart, Empty, LineChart, Moment, Panel, Progress, ScoreBadge, ScrollTable, ShareBars, Simulated, Stat, StateChip,
+        TimeStamp, text,
     },
-    pages::clients::PeopleTable,
+    error::AppError,
+    pages::{clients::PeopleTable, made::Made},
 };
-use leptos::prelude::*;
-use leptos_meta::Title;
-use leptos_router::hooks::use_query_map;
+use leptos::{prelude::*, server_fn::ServerFn};
 
-/// What the buttons call; made once, so that a refetch does not reset them.
-#[derive(Clone, Copy)]
-struct Actions {
-    recalculate: ServerAction<RecalculateAll>,
-    cancel: ServerAction<CancelOperation>,
-    retry: ServerAction<RetryFailedJobs>,
+/// The page of an address's query: `range` is 7, 30 or 90 days, `metric` a metric's key.
+///
+/// # Errors
+/// Not an administrator, or the database is away.
+pub(super) async fn page(query: &str) -> Result<Made, AppError> {
+    let query = Query::parse(query);
+    let range = match query.get("range").as_str() {
+        "7" => 7_u32,
+        "90" => 90,
+        _ => 30,
+    };
+    let metric = query.get("metric");
+    let overview = super::load::overview(range, &metric).await?;
+    let taken = overview.taken.text.clone();
+    let follow = overview.operation.as_ref().is_some_and(|op| op.state == "running");
+    Ok(Made { title: "Overview".into(), html: shown(overview, range, metric).to_html(), taken, follow })
 }
 
-/// The dashboard.
-#[component]
-pub fn Dashboard() -> impl IntoView {
-    let query = use_query_map();
-    let wish = Memo::new(move |_| {
-        let q = query.read();
-        let range = match q.get_str("range") {
-            Some("7") => 7_u32,
-            Some("90") => 90,
-            _ => 30,
-        };
-        (range, q.get_str("metric").unwrap_or_default().to_owned())
-    });
-    let live = use_live(&["scores", "jobs", "operation", "deliveries"]);
-    let actions = Actions { recalculate: ServerAction::new(), cancel: ServerAction::new(), retry: ServerAction::new() };
-    let acted = move || (actions.recalculate.version().get(), actions.cancel.version().get(), actions.retry.version().get());
-    let data = Resource::new(move || (wish.get(), live.version.get(), acted()), |((range, metric), ..)| load_overview(range, metric));
-    let taken = Signal::derive(move || data.get().and_then(Result::ok).map(|d: Overview| d.taken.text));
-    say_when_done(data);
-    view! {
-        <Title text="Overview"/>
-        <div class="page">
-            <Transition fallback=|| view! { <h1>"Data quality"</h1><p class="soft">"Loading…"</p> }>
-                {move || {
-                    Suspend::new(async move {
-                        match data.await {
-                            Ok(overview) => {
-                                let head = view! { <LiveControl live taken_at=taken/> }.into_any();
-                                shown(overview, actions, wish.get_untracked(), head)
-                            }
-                            Err(error) => view! { <h1>"Data quality"</h1><Trouble error/> }.into_any(),
-                        }
-                    })
-                }}
-            </Transition>
-        </div>
-    }
-}
-
-/// Tells screen readers that a recalculation ended.
-fn say_when_done(data: Resource<Result<Overview, crate::error::AppError>>) {
-    Effect::new(move |before: Option<bool>| {
-        let running = data.get().and_then(Result::ok).and_then(|d| d.operation).is_some_and(|o| o.state == "running");
-        if before == Some(true) && !running {
-            Announcer::say("The recalculation has ended.");
-        }
-        running
-    });
-}
-
-fn shown(o: Overview, actions: Actions, (range, metric): (u32, String), head: AnyView) -> AnyView {
+fn shown(o: Overview, range: u32, metric: String) -> AnyView {
     let running = o.operation.as_ref().is_some_and(|op| op.state == "running");
+    let simulated = o.simulated.clone();
     view! {
         <div class="page-head">
             <div>
                 <h1>"Data quality"</h1>
                 <p class="lead">
                     "How far the numbers can be trusted, and whether the pipeline behind them is alive. "
-                    {(!o.simulated.is_empty()).then(|| view! { <Simulated/>" "{o.simulated}" people are made up." })}
+                    {(!simulated.is_empty()).then(|| view! { <Simulated/>" "{simulated}" people are made up." })}
                 </p>
             </div>
-            <div class="page-actions">
-                {buttons(actions, o.failed_jobs, running)}
-                {head}
-            </div>
+            <div class="page-actions">{(!o.empty).then(|| buttons(o.failed_jobs, running))}</div>
         </div>
-        {failure(actions)}
-        {o.operation.map(|op| operation(op, actions))}
-        {if o.empty { invitation() } else { ().into_any() }}
+        {if o.empty { beginning(o) } else { alive(o, range, metric) }}
+    }
+    .into_any()
+}
+
+/// Before the first delivery: what to do, and whether the system itself is well. No zeros.
+fn beginning(o: Overview) -> AnyView {
+    view! {
+        {invitation()}
+        {alerts(o.alerts)}
+        <div class="cards">{health_card(o.health, o.checks, o.checked)}</div>
+    }
+    .into_any()
+}
+
+fn alive(o: Overview, range: u32, metric: String) -> AnyView {
+    view! {
+        {o.operation.map(operation)}
         {alerts(o.alerts)}
         <div class="cards">
             {queue_card(o.queue, o.oldest)}
@@ -125,17 +98,7 @@ fn shown(o: Overview, actions: Actions, (range, metric): (u32, String), head: An
                     <p class="soft small">{o.arrivals_sum}" accepted in the last hour"</p>
                     <BarChart bar=o.arrivals/>
                 </Panel>
-                <Panel title="Score cache" id="cache">
-                    <dl class="stats">
-                        <Stat label="Hit rate" value=o.hit_rate/>
-                        <Stat label="Older than their value" value=o.stale/>
-                    </dl>
-                    <p class="soft small">{o.hit_of}</p>
-                    <p class="soft small">"Last score written: "{match o.newest_score {
-                        Some(at) => view! { <TimeStamp at/> }.into_any(),
-                        None => "never".into_any(),
-                    }}</p>
-                </Panel>
+                {cache_card(o.hit_rate, o.stale, o.hit_of, o.newest_score)}
             </div>
             {sources(o.providers)}
             {activity(o.kinds, o.jobs)}
@@ -144,36 +107,35 @@ fn shown(o: Overview, actions: Actions, (range, metric): (u32, String), head: An
     .into_any()
 }
 
-fn buttons(actions: Actions, failed: i64, running: bool) -> AnyView {
-    let retrying = actions.retry.pending();
-    let starting = actions.recalculate.pending();
-    let label =
-        if failed > 0 { format!("Retry Failed Jobs ({})", crate::components::text::count(failed)) } else { "Retry Failed Jobs".to_owned() };
+fn cache_card(hit_rate: String, stale: String, of: String, newest: Option<Moment>) -> AnyView {
+    view! {
+        <Panel title="Score cache" id="cache">
+            <dl class="stats"><Stat label="Hit rate" value=hit_rate/><Stat label="Older than their value" value=stale/></dl>
+            <p class="soft small">{of}</p>
+            <p class="soft small">"Last score written: "{match newest {
+                Some(at) => view! { <TimeStamp at/> }.into_any(),
+                None => "never".into_any(),
+            }}</p>
+        </Panel>
+    }
+    .into_any()
+}
+
+fn buttons(failed: i64, running: bool) -> AnyView {
+    let label = if failed > 0 { format!("Retry Failed Jobs ({})", text::count(failed)) } else { "Retry Failed Jobs".to_owned() };
     view! {
         <div class="actions">
-            <ActionForm action=actions.retry>
-                <button class="button" type="submit" disabled=move || failed == 0 || retrying.get() aria-busy=move || retrying.get().to_string()>{label}</button>
-            </ActionForm>
-            <ActionForm action=actions.recalculate>
-                <button class="button primary" type="submit" disabled=move || running || starting.get() aria-busy=move || (running || starting.get()).to_string()>"Recalculate All"</button>
-            </ActionForm>
+            <form method="post" action=RetryFailedJobs::url()><button class="button" type="submit" disabled=failed == 0>{label}</button></form>
+            <form method="post" action=RecalculateAll::url()>
+                <button class="button primary" type="submit" disabled=running aria-busy=running.then_some("true")>"Recalculate All"</button>
+            </form>
         </div>
     }
     .into_any()
 }
 
-/// Why a button did not work; without JavaScript the redirect's notice says it.
-fn failure(actions: Actions) -> AnyView {
-    let message = move || {
-        let failed = [actions.recalculate.value().get(), actions.cancel.value().get(), actions.retry.value().get()];
-        failed.into_iter().flatten().find_map(Result::err).map(|e| e.to_string())
-    };
-    view! { <div role="alert">{move || message().map(|text| view! { <Alert tone="bad">{text}</Alert> })}</div> }.into_any()
-}
-
-fn operation(op: OperationView, actions: Actions) -> AnyView {
+fn operation(op: OperationView) -> AnyView {
     let running = op.state == "running";
-    let cancelling = actions.cancel.pending();
     view! {
         <section class="panel operation" aria-labelledby="operation">
             <header class="panel-head">
@@ -181,10 +143,10 @@ fn operation(op: OperationView, actions: Actions) -> AnyView {
                 <StateChip state=op.state/>
                 <div class="panel-aside">
                     {running.then(|| view! {
-                        <ActionForm action=actions.cancel>
+                        <form method="post" action=CancelOperation::url()>
                             <input type="hidden" name="id" value=op.id/>
-                            <button class="button small" type="submit" disabled=move || cancelling.get()>"Stop"</button>
-                        </ActionForm>
+                            <button class="button small" type="submit">"Stop"</button>
+                        </form>
                     })}
                 </div>
             </header>
@@ -207,8 +169,8 @@ fn invitation() -> AnyView {
         <Empty title="Nothing has arrived yet">
             <p>"Assay shows what it knows, and it knows nothing so far. Three ways to begin:"</p>
             <ul class="ways">
-                <li><strong>"Send a test event"</strong><code>"POST /functions/v1/terra-webhook-test {\"type\":\"daily\",\"provider\":\"WHOOP\"}"</code></li>
-                <li><strong>"Connect Terra"</strong>"Set TERRA_SIGNING_SECRETS and give Terra the address "<code>"/functions/v1/webhook-terra"</code></li>
+                <li><strong>"Send a test event"</strong><span><a href="/admin/webhooks?tab=test">"From the form"</a>" or with "<code>"POST /functions/v1/terra-webhook-test"</code></span></li>
+                <li><strong>"Connect Terra"</strong><span>"Set TERRA_SIGNING_SECRETS, give Terra the address "<code>"/functions/v1/webhook-terra"</code>", then "<a rel="external" href="/admin/connect">"connect a person"</a></span></li>
                 <li><strong>"Start the demonstration"</strong><code>"ASSAY_DEMO=1 make run"</code></li>
             </ul>
         </Empty>
@@ -249,7 +211,9 @@ fn queue_card(queue: [String; 3], oldest: String) -> AnyView {
     view! {
         <Panel title="Job queue" id="queue" class="card">
             <dl class="stats">
-                <Stat label="Pending" value=pending/><Stat label="Active" value=processing/><Stat label="Failed" value=failed tone/>
+                <Stat label="Pending" value=pending href="/admin/jobs?status=pending"/>
+                <Stat label="Active" value=processing href="/admin/jobs?status=processing"/>
+                <Stat label="Failed" value=failed tone href="/admin/jobs?status=failed"/>
             </dl>
             <p class="soft small">{oldest}</p>
         </Panel>
@@ -272,7 +236,8 @@ fn webhook_card(webhooks: [String; 3], success: String, of: String) -> AnyView {
     view! {
         <Panel title="Webhooks, 24 h" id="webhooks" class="card">
             <dl class="stats">
-                <Stat label="Accepted" value=accepted/><Stat label="Duplicates" value=duplicate/><Stat label="Refused" value=refused/><Stat label="Success" value=success/>
+                <Stat label="Accepted" value=accepted href="/admin/webhooks?since=24h"/><Stat label="Duplicates" value=duplicate/>
+                <Stat label="Refused" value=refused href="/admin/webhooks?tab=refused"/><Stat label="Success" value=success/>
             </dl>
             <p class="soft small">{of}</p>
         </Panel>
@@ -280,7 +245,7 @@ fn webhook_card(webhooks: [String; 3], success: String, of: String) -> AnyView {
     .into_any()
 }
 
-fn health_card(health: String, checks: Vec<super::CheckRow>, checked: Option<crate::components::Moment>) -> AnyView {
+fn health_card(health: String, checks: Vec<CheckRow>, checked: Option<Moment>) -> AnyView {
     view! {
         <Panel title="System health" id="health" class="card">
             <p class="figure"><StateChip state=health/></p>
@@ -300,7 +265,7 @@ fn trend_href(range: u32, metric: &str) -> String {
         parts.push(format!("range={range}"));
     }
     if !metric.is_empty() {
-        parts.push(format!("metric={}", crate::components::text::segment(metric)));
+        parts.push(format!("metric={}", text::segment(metric)));
     }
     if parts.is_empty() { "/admin#trend".into() } else { format!("/admin?{}#trend", parts.join("&")) }
 }
@@ -344,7 +309,7 @@ fn sources(providers: Vec<ProviderRow>) -> AnyView {
                         <tbody>{providers.into_iter().map(|p| {
                             let [active, silent, broken] = p.counts;
                             view! {
-                                <tr><th scope="row">{p.name}</th><td><StateChip state=p.state/></td>
+                                <tr><th scope="row"><a href=format!("/admin/connections?provider={}", text::segment(&p.key))>{p.name}</a></th><td><StateChip state=p.state/></td>
                                     <td class="num">{active}</td><td class="num">{silent}</td><td class="num">{broken}</td>
                                     <td class="when">{match p.last_data { Some(at) => view! { <TimeStamp at/> }.into_any(), None => view! { <span class="none">"never"</span> }.into_any() }}</td></tr>
                             }
@@ -375,9 +340,9 @@ fn kind_table(kinds: Vec<KindRow>) -> AnyView {
     view! {
         <ScrollTable caption="Jobs by kind and state">
             <thead><tr><th scope="col">"Kind"</th><th scope="col" class="num">"Pending"</th><th scope="col" class="num">"Active"</th><th scope="col" class="num">"Failed"</th><th scope="col" class="num">"Completed"</th></tr></thead>
-            <tbody>{kinds.into_iter().map(|k| view! {
-                <tr><th scope="row"><code>{k.kind}</code></th>{k.counts.into_iter().map(|n| view! { <td class="num">{n}</td> }).collect_view()}</tr>
-            }).collect_view()}</tbody>
+            <tbody>{kinds.into_iter().map(|k| { let href = format!("/admin/jobs?kind={}", text::segment(&k.kind)); view! {
+                <tr><th scope="row"><a href=href><code>{k.kind}</code></a></th>{k.counts.into_iter().map(|n| view! { <td class="num">{n}</td> }).collect_view()}</tr>
+            }}).collect_view()}</tbody>
         </ScrollTable>
     }
     .into_any()
@@ -389,7 +354,7 @@ fn job_table(jobs: Vec<JobRow>) -> AnyView {
             <thead><tr><th scope="col">"Kind"</th><th scope="col">"State"</th><th scope="col">"Made"</th><th scope="col" class="num">"Ran"</th><th scope="col" class="num">"Attempts"</th></tr></thead>
             <tbody>{jobs.into_iter().map(|j| view! {
                 <tr>
-                    <th scope="row"><code>{j.kind}</code>{(!j.error.is_empty()).then(|| view! { <span class="remark">{j.error}</span> })}</th>
+                    <th scope="row"><a href=j.href><code>{j.kind}</code></a>{(!j.error.is_empty()).then(|| view! { <span class="remark">{j.error}</span> })}</th>
                     <td><StateChip state=j.state/></td><td class="when"><TimeStamp at=j.created plain=true/></td><td class="num">{j.took}</td><td class="num">{j.attempts}</td>
                 </tr>
             }).collect_view()}</tbody>

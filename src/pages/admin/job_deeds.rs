@@ -77,6 +77,33 @@ pub async fn act_on_job(
     Ok(())
 }
 
+/// Retries, cancels or runs now the jobs that were ticked; those in another state than the deed is for are left alone.
+///
+/// # Errors
+/// Not an administrator; a deed that is none; nothing ticked, or more than a page; the database is away.
+#[server(endpoint = "act_on_chosen")]
+pub async fn act_on_chosen(
+    /// `retry`, `cancel` or `run-now`.
+    deed: String,
+    /// The jobs.
+    #[server(default)]
+    ids: Vec<String>,
+    /// The page to return to.
+    back: String,
+) -> Result<(), AppError> {
+    let request = crate::server::context::Request::current()?;
+    request.admin()?;
+    let deed = Deed::from_word(&deed)?;
+    if ids.is_empty() || ids.len() > super::lists::PAGE {
+        return Err(AppError::invalid("No job was ticked. Tick some in the list, then press the button again."));
+    }
+    let ids =
+        ids.iter().map(|id| id.parse()).collect::<Result<Vec<uuid::Uuid>, _>>().map_err(|_| AppError::not_found("One of the jobs"))?;
+    let n = server::on_ids(&request, deed, &ids, &format!("{} ticked", ids.len())).await?;
+    leptos_axum::redirect(&super::lists::with_notice(&back, deed.notice(), Some(n)));
+    Ok(())
+}
+
 /// Retries, cancels, puts off or runs now all jobs of a filter that are in the state for it.
 ///
 /// # Errors

@@ -25,20 +25,20 @@ pub(super) use replay::filter as replay_filter;
 pub(super) use trial::order;
 
 /// Rows a page.
-const PAGE: usize = 50;
+pub(super) const PAGE: usize = 50;
 
 /// The query of a URL.
-struct Query(Vec<(String, String)>);
+pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let uri = format!("/?{}", text.trim_start_matches('?')).parse::<axum::http::Uri>();
         let pairs = uri.ok().and_then(|u| axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&u).ok());
         Self(pairs.map(|p| p.0).unwrap_or_default())
     }
 
     /// The value of a name, without what PostgreSQL cannot take; empty when absent.
-    fn get(&self, name: &str) -> String {
+    pub(super) fn get(&self, name: &str) -> String {
         let value = self.0.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.trim());
         text::cut(value, 400).replace('\0', "")
     }
@@ -116,6 +116,29 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
         }
         ("settings", "") => settings::list(&mut tx).await.map_err(db),
         _ => Err(AppError::not_found("This page")),
+    }
+}
+
+/// In the window's title; one thing's name stands in the singular. It names nobody.
+pub(super) fn title(list: &str, id: &str) -> &'static str {
+    match (list, id.is_empty()) {
+        ("jobs", true) => "Jobs",
+        ("jobs", false) => "Job",
+        ("dead-letters", _) => "Dead letters",
+        ("webhooks", true) => "Webhooks",
+        ("webhooks", false) => "Delivery",
+        ("logs", _) => "Logs",
+        ("nodes", _) => "Nodes",
+        ("schedules", _) => "Schedules",
+        ("kinds", _) => "Kinds of jobs",
+        ("limits", _) => "Rate limits",
+        ("connections", _) => "Connections",
+        ("trainers", true) => "Trainers and clients",
+        ("trainers", false) => "Trainer",
+        ("settings", _) => "Settings",
+        (registry::PATH, _) => "Registry",
+        ("calibration", _) => "Calibration",
+        _ => "Administration",
     }
 }
 

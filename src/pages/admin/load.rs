@@ -1,6 +1,9 @@
 //! Reads the dashboard: small statements, as the caller.
 
-use super::{AlertView, CheckRow, JobRow, KindRow, OperationView, Overview, ProviderRow};
+use super::{
+    CheckRow, JobRow, KindRow, OperationView, Overview, ProviderRow,
+    alerts::{Signs, alerts},
+};
 use crate::{
     components::{Bar, BarRow, Plot, bars, line, text},
     error::AppError,
@@ -99,7 +102,7 @@ fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant) -> Ove
         empty: !read.present,
         simulated: if read.simulated > 0 { text::count(read.simulated) } else { String::new() },
         advanced: read.advanced,
-        alerts: alerts(&read, failed, waited, &health),
+        alerts: alerts(&signs(&read, failed, &health, &checks)),
         operation: read.operation.as_ref().map(|o| operation(o, now)),
         queue: [pending, processing, failed].map(text::count),
         failed_jobs: failed,
@@ -162,6 +165,7 @@ fn shows(o: &Operation, now: Instant) -> bool {
 fn job(j: &job_lists::Row, now: Instant) -> JobRow {
     let took = j.started_at.map(|s| (j.completed_at.unwrap_or(now) - s).num_milliseconds().max(0));
     JobRow {
+        href: format!("/admin/jobs/{}", j.id),
         kind: j.kind.clone(),
         state: j.status.clone(),
         created: text::moment(j.created_at, now),
@@ -184,6 +188,7 @@ fn provider(p: &store::Provider, now: Instant) -> ProviderRow {
         "ok"
     };
     ProviderRow {
+        key: p.provider.clone(),
         name: Source::from_provider(&p.provider).name(),
         counts: [p.active, p.silent, p.broken].map(text::count),
         last_data: p.last_data_at.map(|at| text::moment(at, now)),
@@ -315,78 +320,17 @@ fn health(snapshot: Option<&store::Snapshot>, now: Instant) -> (String, Vec<Chec
     (s.status.clone(), checks)
 }
 
-fn alerts(read: &Read, failed: i64, waited: Option<TimeDelta>, health: &str) -> Vec<AlertView> {
-    let q = &read.quality;
-    let mut list = Vec::new();
-    let mut say = |tone: &str, text: String, href: &str, action: &str| {
-        list.push(AlertView { tone: tone.into(), text, href: href.into(), action: action.into() })
-    };
-    let n = |count: i64, one: &str, many: &str| format!("{} {}", text::count(count), if count == 1 { one } else { many });
-    if health == "unhealthy" {
-        say("bad", "A part of the system does not do its work.".into(), "#health", "See the checks");
+fn signs(read: &Read, failed: i64, health: &str, checks: &[CheckRow]) -> Signs {
+    let silent = read.providers.iter().filter(|p| p.silent > 0);
+    Signs {
+        health: health.to_owned(),
+        unwell: checks.iter().filter(|c| !matches!(c.state.as_str(), "ok" | "healthy")).map(|c| c.name.clone()).collect(),
+        failed,
+        dead_letters: read.dead_letters,
+        waited: read.waited,
+        poor: read.quality.poor,
+        fair: read.quality.fair,
+        conflicts: of(&read.unsettled, "conflict"),
+        silent: silent.map(|p| (p.provider.clone(), Source::from_provider(&p.provider).name(), p.silent)).collect(),
     }
-    if failed > 0 {
-        say("bad", format!("{} out of attempts.", n(failed, "job is", "jobs are")), "#queue", "Retry them above, or see why below");
-    } else if let Some(letters @ 1..) = read.dead_letters {
-        say("warn", format!("{} nobody dealt with.", n(letters, "dead letter", "dead letters")), "", "");
-    }
-    if let Some(waited) = waited.filter(|w| *w > TimeDelta::minutes(5)) {
-        say(
-            "bad",
-            format!("A job that is due has waited for {}: workers are missing or behind.", text::span(waited)),
-            "#queue",
-            "See the queue",
-        );
-    }
-    if q.poor > 0 {
-        say(
-            "bad",
-            format!("{} of the last 7 days below 40: do not act on them.", n(q.poor, "value", "values")),
-            "/clients?tier=poor",
-            "See whose",
-        );
-    }
-    if q.fair > 0 {
-        say(
-            "warn",
-            format!("{} of the last 7 days at 40 to 59: look twice.", n(q.fair, "value", "values")),
-            "/clients?tier=fair",
-            "See whose",
-        );
-    }
-    let conflicts = of(&read.unsettled, "conflict");
-    if conflicts > 0 {
-        say(
-            "warn",
-            format!("{} with a known id but another body, kept and not processed.", n(conflicts, "delivery came", "deliveries came")),
-            "",
-            "",
-        );
-    }
-    for p in read.providers.iter().filter(|p| p.silent > 0) {
-        let name = Source::from_provider(&p.provider).name();
-        say(
-            "warn",
-            format!("{name}: {} silent for two days or more.", n(p.silent, "connection", "connections")),
-            "#sources",
-            "See the sources",
-        );
-    }
-    if read.dead_letters.is_none() {
-        say(
-            "warn",
-            "The dead-letter table was dropped; failed jobs are no longer copied. `assay migrate --repair` puts it back.".into(),
-            "",
-            "",
-        );
-    }
-    if list.is_empty() {
-        list.push(AlertView {
-            tone: "good".into(),
-            text: "All clear: nothing needs a look.".into(),
-            href: String::new(),
-            action: String::new(),
-        });
-    }
-    list
 }

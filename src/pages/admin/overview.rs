@@ -2,14 +2,11 @@
 
 use crate::{
     components::{Bar, BarRow, Moment, Plot},
-    error::AppError,
     pages::clients::Person,
 };
-use leptos::prelude::*;
-use serde::{Deserialize, Serialize};
 
 /// A running or just ended recalculation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationView {
     /// Names it when it is stopped.
     pub id: String,
@@ -34,7 +31,7 @@ pub struct OperationView {
 }
 
 /// Something to look at, with what to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertView {
     /// `bad`, `warn` or `good`.
     pub tone: String,
@@ -47,7 +44,7 @@ pub struct AlertView {
 }
 
 /// Jobs of one kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KindRow {
     /// Kind of job.
     pub kind: String,
@@ -56,8 +53,10 @@ pub struct KindRow {
 }
 
 /// A recent job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobRow {
+    /// Its page.
+    pub href: String,
     /// Kind of job.
     pub kind: String,
     /// Its state's word.
@@ -73,8 +72,10 @@ pub struct JobRow {
 }
 
 /// A provider's connections.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderRow {
+    /// In addresses.
+    pub key: String,
     /// Its name.
     pub name: String,
     /// Working, silent and broken connections.
@@ -86,7 +87,7 @@ pub struct ProviderRow {
 }
 
 /// One check of the health snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckRow {
     /// Its name.
     pub name: String,
@@ -95,7 +96,7 @@ pub struct CheckRow {
 }
 
 /// Everything on the dashboard.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overview {
     /// When this was read.
     pub taken: Moment,
@@ -159,18 +160,4 @@ pub struct Overview {
     pub columns: Vec<String>,
     /// Least trusted first.
     pub people: Vec<Person>,
-}
-
-/// The dashboard of the last `range` days (7, 30 or 90) for one metric, or all with an empty one.
-///
-/// # Errors
-/// Not an administrator, or the database is away.
-#[server(endpoint = "overview")]
-pub async fn load_overview(
-    /// Days: 7, 30 or 90.
-    range: u32,
-    /// A metric's key, or nothing.
-    metric: String,
-) -> Result<Overview, AppError> {
-    super::load::overview(range, &metric).await
 }

@@ -1,18 +1,11 @@
-//! The administrator's lists and details: jobs, dead letters, deliveries, logs, settings. All of them are the same few
-//! things (chips, a filter, a table, facts, texts), so they share one shape and one view; the server fills it. That
-//! keeps the WebAssembly small, and a new list costs the browser nothing.
+//! What the administrator's lists and details are made of: jobs, dead letters, deliveries, logs, settings. All of them
+//! are the same few things (chips, a filter, a table, facts, texts), so they share one shape and one view
+//! ([`super::view`]), and a new list is only filled.
 
-use crate::{
-    components::{Alert, ConfirmBox, Empty, Moment, Panel, Progress, ScoreBadge, ScrollTable, StateChip, TimeStamp, Trouble, use_live},
-    error::AppError,
-};
-use leptos::prelude::*;
-use leptos_meta::Title;
-use leptos_router::hooks::{use_params_map, use_url};
-use serde::{Deserialize, Serialize};
+use crate::components::Moment;
 
 /// What stands in a table's cell or beside a fact's name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cell {
     /// Words.
     Text(String),
@@ -36,6 +29,8 @@ pub enum Cell {
     Buttons(Vec<(String, String, Vec<(String, String)>)>),
     /// Buttons that send one of the page's shared forms: words, the form's name, the id they send, what they act on.
     Presses(Vec<(String, String)>, String, String),
+    /// A box to tick: the id that [`Part::chosen`] sends, and what it is.
+    Pick(String, String),
     /// Several, beside each other.
     Group(Vec<Cell>),
     /// Nothing to show.
@@ -43,7 +38,7 @@ pub enum Cell {
 }
 
 /// A choice with its count.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chip {
     /// Words.
     pub label: String,
@@ -56,7 +51,7 @@ pub struct Chip {
 }
 
 /// An input of a form; with options it is a choice.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Field {
     /// In the URL.
     pub name: String,
@@ -69,7 +64,7 @@ pub struct Field {
 }
 
 /// A form that sends something to a server function.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Form {
     /// The server function's address.
     pub action: String,
@@ -85,8 +80,19 @@ pub struct Form {
     pub ask: Option<(String, String)>,
 }
 
+/// A form that sends the ticked rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// The server function's address.
+    pub action: String,
+    /// Hidden fields.
+    pub hidden: Vec<(String, String)>,
+    /// Its buttons: words, and the value of `deed`.
+    pub buttons: Vec<(String, String)>,
+}
+
 /// A table with what belongs to it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Part {
     /// Its heading.
     pub title: String,
@@ -102,6 +108,8 @@ pub struct Part {
     pub help: String,
     /// What can be done to everything that is shown.
     pub deeds: Vec<Cell>,
+    /// What can be done to the rows that are ticked.
+    pub chosen: Option<Chosen>,
     /// Heads; those that start with `#` are numbers.
     pub heads: Vec<String>,
     /// Cells by row.
@@ -119,7 +127,7 @@ pub struct Part {
 }
 
 /// A question before something that cannot be undone.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Question {
     /// What will happen.
     pub text: String,
@@ -136,7 +144,7 @@ pub struct Question {
 }
 
 /// A step of a way, with its time where it was taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// What happens.
     pub words: String,
@@ -147,7 +155,7 @@ pub struct Step {
 }
 
 /// Something that goes on over many rows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
     /// What, and how far.
     pub label: String,
@@ -160,7 +168,7 @@ pub struct Running {
 }
 
 /// A curve against the diagonal in a square, with the same numbers as a table.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagram {
     /// Its heading.
     pub title: String,
@@ -179,7 +187,7 @@ pub struct Diagram {
 }
 
 /// A page.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shown {
     /// Its heading.
     pub title: String,
@@ -217,331 +225,4 @@ pub struct Shown {
     pub parts: Vec<Part>,
     /// Forms that buttons in rows send: name, the server function's address, hidden fields.
     pub shared: Vec<(String, String, Vec<(String, String)>)>,
-}
-
-/// A list, or one of its things, with the URL's query.
-///
-/// # Errors
-/// Not an administrator; no such thing; the database is away.
-#[server(endpoint = "screen")]
-pub async fn load_screen(
-    /// Which list.
-    list: String,
-    /// One thing of it, or nothing.
-    id: String,
-    /// The URL's query.
-    query: String,
-) -> Result<Shown, AppError> {
-    super::lists::load(&list, &id, &query).await
-}
-
-/// A page of the administrator: the address names the list. What changes meanwhile is offered, not pushed under the pointer.
-#[component]
-pub fn Screen(
-    /// Which list, where the address does not say it with its second part.
-    #[prop(optional)]
-    list: &'static str,
-    /// One thing of a list: its name stands in the singular.
-    #[prop(optional)]
-    single: bool,
-) -> impl IntoView {
-    let params = use_params_map();
-    let url = use_url();
-    let live = use_live(&["jobs", "deliveries", "operation"]);
-    let seen = RwSignal::new(0_u32);
-    let list =
-        Memo::new(move |_| if list.is_empty() { params.read().get_str("list").unwrap_or_default().to_owned() } else { list.to_owned() });
-    let title = move || title(&list.read(), single);
-    let id = Memo::new(move |_| params.read().get_str("id").unwrap_or_default().to_owned());
-    let query = Memo::new(move |_| url.read().search().to_owned());
-    let data = Resource::new(move || (list.get(), id.get(), query.get(), seen.get()), |(list, id, query, _)| load_screen(list, id, query));
-    // What is followed, or goes on just now, is read anew by itself.
-    Effect::new(move |_| {
-        let goes_on = data.get().and_then(Result::ok).is_some_and(|s: Shown| s.follow || s.running.iter().any(|r| r.state == "running"));
-        if goes_on {
-            let timer = set_timeout_with_handle(move || seen.update(|n| *n = n.wrapping_add(1)), std::time::Duration::from_secs(2));
-            on_cleanup(move || drop(timer.map(|t| t.clear())));
-        }
-    });
-    // The news that what is shown holds already.
-    let shown_version = RwSignal::new(0_u32);
-    Effect::new(move |_| {
-        data.track();
-        shown_version.set(live.version.get_untracked());
-    });
-    let news = move || {
-        (live.version.get() != shown_version.get()).then(|| {
-            view! { <button class="quiet" type="button" on:click=move |_| seen.update(|n| *n = n.wrapping_add(1))>"Something changed. Show it"</button> }
-        })
-    };
-    view! {
-        <Title text=title/>
-        <div class="page">
-            <div class="news with-js" aria-live="polite">{news}</div>
-            <Transition fallback=move || view! { <h1>{title}</h1><p class="soft">"Loading…"</p> }>
-                {move || Suspend::new(async move {
-                    match data.await {
-                        Ok(screen) => shown(list.get_untracked(), screen),
-                        Err(error) => view! { <h1>{title}</h1><Trouble error/> }.into_any(),
-                    }
-                })}
-            </Transition>
-        </div>
-    }
-    .into_any()
-}
-
-/// In the window's title.
-fn title(list: &str, single: bool) -> &'static str {
-    match (list, single) {
-        ("jobs", false) => "Jobs",
-        ("jobs", true) => "Job",
-        ("dead-letters", _) => "Dead letters",
-        ("webhooks", false) => "Webhooks",
-        ("webhooks", true) => "Delivery",
-        ("logs", _) => "Logs",
-        ("nodes", _) => "Nodes",
-        ("schedules", _) => "Schedules",
-        ("kinds", _) => "Kinds of jobs",
-        ("limits", _) => "Rate limits",
-        ("connections", _) => "Connections",
-        ("trainers", false) => "Trainers and clients",
-        ("trainers", true) => "Trainer",
-        ("settings", _) => "Settings",
-        ("settings/registry", _) => "Registry",
-        ("calibration", _) => "Calibration",
-        _ => "Not found",
-    }
-}
-
-fn shown(list: String, s: Shown) -> AnyView {
-    let list = list.as_str();
-    view! {
-        {s.up.map(|(href, name)| view! { <nav class="crumbs" aria-label="Where you are"><a href=href>{name}</a></nav> })}
-        <div class="page-head">
-            <div><h1>{s.title}</h1><p class="lead">{s.lead}</p></div>
-            <div class="page-actions">
-                {(!s.deeds.is_empty()).then(|| cell(Cell::Group(s.deeds)))}
-                {s.taken.map(|at| view! { <span class="soft small">"as of "<TimeStamp at plain=true/></span> })}
-            </div>
-        </div>
-        {(!s.tabs.is_empty()).then(|| chips(s.tabs, "tabs", "Views"))}
-        {(!s.warning.is_empty()).then(|| view! { <Alert tone="bad">{s.warning}</Alert> })}
-        {(!s.complaint.is_empty()).then(|| view! { <Alert tone="warn">{s.complaint}</Alert> })}
-        {s.question.map(|q| question(list, q))}
-        {s.running.into_iter().map(running).collect_view()}
-        {(!s.steps.is_empty()).then(|| steps(s.steps))}
-        {(!s.facts.is_empty()).then(|| view! {
-            <dl class="panel facts">{s.facts.into_iter().map(|(name, value)| view! { <div><dt>{name}</dt><dd>{cell(value)}</dd></div> }).collect_view()}</dl>
-        })}
-        {s.form.map(|(title, note, f)| view! { <Panel title id="form"><p class="soft small">{note}</p>{form(f)}</Panel> })}
-        {s.diagram.map(diagram)}
-        {s.parts.into_iter().enumerate().map(|(i, p)| part(list, i, p)).collect_view()}
-        {s.texts.into_iter().map(|(name, text)| view! {
-            <section class="panel"><h2>{name.clone()}</h2><pre class="text" tabindex="0" role="region" aria-label=name>{text}</pre></section>
-        }).collect_view()}
-        {s.shared.into_iter().map(|(name, action, fields)| view! { <form id=name method="post" action=action hidden>{hidden(fields)}</form> }).collect_view()}
-    }
-    .into_any()
-}
-
-fn hidden(fields: Vec<(String, String)>) -> AnyView {
-    fields.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value/> }).collect_view().into_any()
-}
-
-fn chips(list: Vec<Chip>, class: &'static str, label: &'static str) -> AnyView {
-    view! {
-        <nav class=class aria-label=label>{list.into_iter().map(|c| view! {
-            <a href=c.href aria-current=c.current.then_some("true")>{c.label}{(!c.count.is_empty()).then(|| view! { " "<span class="chip-count">{c.count}</span> })}</a>
-        }).collect_view()}</nav>
-    }
-    .into_any()
-}
-
-fn question(list: &str, q: Question) -> AnyView {
-    let back = if q.back.is_empty() { format!("/admin/{list}") } else { q.back };
-    let remark = (!q.remark.is_empty()).then(
-        || view! { <label for="remark">"Why (optional)"</label><input id="remark" name=q.remark maxlength="500" autocomplete="off"/> },
-    );
-    view! {
-        <ConfirmBox question=q.text back>
-            <form class="actions" method="post" action=q.action>{hidden(q.fields)}{remark}<button class="button danger" type="submit">{q.verb}</button></form>
-        </ConfirmBox>
-    }
-    .into_any()
-}
-
-fn running(r: Running) -> AnyView {
-    let label = r.label.clone();
-    view! {
-        <section class="panel operation">
-            <div class="operation-line"><span class="operation-done">{r.label}</span><StateChip state=r.state/>{cell(r.deed)}</div>
-            <Progress label percent=r.percent/>
-        </section>
-    }
-    .into_any()
-}
-
-fn steps(list: Vec<Step>) -> AnyView {
-    view! {
-        <ol class="steps" aria-label="What happened">{list.into_iter().map(|s| {
-            let class = if s.at.is_some() { "reached" } else { "ahead" };
-            view! {
-                <li class=class>
-                    <strong>{s.words}</strong>
-                    {match s.at { Some(at) => view! { <span><TimeStamp at/></span> }.into_any(), None => view! { <span class="none">"not yet"</span> }.into_any() }}
-                    <span class="soft small">{s.note}</span>
-                </li>
-            }
-        }).collect_view()}</ol>
-    }
-    .into_any()
-}
-
-/// A form whose main buttons send; the asking one leads back to this page with the same words in the URL.
-fn form(f: Form) -> AnyView {
-    view! {
-        <form class="filter" method=if f.get.is_empty() { "post" } else { "get" } action=if f.get.is_empty() { f.action } else { f.get }>
-            {f.fields.into_iter().map(field).collect_view()}{hidden(f.hidden)}
-            {f.buttons.into_iter().enumerate().map(|(i, (words, name, value))| view! {
-                <button class=if i == 0 { "button primary" } else { "button" } type="submit" name=name value=value>{words}</button>
-            }).collect_view()}
-            {f.ask.map(|(page, words)| view! { <button class="button" type="submit" formmethod="get" formaction=page>{words}</button> })}
-        </form>
-    }
-    .into_any()
-}
-
-fn part(list: &str, index: usize, p: Part) -> AnyView {
-    const IDS: [&str; 4] = ["part-1", "part-2", "part-3", "part-4"];
-    let id = IDS.get(index).copied().unwrap_or("part");
-    let empty = p.rows.is_empty();
-    let caption = format!("{}, table", p.title);
-    let here = format!("/admin/{list}");
-    let clear = if p.clear.is_empty() { here.clone() } else { p.clear };
-    view! {
-        <Panel title=p.title id class="flush">
-            {(!p.note.is_empty()).then(|| view! { <p class="panel-note soft small">{p.note}</p> })}
-            {(!p.chips.is_empty()).then(|| chips(p.chips, "chips", "By state"))}
-            {(!p.fields.is_empty()).then(|| view! {
-                <form class="filter" method="get" action=here role="search">
-                    {p.fields.into_iter().map(field).collect_view()}{hidden(p.keep)}<button class="button small" type="submit">"Show"</button>
-                    {(!p.help.is_empty()).then(|| view! { <span class="help soft small">{p.help}</span> })}
-                </form>
-            })}
-            {(!p.deeds.is_empty()).then(|| view! { <div class="panel-deeds">{cell(Cell::Group(p.deeds))}</div> })}
-            {match (empty, p.filtered) {
-                (true, true) => view! { <Empty title="Nothing matches"><p><a class="button" href=clear>"Clear the filters"</a></p></Empty> }.into_any(),
-                (true, false) => view! { <Empty title="Nothing here"><p>{p.empty}</p></Empty> }.into_any(),
-                _ => table(caption, p.heads, p.rows),
-            }}
-            {(!p.next.is_empty() || !p.first.is_empty()).then(|| view! {
-                <nav class="pager" aria-label="Pages">
-                    {(!p.first.is_empty()).then(|| view! { <a class="button small" href=p.first>"Newest"</a> })}
-                    {(!p.next.is_empty()).then(|| view! { <a class="button small" rel="next" href=p.next>"Older →"</a> })}
-                </nav>
-            })}
-        </Panel>
-    }
-    .into_any()
-}
-
-fn diagram(d: Diagram) -> AnyView {
-    let [right, up] = d.axes;
-    let rows = d.rows.into_iter().map(|r| r.into_iter().map(Cell::Number).collect()).collect();
-    let caption = format!("{}, table", d.title);
-    view! {
-        <Panel title=d.title id="diagram">
-            <p class="soft small">{d.note}</p>
-            <div class="square">
-                <svg viewBox="-34 -8 442 444" role="img" aria-label=d.description>
-                    <path class="plot-grid" d="M0 0V400H400M0 300H400M0 200H400M0 100H400M0 0H400M100 0V400M200 0V400M300 0V400M400 0V400"></path>
-                    <path class="plot-even" d="M0 400L400 0"></path>
-                    <path class="plot-line" d=d.line></path>
-                    <g class="plot-words" aria-hidden="true">
-                        <text x="-6" y="404" text-anchor="end">"0"</text><text x="-6" y="204" text-anchor="end">"0.5"</text><text x="-6" y="6" text-anchor="end">"1"</text>
-                        <text x="200" y="418" text-anchor="middle">"0.5"</text><text x="400" y="418" text-anchor="end">"1"</text>
-                        <text x="100" y="434" text-anchor="middle">{right}" →"</text><text x="6" y="14">"↑ "{up}</text>
-                    </g>
-                </svg>
-                {table(caption, d.heads, rows)}
-            </div>
-        </Panel>
-    }
-    .into_any()
-}
-
-fn field(f: Field) -> AnyView {
-    let id = format!("f-{}", f.name);
-    let input = if f.options.is_empty() {
-        view! { <input type="search" id=id.clone() name=f.name value=f.value maxlength="400" autocomplete="off"/> }.into_any()
-    } else {
-        let value = f.value;
-        view! {
-            <select id=id.clone() name=f.name>
-                {f.options.into_iter().map(|(o, words)| { let selected = o == value; view! { <option value=o selected=selected>{words}</option> } }).collect_view()}
-            </select>
-        }
-        .into_any()
-    };
-    view! { <label for=id>{f.label}</label>{input} }.into_any()
-}
-
-fn table(caption: String, heads: Vec<String>, rows: Vec<Vec<Cell>>) -> AnyView {
-    let numbers: Vec<bool> = heads.iter().map(|h| h.starts_with('#')).collect();
-    view! {
-        <ScrollTable caption>
-            <thead><tr>{heads.into_iter().map(|h| match h.strip_prefix('#') {
-                Some(h) => view! { <th scope="col" class="num">{h.to_owned()}</th> }.into_any(),
-                None => view! { <th scope="col">{h}</th> }.into_any(),
-            }).collect_view()}</tr></thead>
-            <tbody>{rows.into_iter().map(|r| row(r, &numbers)).collect_view()}</tbody>
-        </ScrollTable>
-    }
-    .into_any()
-}
-
-/// The first cell names its row.
-fn row(cells: Vec<Cell>, numbers: &[bool]) -> AnyView {
-    let view = |(i, c): (usize, Cell)| {
-        let class = match c {
-            _ if numbers.get(i) == Some(&true) => "num",
-            Cell::Time(_) => "when",
-            _ => "",
-        };
-        if i == 0 {
-            view! { <th scope="row" class=class>{cell(c)}</th> }.into_any()
-        } else {
-            view! { <td class=class>{cell(c)}</td> }.into_any()
-        }
-    };
-    view! { <tr>{cells.into_iter().enumerate().map(view).collect_view()}</tr> }.into_any()
-}
-
-fn cell(c: Cell) -> AnyView {
-    match c {
-        Cell::Text(t) | Cell::Number(t) => t.into_any(),
-        Cell::Code(t) => view! { <code>{t}</code> }.into_any(),
-        Cell::State(state) => view! { <StateChip state/> }.into_any(),
-        Cell::Score(score) => view! { <ScoreBadge score/> }.into_any(),
-        Cell::Time(at) => view! { <TimeStamp at/> }.into_any(),
-        Cell::Link(href, t) => view! { <a href=href>{t}</a> }.into_any(),
-        // The server's own plain page: not for this router.
-        Cell::Plain(href, t) => view! { <a href=href rel="external">{t}</a> }.into_any(),
-        Cell::Noted(href, t, note) => view! { <a href=href>{t}</a><span class="remark">{note}</span> }.into_any(),
-        Cell::Buttons(buttons) => view! {
-            <div class="actions">{buttons.into_iter().map(|(label, action, fields)| view! {
-                <form method="post" action=action>{hidden(fields)}<button class="button small" type="submit">{label}</button></form>
-            }).collect_view()}</div>
-        }
-        .into_any(),
-        Cell::Presses(buttons, id, what) => view! {
-            <div class="actions">{buttons.into_iter().map(|(label, form)| view! {
-                <button class="button small" type="submit" form=form name="id" value=id.clone()>{label}<span class="sr-only">": "{what.clone()}</span></button>
-            }).collect_view()}</div>
-        }
-        .into_any(),
-        Cell::Group(cells) => view! { <div class="actions">{cells.into_iter().map(cell).collect_view()}</div> }.into_any(),
-        Cell::None => view! { <span class="none">"–"</span> }.into_any(),
-    }
 }

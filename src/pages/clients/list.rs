@@ -1,10 +1,11 @@
 //! The list of clients: read set-wise, a page at a time, and made ready to show.
 
-use super::{page::Made, people::server::KEY, query::Query, words};
+use super::{people::server::KEY, query::Query, words};
 use crate::{
     components::{Moment, text},
     error::AppError,
     model::{Instant, Metric},
+    pages::made::Made,
     quality::{Registry, currency},
     rescore,
     server::context::Request,
@@ -134,7 +135,7 @@ pub(super) async fn load(query: &str) -> Result<Made, AppError> {
         // The figures are newer than the order: what is shown stands in its order.
         clients.sort_by_key(|c| c.values.iter().flatten().next().map(|v| (v.score.is_none(), v.score)));
     }
-    Ok(Made { html: super::list_view::shown(Roster { query, wish, columns, clients, counts, more, page }).to_html() })
+    Ok(Made::of("People", super::list_view::shown(Roster { query, wish, columns, clients, counts, more, page }).to_html()))
 }
 
 /// Adds values, strips, connections and advice: one statement each for all rows.

@@ -1,6 +1,6 @@
 //! One metric of one person: over time, whether a change is real, which source is taken, and how two devices agree.
 
-use super::{chart, compare, page::ChooseSource, person::Seen, query::Query, trend, words};
+use super::{chart, compare, deeds::ChooseSource, person::Seen, query::Query, trend, words};
 use crate::{
     components::{BadgeMark as Mark, Empty, Panel, ScoreBadge, ScrollTable, TimeStamp, text},
     error::AppError,

@@ -5,10 +5,9 @@ use crate::{
     model::Badge,
 };
 use leptos::prelude::*;
-use serde::{Deserialize, Serialize};
 
 /// A person in a list, ready to show.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
     /// What to call this person.
     pub name: String,

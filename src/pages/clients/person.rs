@@ -1,10 +1,11 @@
 //! One person: can I act on today's numbers, every metric's newest value, and what came on which day.
 
-use super::{activity, chart, findings, list_view::label, metric, page::Made, people::server::KEY, query::Query, why, words};
+use super::{activity, chart, findings, list_view::label, metric, people::server::KEY, query::Query, why, words};
 use crate::{
     components::{Alert, BadgeMark, Empty, Panel, ScoreBadge, ScrollTable, Simulated, Spark, Sparkline, StateChip, TimeStamp, line, text},
     error::AppError,
     model::{Badge, Category, Instant, Metric, Role},
+    pages::made::Made,
     quality::{Registry, currency},
     rescore,
     server::context::Request,
@@ -84,7 +85,8 @@ pub(super) async fn load(user_id: &str, metric_key: &str, day: &str, query: &str
             }
         }
     };
-    Ok(Made { html: html.to_html() })
+    // No name in the title: it ends up in histories and logs.
+    Ok(Made::of("Person", html.to_html()))
 }
 
 /// A trainer's look at a person is recorded before anything is shown.

@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        job_deeds::{ActOnJob, ActOnJobs, Deed},
-        screen::{Cell, Part, Question, Shown, Step},
+        job_deeds::{ActOnChosen, ActOnJob, ActOnJobs, Deed},
+        screen::{Cell, Chosen, Part, Question, Shown, Step},
         search::Search,
     },
     PAGE, Query, chip, counted, field, person, place, placed, pretty, text, time, took, words,
@@ -86,6 +86,8 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
     let counts = counts::counts(conn).await?;
     let (n, exact_to) = if filter.is_counted() {
         (sum(&counts, filter.status.as_deref(), filter.kind.as_deref()), i64::MAX)
+    } else if before.is_empty() && next.is_none() {
+        (rows.len() as i64, COUNTED) // all of them are here
     } else {
         (store::count(conn, &filter).await?, COUNTED)
     };
@@ -112,7 +114,8 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
             keep: vec![("status".into(), status.clone())],
             help: "An id, part of an error, or kind: status: user: error: payload.path:".into(),
             deeds: bulk(deeds, &here, &total, &back),
-            heads: ["Kind", "State", "Person", "#Attempts", "Created", "#Ran", "Error", "Actions"].map(String::from).to_vec(),
+            chosen: Some(chosen(filter.status.as_deref(), &back)).filter(|c| !c.buttons.is_empty()),
+            heads: ["", "Kind", "State", "Person", "#Attempts", "Created", "#Ran", "Error", "Actions"].map(String::from).to_vec(),
             rows: rows.iter().map(|j| row(j, now)).collect(),
             next: next.map(|c| here.href(&status, &[("before", &cursor_word(c))])).unwrap_or_default(),
             first: if before.is_empty() { String::new() } else { here.href(&status, &[]) },
@@ -189,6 +192,16 @@ fn bulk(deeds: &[Deed], here: &Here<'_>, total: &str, back: &str) -> Vec<Cell> {
         .collect()
 }
 
+/// Buttons for the ticked rows of the page.
+fn chosen(status: Option<&str>, back: &str) -> Chosen {
+    let deeds = status.map_or(Deed::ALL.as_slice(), |s| deeds(Some(s)));
+    Chosen {
+        action: ActOnChosen::url().into(),
+        hidden: vec![("back".into(), back.to_owned())],
+        buttons: deeds.iter().map(|d| (d.label().to_owned(), d.word().to_owned())).collect(),
+    }
+}
+
 fn question(here: &Here<'_>, total: &str, back: &str) -> Question {
     let mut fields = here.fields(back);
     fields.push(("deed".into(), Deed::Cancel.word().into()));
@@ -227,7 +240,9 @@ fn attempts(attempts: i32, most: Option<i32>) -> String {
 
 fn row(j: &Row, now: Instant) -> Vec<Cell> {
     let href = format!("/admin/jobs/{}", j.id);
+    let deeds = deeds_of(&j.status, j.scheduled_at, now);
     vec![
+        if deeds.is_empty() { Cell::Text(String::new()) } else { Cell::Pick(j.id.to_string(), j.kind.clone()) },
         if j.status == "pending" && j.scheduled_at > now {
             Cell::Noted(href, j.kind.clone(), format!("due {}", text::moment(j.scheduled_at, now).ago))
         } else {
@@ -239,7 +254,7 @@ fn row(j: &Row, now: Instant) -> Vec<Cell> {
         time(Some(j.created_at), now),
         j.started_at.map_or(Cell::None, |s| Cell::Number(took(j.completed_at.unwrap_or(now) - s))),
         words(j.error.as_deref().map(|e| text::cut(e, 120)).as_deref()),
-        presses(deeds_of(&j.status, j.scheduled_at, now), j.id, &j.kind),
+        presses(deeds, j.id, &j.kind),
     ]
 }
 

@@ -43,8 +43,9 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
         since: from,
     };
     let mut rows = store::page(conn, &filter, query.before(), PAGE as i64 + 1).await?;
-    let n = store::count(conn, &filter).await?;
     let more = rows.len() > PAGE;
+    let whole = !more && query.before().is_none();
+    let n = if whole { rows.len() as i64 } else { store::count(conn, &filter).await? };
     rows.truncate(PAGE);
     let here = |before: &str| Query::href("logs", &[("level", &level), ("q", &q), ("since", &since), ("before", before)]);
     let follow = query.get("follow") == "on" && query.before().is_none();

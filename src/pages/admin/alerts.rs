@@ -1,0 +1,134 @@
+//! What on the dashboard asks for a look, worst first, each with the place where it is mended.
+
+use super::AlertView;
+use crate::components::text;
+use chrono::TimeDelta;
+
+/// A due job may wait this long before somebody should know.
+const PATIENCE: TimeDelta = TimeDelta::minutes(5);
+
+/// What is known about the system.
+#[derive(Debug, Default)]
+pub(super) struct Signs {
+    /// The snapshot's word; `unknown` without a fresh one.
+    pub health: String,
+    /// Names of the checks that are not well, worst first.
+    pub unwell: Vec<String>,
+    /// Jobs out of attempts.
+    pub failed: i64,
+    /// Dead letters nobody dealt with; `None`: their table was dropped.
+    pub dead_letters: Option<i64>,
+    /// How long the oldest due job has waited.
+    pub waited: Option<TimeDelta>,
+    /// Values of seven days below 40, and of 40 to 59.
+    pub poor: i64,
+    pub fair: i64,
+    /// Deliveries with a known id but another body.
+    pub conflicts: i64,
+    /// Silent connections by provider: key, name, how many.
+    pub silent: Vec<(String, String, i64)>,
+}
+
+/// The alerts; without any, the all-clear.
+pub(super) fn alerts(s: &Signs) -> Vec<AlertView> {
+    let n = |count: i64, one: &str, many: &str| format!("{} {}", text::count(count), if count == 1 { one } else { many });
+    let alert = |tone: &str, text: String, href: &str, action: &str| AlertView {
+        tone: tone.into(),
+        text,
+        href: href.into(),
+        action: action.into(),
+    };
+    let unwell = s.unwell.join(", ");
+    let mut list = Vec::new();
+    match s.health.as_str() {
+        "unhealthy" => {
+            list.push(alert("bad", format!("A part of the system does not do its work: {unwell}."), "#health", "See the checks"))
+        }
+        "degraded" => list.push(alert("warn", format!("Works, but not as it should: {unwell}."), "#health", "See the checks")),
+        "healthy" => {}
+        _ => list.push(alert(
+            "warn",
+            "Nobody has checked the system for five minutes: no worker leads.".into(),
+            "/admin/nodes",
+            "See the nodes",
+        )),
+    }
+    if s.failed > 0 {
+        let text = format!("{} out of attempts.", n(s.failed, "job is", "jobs are"));
+        list.push(alert("bad", text, "/admin/dead-letters", "See why, and bring them back"));
+    } else if let Some(letters @ 1..) = s.dead_letters {
+        let text = format!("{} nobody dealt with.", n(letters, "dead letter", "dead letters"));
+        list.push(alert("warn", text, "/admin/dead-letters", "Bring back or discard"));
+    }
+    if let Some(waited) = s.waited.filter(|w| *w > PATIENCE) {
+        let text = format!("A job that is due has waited for {}: workers are missing or behind.", text::span(waited));
+        list.push(alert("bad", text, "/admin/nodes", "See who works"));
+    }
+    if s.poor > 0 {
+        let text = format!("{} of the last 7 days below 40: do not act on them.", n(s.poor, "value", "values"));
+        list.push(alert("bad", text, "/clients?tier=poor", "See whose"));
+    }
+    if s.fair > 0 {
+        let text = format!("{} of the last 7 days at 40 to 59: look twice.", n(s.fair, "value", "values"));
+        list.push(alert("warn", text, "/clients?tier=fair", "See whose"));
+    }
+    if s.conflicts > 0 {
+        let what = n(s.conflicts, "delivery came", "deliveries came");
+        let text = format!("{what} with a known id but another body, kept and not processed.");
+        list.push(alert("warn", text, "/admin/webhooks?status=conflict", "Compare them"));
+    }
+    for (key, name, count) in &s.silent {
+        let text = format!("{name}: {} silent for two days or more.", n(*count, "connection", "connections"));
+        let href = format!("/admin/connections?provider={}&state=silent", text::segment(key));
+        list.push(alert("warn", text, &href, "See whose"));
+    }
+    if s.dead_letters.is_none() {
+        let text = "The dead-letter table was dropped; failed jobs are no longer copied.";
+        list.push(alert("warn", text.into(), "/admin/dead-letters", "How to put it back"));
+    }
+    // Stable: within one tone the order above stays.
+    list.sort_by_key(|a| a.tone != "bad");
+    if list.is_empty() {
+        list.push(alert("good", "Nothing needs a look.".into(), "", ""));
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Signs {
+        Signs {
+            health: "degraded".into(),
+            unwell: vec!["webhooks".into()],
+            failed: 0,
+            dead_letters: Some(1),
+            waited: Some(TimeDelta::minutes(6)),
+            poor: 1,
+            fair: 2,
+            conflicts: 3,
+            silent: vec![("whoop".into(), "WHOOP".into(), 4)],
+        }
+    }
+
+    #[test]
+    fn every_alert_leads_to_where_it_is_mended_and_the_worst_stand_first() {
+        for health in ["unhealthy", "degraded", "unknown"] {
+            for (failed, letters) in [(0, Some(2)), (5, Some(5)), (0, None)] {
+                let list = alerts(&Signs { health: health.into(), failed, dead_letters: letters, ..all() });
+                assert!(list.len() >= 7, "{list:?}");
+                assert!(list.iter().all(|a| !a.href.is_empty() && !a.action.is_empty() && !a.text.is_empty()), "{list:?}");
+                let tones: Vec<bool> = list.iter().map(|a| a.tone == "bad").collect();
+                assert!(tones.is_sorted_by(|a, b| a >= b), "{list:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_well_system_is_all_clear_and_a_short_wait_is_none() {
+        let list =
+            alerts(&Signs { health: "healthy".into(), dead_letters: Some(0), waited: Some(TimeDelta::minutes(4)), ..Signs::default() });
+        assert_eq!(list.iter().map(|a| a.tone.as_str()).collect::<Vec<_>>(), ["good"]);
+    }
+}
