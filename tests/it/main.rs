@@ -27,4 +27,5 @@ mod packaging;
 mod privacy;
 mod process;
 mod read_api;
+mod realtime;
 mod visitors;

@@ -1,5 +1,6 @@
 //! What the browser has of these pages: it asks the server for the one of its address and puts it in place. When
-//! something changed it says so and waits, so that nothing moves under the reader.
+//! something changed while the reader is at work in the page (something has the focus, or was opened), it says so and waits, so
+//! that nothing moves under the hand; else the page shows it at once.
 
 use crate::{
     components::{Trouble, use_live},
@@ -87,6 +88,20 @@ pub fn Client() -> impl IntoView {
     framed("Person", &["scores"], which, |(user_id, metric, day), query| load_client(user_id, metric, day, query))
 }
 
+/// Whether nothing of the page has the focus or was opened.
+#[cfg(feature = "hydrate")]
+fn untouched() -> bool {
+    let document = document();
+    let at_work = document.active_element().is_some_and(|e| e.tag_name() != "BODY");
+    !at_work && document.query_selector(".page details[open]").ok().flatten().is_none()
+}
+
+/// No page is open on the server.
+#[cfg(not(feature = "hydrate"))]
+fn untouched() -> bool {
+    false
+}
+
 fn framed<W, F>(
     title: &'static str,
     topics: &'static [&'static str],
@@ -101,6 +116,12 @@ where
     let which = Memo::new(move |_| which());
     let query = Memo::new(move |_| url.read().search().to_owned());
     let data = Resource::new(move || (which.get(), query.get(), seen.get()), move |(which, query, _)| load(which, query));
+    Effect::new(move |_| {
+        let newest = live.version.get();
+        if untouched() {
+            seen.set(newest);
+        }
+    });
     let news = move || {
         (live.version.get() != seen.get()).then(|| {
             view! { <button class="quiet" type="button" on:click=move |_| seen.set(live.version.get_untracked())>"Newer data came. Show them"</button> }
