@@ -196,12 +196,27 @@ impl BySource for DayValue {
     }
 }
 
-/// Readings of a few minutes next to an ECG; each condition counts as a day. A device is one that nobody studied.
+/// What is read from a wearable and from the ECG, and its column.
+const READ: [(Metric, &str); 3] = [(Metric::HrvRmssd, "rmssd"), (Metric::HrvSdnn, "sdnn"), (Metric::AverageHeartRate, "mean_hr")];
+
+/// Readings of a few minutes next to an ECG; each condition counts as a day, each reading as a delivery with all it carries. A
+/// device is one that nobody studied.
 fn ecg(files: &[String], registry: &Registry, draws: u32, seed: u64) -> Vec<Line> {
+    let persons: Vec<Readings> = files.iter().map(|text| readings(text)).collect();
+    let scored: Vec<Scored> = persons.iter().map(|p| score(&p.values, registry)).collect();
     let mut all = Vec::new();
-    for (metric, column) in [(Metric::HrvRmssd, "rmssd"), (Metric::HrvSdnn, "sdnn"), (Metric::AverageHeartRate, "mean_hr")] {
+    for (metric, _) in READ {
         let Some(rule) = registry.rule(metric) else { continue };
-        let cases: Vec<Vec<Case>> = files.iter().map(|text| readings(text, metric, column, rule.tolerance, registry)).collect();
+        let case = |v: &DayValue, p: &Readings, scored: &Scored| {
+            let (ours, baselines) = *scored.get(&(metric, v.source.clone(), v.date))?;
+            let truth = *p.truth.get(&(metric, v.date))?;
+            Some(Case { ours, baselines, good: (v.value - truth).abs() <= rule.tolerance.at(truth) })
+        };
+        let cases: Vec<Vec<Case>> = persons
+            .iter()
+            .zip(&scored)
+            .map(|(p, scored)| p.values.iter().filter(|v| v.metric == metric).filter_map(|v| case(v, p, scored)).collect())
+            .collect();
         if cases.iter().flatten().next().is_some() {
             all.push(line(format!("reading off the ECG, {} (5 persons)", metric.key()), &cases, draws, seed));
         }
@@ -209,56 +224,52 @@ fn ecg(files: &[String], registry: &Registry, draws: u32, seed: u64) -> Vec<Line
     all
 }
 
-fn readings(text: &str, metric: Metric, column: &str, tolerance: crate::quality::Tolerance, registry: &Registry) -> Vec<Case> {
+/// One person's readings and what the ECG said.
+#[derive(Debug, Default)]
+struct Readings {
+    values: Vec<DayValue>,
+    truth: HashMap<(Metric, NaiveDate), f64>,
+}
+
+fn readings(text: &str) -> Readings {
+    let mut found = Readings::default();
     let mut lines = text.lines();
     let heads: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
     let at = |name: &str| heads.iter().position(|h| *h == name);
-    let (Some(value), Some(device), Some(condition), Some(beats)) = (at(column), at("device"), at("conditions"), at("nibi_after_cropping"))
-    else {
-        return Vec::new();
-    };
+    let (Some(device), Some(condition), Some(beats)) = (at("device"), at("conditions"), at("nibi_after_cropping")) else { return found };
     let mut conditions: Vec<&str> = Vec::new();
-    let mut truth: HashMap<NaiveDate, f64> = HashMap::new();
-    let mut values: Vec<DayValue> = Vec::new();
     let start = NaiveDate::from_ymd_opt(2024, 1, 1).unwrap_or_default();
     for line in lines {
         let fields: Vec<&str> = line.split(',').collect();
-        let (Some(Ok(number)), Some(device), Some(condition)) =
-            (fields.get(value).map(|f| f.parse::<f64>()), fields.get(device), fields.get(condition))
-        else {
-            continue;
-        };
+        let number = |column: usize| fields.get(column).and_then(|f| f.parse::<f64>().ok());
+        let (Some(device), Some(condition)) = (fields.get(device), fields.get(condition)) else { continue };
         let day = conditions.iter().position(|c| c == condition).unwrap_or_else(|| {
             conditions.push(condition);
             conditions.len() - 1
         });
         let date = start.checked_add_days(Days::new(day as u64)).unwrap_or(start);
-        if *device == "vu" {
-            truth.insert(date, number);
-            continue;
+        for (metric, column) in READ {
+            let Some(value) = at(column).and_then(number) else { continue };
+            if *device == "vu" {
+                found.truth.insert((metric, date), value);
+                continue;
+            }
+            found.values.push(DayValue {
+                metric,
+                source: Source::from_provider(device),
+                date,
+                value,
+                model: Model::Daily,
+                measured_at: None,
+                ordering: Ordering { ms: 0, trace_id: String::new() },
+                received_at: DateTime::UNIX_EPOCH,
+                origin: Origin { upload: UploadKind::Automatic, ..Origin::default() },
+                coverage: Coverage { samples: number(beats).map(|b| b as u32), ..Coverage::default() },
+                findings: Vec::new(),
+            });
         }
-        let samples = fields.get(beats).and_then(|b| b.parse::<f64>().ok()).map(|b| b as u32);
-        values.push(DayValue {
-            metric,
-            source: Source::from_provider(device),
-            date,
-            value: number,
-            model: Model::Daily,
-            measured_at: None,
-            ordering: Ordering { ms: 0, trace_id: String::new() },
-            received_at: DateTime::UNIX_EPOCH,
-            origin: Origin { upload: UploadKind::Automatic, ..Origin::default() },
-            coverage: Coverage { samples, ..Coverage::default() },
-            findings: Vec::new(),
-        });
     }
-    let scored = score(&values, registry);
-    let case = |v: &DayValue| {
-        let (ours, baselines) = *scored.get(&(metric, v.source.clone(), v.date))?;
-        let truth = *truth.get(&v.date)?;
-        Some(Case { ours, baselines, good: (v.value - truth).abs() <= tolerance.at(truth) })
-    };
-    values.iter().filter_map(case).collect()
+    found
 }
 
 #[cfg(test)]

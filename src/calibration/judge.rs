@@ -3,9 +3,9 @@
 
 use super::baselines;
 use super::recorded::Collector;
-use super::simulator::{Fault, World};
+use super::simulator::{Fault, Truth, World};
 use crate::model::{Metric, Source};
-use crate::quality::{Registry, Reviews, score_person};
+use crate::quality::{Parts, Registry, Reviews, score_person};
 use chrono::NaiveDate;
 use std::collections::HashMap;
 
@@ -22,8 +22,18 @@ pub struct Judged {
     pub probability: f64,
     /// |reported − true| in tolerances; at most 1 is good.
     pub error: f64,
+    /// What is stored.
+    pub value: f64,
+    /// What was true.
+    pub truth: f64,
+    /// Log-odds by part of the score.
+    pub parts: Parts,
+    /// Minutes of the day the device was worn; `None` for a scale.
+    pub wear_minutes: Option<u32>,
     /// What made the value wrong, if anything beyond the device's own error did.
     pub fault: Option<Fault>,
+    /// What was planted but undone before it was stored: a fraction that normalisation reads as per cent.
+    pub mended: Option<Fault>,
     /// What the three baselines say of it.
     pub baselines: [f64; 3],
 }
@@ -42,9 +52,9 @@ pub fn world(world: &World, registry: &Registry) -> Vec<Vec<Judged>> {
         // What says nothing (a connection's events) gives no value.
         let _ = collector.add(&delivery.body, delivery.ordering_ms, &delivery.trace_id);
     }
-    let mut truths: HashMap<(String, Metric, Source, NaiveDate), (f64, Option<Fault>)> = HashMap::new();
+    let mut truths: HashMap<(String, Metric, Source, NaiveDate), Truth> = HashMap::new();
     for t in world.truths() {
-        truths.insert((t.user_id, t.metric, t.source, t.date), (t.truth, t.fault));
+        truths.insert((t.user_id.clone(), t.metric, t.source.clone(), t.date), t);
     }
     let mut all = Vec::new();
     for (user, values) in collector.persons() {
@@ -54,16 +64,23 @@ pub fn world(world: &World, registry: &Registry) -> Vec<Vec<Judged>> {
         for score in score_person(&values, &Reviews::none(), registry, NaiveDate::MIN..=NaiveDate::MAX) {
             let Some((value, baselines)) = by_key.get(&(score.metric, &score.source, score.date)).copied() else { continue };
             let key = (user.clone(), score.metric, score.source.clone(), score.date);
-            let (Some((truth, fault)), Some(rule)) = (truths.get(&key), registry.rule(score.metric)) else { continue };
-            let tolerance = rule.tolerance.at(*truth);
+            let (Some(t), Some(rule)) = (truths.get(&key), registry.rule(score.metric)) else { continue };
+            let tolerance = rule.tolerance.at(t.truth);
             if tolerance > 0.0 {
+                // What is stored is a hundred times what was sent: the fraction was read as what it is.
+                let undone = t.fault == Some(Fault::PercentFraction) && (value / t.reported - 100.0).abs() < 1.0;
                 person.push(Judged {
                     metric: score.metric,
                     source: score.source,
                     date: score.date,
                     probability: score.probability,
-                    error: (value - truth).abs() / tolerance,
-                    fault: *fault,
+                    error: (value - t.truth).abs() / tolerance,
+                    value,
+                    truth: t.truth,
+                    parts: score.parts,
+                    wear_minutes: t.wear_minutes,
+                    fault: t.fault.filter(|_| !undone),
+                    mended: t.fault.filter(|_| undone),
                     baselines,
                 });
             }

@@ -5,6 +5,7 @@
 //! value behind each reading. Sending is done elsewhere (`crate::feed`).
 
 pub mod baselines;
+pub mod ceiling;
 pub mod figures;
 pub mod independent;
 pub mod judge;

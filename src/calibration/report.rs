@@ -31,6 +31,19 @@ pub struct Line {
     pub baselines: [Option<f64>; 3],
 }
 
+/// A fault kind that is not seen reliably: how well it could be seen at most, where it is seen, and why not elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unseen {
+    /// The fault.
+    pub name: String,
+    /// AUROC of an oracle that knows the person's level and the fault's shape but looks at the number alone.
+    pub ceiling: Option<f64>,
+    /// Why it cannot be seen, or not everywhere.
+    pub why: String,
+    /// The same within each metric.
+    pub by_metric: Vec<Line>,
+}
+
 /// Calibration within one metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricLine {
@@ -75,6 +88,15 @@ pub struct Report {
     pub precision: Line,
     /// AUROC by fault kind.
     pub faults: Vec<Line>,
+    /// The fault kinds below [`SEEN`].
+    #[serde(default)]
+    pub not_seen: Vec<Unseen>,
+    /// Values whose planted fault was undone before it was stored: a fraction read as per cent.
+    #[serde(default)]
+    pub mended: u64,
+    /// AUROC of short against whole days by minutes of wear, which the deliveries do not contain.
+    #[serde(default)]
+    pub wear: Vec<Line>,
     /// Calibration by metric.
     pub metrics: Vec<MetricLine>,
     /// AUROC against truth that nobody planted, where recorded data are there.
@@ -86,14 +108,16 @@ pub struct Report {
 const MOST: f64 = 10.0;
 
 /// Makes the report. `draws` of persons make the intervals; `seed` makes them the same each time.
-pub fn report(judged: &[Vec<Judged>], registry_version: i32, draws: u32, seed: u64) -> Report {
+pub fn report(judged: &[Vec<Judged>], registry: &Registry, draws: u32, seed: u64) -> Report {
     let persons: Vec<Vec<&Judged>> = judged.iter().map(|p| p.iter().collect()).collect();
     let all: Vec<&Judged> = persons.iter().flatten().copied().collect();
     let forecasts = ours(&all);
     let errors: Vec<(f64, f64)> = all.iter().map(|j| (j.probability, j.error.min(MOST))).collect();
+    let faults: Vec<(Fault, Line)> =
+        Fault::ALL.iter().filter(|f| f.alters_value()).filter_map(|f| Some((*f, fault(*f, &persons, draws, seed)?))).collect();
     Report {
         scorer_version: SCORER_VERSION,
-        registry_version,
+        registry_version: registry.version,
         persons: persons.len() as u64,
         values: all.len() as u64,
         calibration_error: by_person(&persons, draws, seed, |v| calibration_error(&ours(v))),
@@ -103,7 +127,10 @@ pub fn report(judged: &[Vec<Judged>], registry_version: i32, draws: u32, seed: u
         reliability: corp(&forecasts),
         overall: line("good against bad", &persons, all.len() as u64, draws, seed, |v, of| auroc(&outcomes(v, of))),
         precision: line("finding the bad", &persons, all.len() as u64, draws, seed, |v, of| auprc_of_bad(&outcomes(v, of))),
-        faults: Fault::ALL.iter().filter(|f| f.alters_value()).filter_map(|f| fault(*f, &persons, draws, seed)).collect(),
+        not_seen: faults.iter().filter(|(_, l)| below(l)).map(|(f, _)| unseen(*f, &persons, registry, seed)).collect(),
+        faults: faults.into_iter().map(|(_, line)| line).collect(),
+        mended: all.iter().filter(|j| j.mended.is_some()).count() as u64,
+        wear: wear(&persons, draws, seed),
         metrics: Metric::ALL.iter().filter_map(|m| metric(*m, &all)).collect(),
         independent: Vec::new(),
     }
@@ -114,7 +141,7 @@ pub fn report(judged: &[Vec<Judged>], registry_version: i32, draws: u32, seed: u
 pub fn planted(seed: u64, clients: u32, days: u32, draws: u32, registry: &Registry) -> Report {
     let end = chrono::NaiveDate::from_ymd_opt(2026, 6, 30).unwrap_or_default();
     let world = World::with(seed, clients, days, end, 0.05, 4);
-    report(&super::judge::world(&world, registry), registry.version, draws, seed)
+    report(&super::judge::world(&world, registry), registry, draws, seed)
 }
 
 /// Which forecast: ours or a baseline's.
@@ -157,6 +184,59 @@ fn fault(fault: Fault, persons: &[Vec<&Judged>], draws: u32, seed: u64) -> Optio
     Some(line(fault.key(), &some, hit.len() as u64, draws, seed, within_strata))
 }
 
+/// Whether a fault kind is not seen reliably.
+fn below(line: &Line) -> bool {
+    line.ours.is_none_or(|e| e.value < SEEN)
+}
+
+fn unseen(which: Fault, persons: &[Vec<&Judged>], registry: &Registry, seed: u64) -> Unseen {
+    let by_metric = Metric::ALL.iter().filter_map(|m| {
+        let some: Vec<Vec<&Judged>> = persons.iter().map(|p| p.iter().filter(|j| j.metric == *m).copied().collect()).collect();
+        fault(which, &some, 0, seed).map(|line| Line { name: m.key().to_owned(), ..line })
+    });
+    Unseen {
+        name: which.key().to_owned(),
+        ceiling: super::ceiling::of(which, persons, registry),
+        why: which.hidden_because().to_owned(),
+        by_metric: by_metric.collect(),
+    }
+}
+
+/// Short wear against whole days, as on recorded data: the scorer is told nothing of the minutes.
+fn wear(persons: &[Vec<&Judged>], draws: u32, seed: u64) -> Vec<Line> {
+    let mut all = Vec::new();
+    for metric in [Metric::Steps, Metric::TotalCalories] {
+        for (low, high) in [(1, 600), (600, 1200)] {
+            let short = |j: &Judged| j.wear_minutes.is_some_and(|m| (low..high).contains(&m));
+            let mut n = 0;
+            let some: Vec<Vec<(Forecast, [f64; 3])>> = persons
+                .iter()
+                .map(|p| {
+                    let of = p.iter().filter(|j| j.metric == metric && matches!(j.fault, None | Some(Fault::ShortWear)));
+                    of.filter(|j| short(j) || j.wear_minutes.is_some_and(|m| m >= 1200))
+                        .map(|j| {
+                            n += u64::from(short(j));
+                            ((j.probability, !short(j)), j.baselines)
+                        })
+                        .collect()
+                })
+                .collect();
+            let flat: Vec<&(Forecast, [f64; 3])> = some.iter().flatten().collect();
+            let baseline = |i: usize| auroc(&flat.iter().map(|((_, good), b)| (b[i], *good)).collect::<Vec<_>>());
+            let ours = by_person(&some, draws, seed, |v| auroc(&v.iter().map(|x| x.0).collect::<Vec<_>>()));
+            if n > 0 {
+                all.push(Line {
+                    name: format!("worn {low}–{} min, {}", high - 1, metric.key()),
+                    n,
+                    ours,
+                    baselines: [0, 1, 2].map(baseline),
+                });
+            }
+        }
+    }
+    all
+}
+
 /// AUROC of faulty against sound values of the same metric and source, averaged by the number of faulty ones.
 fn within_strata(values: &[&Judged], of: Which) -> Option<f64> {
     let mut strata: BTreeMap<(Metric, &str), Vec<Forecast>> = BTreeMap::new();
@@ -190,8 +270,7 @@ fn metric(metric: Metric, all: &[&Judged]) -> Option<MetricLine> {
 impl Report {
     /// Fault kinds that the score does not see reliably: named, not hidden.
     pub fn unseen(&self) -> Vec<&str> {
-        let below = |l: &&Line| l.ours.is_none_or(|e| e.value < SEEN);
-        self.faults.iter().filter(below).map(|l| l.name.as_str()).collect()
+        self.faults.iter().filter(|l| below(l)).map(|l| l.name.as_str()).collect()
     }
 
     /// The report as Markdown tables.
@@ -227,7 +306,13 @@ impl Report {
         for line in [&self.overall, &self.precision].into_iter().chain(&self.faults) {
             line.write(out)?;
         }
-        writeln!(out, "\nNot seen reliably (below {SEEN}): {}.\n", self.unseen().join(", "))?;
+        for line in &self.wear {
+            line.write(out)?;
+        }
+        if self.mended > 0 {
+            writeln!(out, "\nUndone before it was stored: {} values (a fraction that normalisation reads as per cent).", self.mended)?;
+        }
+        self.write_unseen(out)?;
         writeln!(out, "| metric | n | forecast | observed | calibration error | AUROC |\n|---|---|---|---|---|---|")?;
         for m in &self.metrics {
             let area = m.auroc.map_or_else(|| "–".to_owned(), |a| format!("{a:.3}"));
@@ -248,6 +333,23 @@ impl Report {
             }
         }
         Ok(())
+    }
+}
+
+impl Report {
+    fn write_unseen(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "\nNot seen reliably (below {SEEN}): {}.\n", self.unseen().join(", "))?;
+        if self.not_seen.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "| not seen | oracle on the number alone | within each metric (faulty values) | why |\n|---|---|---|---|")?;
+        for u in &self.not_seen {
+            let ceiling = u.ceiling.map_or_else(|| "–".to_owned(), |c| format!("{c:.3}"));
+            let metrics: Vec<String> =
+                u.by_metric.iter().filter_map(|l| Some(format!("{} {:.2} ({})", l.name, l.ours?.value, l.n))).collect();
+            writeln!(out, "| {} | {ceiling} | {} | {} |", u.name, metrics.join(", "), u.why)?;
+        }
+        writeln!(out)
     }
 }
 
@@ -273,7 +375,7 @@ mod tests {
         let end = NaiveDate::from_ymd_opt(2026, 3, 31).unwrap();
         let world = World::with(4, 10, 80, end, 0.06, 2);
         let registry = Registry::built_in();
-        let report = report(&judge::world(&world, registry), registry.version, 20, 1);
+        let report = report(&judge::world(&world, registry), registry, 20, 1);
         println!("{}", report.markdown());
         assert!(report.calibration_error.unwrap().value <= 0.06);
         assert!(report.overall.ours.unwrap().value >= 0.78);

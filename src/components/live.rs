@@ -1,5 +1,5 @@
-//! Live updates: the server says *that* something changed, the page fetches what it shows again, at most once a
-//! second. Paused by the reader, and by itself while the tab is hidden. A lost connection is said in words, tried
+//! Live updates: the server says *that* something changed, the page fetches what it shows again, at once, but at
+//! most twice a second. Paused by the reader, and by itself while the tab is hidden. A lost connection is said in words, tried
 //! again with growing pauses, and followed by a full refresh. Without JavaScript there is a link to reload.
 
 use leptos::prelude::*;
@@ -89,8 +89,8 @@ mod browser {
     use web_sys::EventSource;
 
     const KEY: &str = "assay-live";
-    /// Not more often than once in this time is anything fetched again.
-    const AT_MOST_EVERY: Duration = Duration::from_millis(1000);
+    /// Not more often than once in this time is anything fetched again. The first news after a quiet time is fetched at once.
+    const AT_MOST_EVERY: Duration = Duration::from_millis(500);
 
     /// An open stream with the closures it calls; closed when dropped.
     struct Stream {
@@ -114,6 +114,7 @@ mod browser {
         refetch: StoredValue<Option<TimeoutHandle>, LocalStorage>,
         retry: StoredValue<Option<TimeoutHandle>, LocalStorage>,
         failures: StoredValue<u32>,
+        fetched: StoredValue<f64>,
         announcer: Option<Announcer>,
     }
 
@@ -125,6 +126,7 @@ mod browser {
             refetch: StoredValue::new_local(None),
             retry: StoredValue::new_local(None),
             failures: StoredValue::new(0),
+            fetched: StoredValue::new(0.0),
             announcer: use_context(),
         };
         Effect::new(move |before: Option<bool>| {
@@ -160,14 +162,16 @@ mod browser {
     }
 
     impl Updates {
-        /// Fetches again soon; many calls within the time are one.
+        /// Fetches again; many calls within the time are one.
         fn changed(self) {
             if self.refetch.try_with_value(Option::is_some).unwrap_or(true) {
                 return;
             }
+            let quiet = Duration::from_millis((js_sys::Date::now() - self.fetched.try_get_value().unwrap_or(0.0)).max(0.0) as u64);
             let handle = set_timeout_with_handle(
                 move || {
                     let _ = self.refetch.try_set_value(None);
+                    let _ = self.fetched.try_set_value(js_sys::Date::now());
                     // A reader in a dialog is not disturbed; the change waits.
                     if document().query_selector("dialog[open]").ok().flatten().is_some() {
                         self.changed();
@@ -175,7 +179,7 @@ mod browser {
                         self.live.version.try_update(|v| *v = v.wrapping_add(1));
                     }
                 },
-                AT_MOST_EVERY,
+                AT_MOST_EVERY.saturating_sub(quiet),
             );
             let _ = self.refetch.try_set_value(handle.ok());
         }

@@ -16,6 +16,8 @@ mod compare;
 #[cfg(feature = "ssr")]
 pub(crate) mod download;
 #[cfg(feature = "ssr")]
+mod gaps;
+#[cfg(feature = "ssr")]
 mod list;
 #[cfg(feature = "ssr")]
 mod list_view;

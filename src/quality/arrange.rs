@@ -11,6 +11,18 @@ use chrono::{Datelike, NaiveDate};
 /// Number of metrics, for rows of one value each.
 pub const METRICS: usize = Metric::ALL.len();
 
+/// Kinds of deliveries that carry day values: summaries, nights, everything else.
+pub const MODELS: usize = 3;
+
+/// Which of them one is.
+pub const fn kind_of(model: Model) -> usize {
+    match model {
+        Model::Daily => 0,
+        Model::Sleep => 1,
+        _ => 2,
+    }
+}
+
 /// Days over which the usual number of heart-rate samples is learned.
 const SAMPLE_DAYS: i32 = 28;
 /// Days with samples before a number counts as usual.
@@ -62,6 +74,10 @@ pub struct Day {
     pub usable: u64,
     /// Distance of each value from the person's own median, in spreads; 0 without a baseline.
     pub z: [f32; METRICS],
+    /// By kind of delivery: how much more likely its numbers are as somebody else's than as this person's (log).
+    pub foreign: [f64; MODELS],
+    /// By kind of delivery: how much more likely its numbers are as those of the day before once more (log).
+    pub again: [f64; MODELS],
     /// Seconds of movement (low, moderate and vigorous), where the payload says.
     pub movement_s: Option<f64>,
     /// Seconds the activity durations account for, where they claim to account for the whole day.
@@ -82,6 +98,8 @@ impl Day {
             values: [f64::NAN; METRICS],
             usable: 0,
             z: [0.0; METRICS],
+            foreign: [0.0; MODELS],
+            again: [0.0; MODELS],
             movement_s: None,
             accounted_s: None,
             rest_counted: false,

@@ -34,6 +34,12 @@ const ENOUGH_HOURS: f64 = 12.5;
 /// How much more sharply a total falls off with what was not seen than "worn twenty hours" does, which the curve was fitted
 /// to: a day that was nearly seen whole has lost next to nothing.
 const SHARPNESS: f64 = 1.5;
+/// Share of a day's total that a short day misses (Herrmann: ten hours of wear miss 28–42 %).
+const SHORT_LOSES: f64 = 0.35;
+/// Share of the whole energy that depends on wear: the basal part is added for every hour, worn or not.
+const MOVED: f64 = 0.5;
+/// What means, extremes and ratios lose, in tolerances.
+const MEAN_LOST: f64 = 0.6;
 /// Where nothing tells how much was seen: the share of days that are whole.
 const UNKNOWN: f64 = 0.85;
 
@@ -51,8 +57,10 @@ pub struct Assume {
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Completeness {
-    /// Probability that what was not seen leaves the value within its tolerance.
+    /// Probability that the day or night was seen whole enough to leave the value as it is.
     pub keeps: f64,
+    /// What a value has typically lost where it was not, in tolerances.
+    pub lost: f64,
     /// Whether the payload said anything about it.
     pub known: bool,
     /// Hours of the night seen.
@@ -73,21 +81,39 @@ pub fn judge(rule: &MetricRule, day: &Day, own: &Coverage, assume: Assume) -> Co
     let movement_hours = at_least(movement_hours(day), assume.movement_hours);
     let cut = own.cut_s.or(day.cut_s).map(|s| s / 3600.0).or_else(|| hours_run(day));
     let cut_hours = cut.filter(|_| !assume.day_over);
-    let mut found = Completeness { keeps: 1.0, known: true, night_hours, movement_hours, worn_hours: None, samples_share: None, cut_hours };
+    let lost = lost(rule);
+    let mut found =
+        Completeness { keeps: 1.0, lost, known: true, night_hours, movement_hours, worn_hours: None, samples_share: None, cut_hours };
     match rule.needs {
         Needs::Nothing => found.cut_hours = None,
         Needs::WholeDay | Needs::PartOfDay | Needs::Rest => {
             let whole = whole_day(day, &mut found);
-            found.keeps = match rule.needs {
-                Needs::WholeDay => whole,
-                Needs::PartOfDay => 0.7 + 0.3 * whole,
-                _ => 1.0,
-            };
+            found.keeps = if rule.needs == Needs::Rest { 1.0 } else { whole };
         }
         Needs::WholeNight => found.keeps = whole_night(own, &mut found),
         Needs::PartOfNight => found.keeps = part_of_night(own, &mut found),
     }
     found
+}
+
+/// What a short day or night loses, in tolerances: of a total its share of the day, of the whole energy only what was
+/// moved, of a mean or a ratio little.
+fn lost(rule: &MetricRule) -> f64 {
+    let grows = match rule.needs {
+        Needs::WholeDay if rule.metric == Metric::TotalCalories => MOVED,
+        Needs::WholeNight if rule.metric == Metric::SleepEfficiency => return MEAN_LOST,
+        Needs::WholeDay | Needs::WholeNight => 1.0,
+        _ => return MEAN_LOST,
+    };
+    grows * SHORT_LOSES * rule.usual / rule.tolerance.at(rule.usual)
+}
+
+/// P(within the tolerance) of a value that lost so much by not being seen, where without that it were `p`: the device's
+/// own error may make up for it. What is lost scatters by half.
+pub fn lucky(p: f64, lost: f64) -> f64 {
+    let own = math::sd_within_one(p);
+    let sd = (own * own + lost * lost / 4.0).sqrt();
+    (math::normal_cdf((1.0 + lost) / sd) - math::normal_cdf((lost - 1.0) / sd)).min(p)
 }
 
 fn at_least(seen: Option<f64>, assumed: Option<f64>) -> Option<f64> {

@@ -17,6 +17,10 @@ pub const AGREES: f64 = 1.5;
 const GAIN: f64 = 0.8;
 /// Common days at which a second source has half its weight.
 const HALF_DAYS: f64 = 7.0;
+/// What is left to a value that two other sources, which agree, contradict.
+const OUTVOTED: f64 = 0.4;
+/// What is left where three sources say three things.
+const SCATTERED: f64 = 0.7;
 /// How often one of two sources is wrong on a day, before anything is known.
 const FAULTS: f64 = 0.03;
 /// Chance of a repeat below which two equal numbers are one number.
@@ -54,6 +58,8 @@ pub struct Concordance {
     pub copies: u32,
     /// Most common days with another source.
     pub days: u32,
+    /// Of the other sources, where there are two or more without a common past: how many agree within √2 tolerances, of how many.
+    pub voted: Option<(u32, u32)>,
     /// The judged source nearest in agreement, or farthest where none agrees: index, residual in spreads, its value.
     pub nearest: Option<(usize, f64, f64)>,
 }
@@ -96,7 +102,32 @@ pub fn judge(rule: &MetricRule, value: f64, z: f64, lost: f64, others: &[Other])
             found.nearest = Some((other.source, r, other.value));
         }
     }
+    if found.days < ENOUGH_DAYS {
+        majority(rule, value, others, &mut found);
+    }
     // One that agrees speaks for the value against those that do not.
-    found.keeps = 1.0 - suspicion / f64::from(1 + found.agree * 2);
+    found.keeps *= 1.0 - suspicion / f64::from(1 + found.agree * 2);
     found
+}
+
+/// Three sources of one day need no common past: of three that measure the same, two that agree within √2 tolerances speak
+/// against the third. (Two alone say nothing until their usual offset is known.)
+fn majority(rule: &MetricRule, value: f64, others: &[Other], found: &mut Concordance) {
+    let own = |o: &&Other| rule.repeats > NO_CHANCE || value != o.value || value == 0.0;
+    let apart: Vec<f64> = others.iter().filter(own).map(|o| o.difference).collect();
+    if apart.len() < 2 {
+        return;
+    }
+    let within = std::f64::consts::SQRT_2 * rule.reach(value);
+    let agree = apart.iter().filter(|d| d.abs() <= within).count();
+    let far: Vec<f64> = apart.iter().copied().filter(|d| d.abs() > within).collect();
+    let against = far.iter().enumerate().any(|(i, a)| far[..i].iter().any(|b| (a - b).abs() <= within));
+    if agree > 0 {
+        found.gain = found.gain.max(GAIN);
+    } else if against {
+        found.keeps = OUTVOTED;
+    } else {
+        found.keeps = SCATTERED;
+    }
+    found.voted = Some((agree as u32, apart.len() as u32));
 }

@@ -3,7 +3,8 @@
 //!
 //! Suspicions only: each names the fault and, where there is one, the reading that would fit; the value stays as it is.
 
-use super::arrange::Day;
+use super::arrange::{Day, kind_of};
+use super::delivery;
 use super::links::Link;
 use super::math;
 use super::plausibility::Plausibility;
@@ -17,6 +18,8 @@ use crate::model::{DayValue, Finding, FindingKind, Metric};
 const STUCK: f64 = 0.003;
 /// How often a day is filed under its neighbour's date.
 const SHIFTED: f64 = 0.003;
+/// How often RMSSD and SDNN are taken for each other.
+const EXCHANGED: f64 = 0.003;
 /// How often one of two linked numbers is wrong.
 const UNLINKED: f64 = 0.02;
 /// What is left to a number that contradicts another one of the same delivery.
@@ -89,6 +92,8 @@ pub fn judge(given: &Given<'_>) -> Consistency {
     if !given.plausibility.impossible {
         stuck(given, &mut found);
         shifted(given, &mut found);
+        misplaced(given, &mut found);
+        exchanged_level(given, &mut found);
         linked(given, &mut found);
         arithmetic(given, &mut found);
     }
@@ -134,6 +139,33 @@ fn shifted(given: &Given<'_>, found: &mut Consistency) {
         (FindingKind::ShiftedDay, format!("measured {:.0} hours {way} than usual for its date", off.abs()), None)
     };
     found.suspect(suspicion, detail, given.rule.metric);
+}
+
+/// The delivery as a whole is somebody else's, or the day before's once more.
+fn misplaced(given: &Given<'_>, found: &mut Consistency) {
+    let kind = kind_of(given.value.model);
+    let (foreign, again) = (given.day.foreign[kind], given.day.again[kind]);
+    let stranger =
+        || (FindingKind::OtherPerson, "the numbers of this delivery are somebody else's rather than this person's".to_owned(), None);
+    found.suspect(delivery::somebody_else(foreign), stranger, given.rule.metric);
+    let copy = || (FindingKind::Copied, "this delivery is the day before's to the last digit: one of the two is wrong".to_owned(), None);
+    found.suspect(delivery::copied(again), copy, given.rule.metric);
+}
+
+/// RMSSD where SDNN belongs or the other way round, seen in the level alone: the value would be more ordinary for this
+/// person after the usual ratio of the two.
+fn exchanged_level(given: &Given<'_>, found: &mut Consistency) {
+    let up = match given.rule.metric {
+        Metric::HrvRmssd => 1.0,
+        Metric::HrvSdnn => -1.0,
+        _ => return,
+    };
+    let (Some(b), Some((link, _))) = (given.plausibility.baseline.filter(|b| b.n >= 5), Link::of(given.rule.metric)) else { return };
+    let sound = super::plausibility::own_density(given.rule, given.x, b);
+    let wide = (b.spread * b.spread + link.people * link.people / 4.0).sqrt();
+    let other = math::t4((given.x - b.median - up * link.usual) / wide) / wide;
+    let detail = || (FindingKind::RmssdSdnn, "it would be usual for this person as the other of RMSSD and SDNN".to_owned(), None);
+    found.suspect(math::posterior(EXCHANGED, other, sound), detail, given.rule.metric);
 }
 
 /// The usual ratio to a linked metric is broken. Which of the two is wrong is not known: the one that is further from

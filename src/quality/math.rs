@@ -27,6 +27,20 @@ pub fn normal_cdf(z: f64) -> f64 {
     0.5 * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2)
 }
 
+/// The standard deviation of an error around zero that stays within 1 with probability `p`.
+pub fn sd_within_one(p: f64) -> f64 {
+    1.0 / normal_quantile((1.0 + clamp_probability(p)) / 2.0)
+}
+
+/// The z with P(Z ≤ z) = `q` for `q` from one half up: the rational approximation of Abramowitz & Stegun 26.2.23, good to
+/// 0.0005, which is far finer than anything a prior knows.
+fn normal_quantile(q: f64) -> f64 {
+    let t = (-2.0 * ln(1.0 - q)).sqrt();
+    let above = 2.515_517 + t * (0.802_853 + t * 0.010_328);
+    let below = 1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308));
+    (t - above / below).max(1e-3)
+}
+
 /// Density of Student's t with seven degrees of freedom: tails heavy enough for an unusual day, light enough to doubt a
 /// day ten spreads away.
 pub fn t7(z: f64) -> f64 {
@@ -68,6 +82,10 @@ mod tests {
         assert!((normal_cdf(1.959_963_985) - 0.975).abs() < 1e-9);
         assert!((sigmoid(logit(0.2)) - 0.2).abs() < 1e-12);
         assert!((t4(0.0) - 0.375).abs() < 1e-12);
+        for p in [0.05, 0.3, 0.68, 0.95] {
+            let sd = sd_within_one(p);
+            assert!((normal_cdf(1.0 / sd) - normal_cdf(-1.0 / sd) - p).abs() < 1e-3, "{p}: {sd}");
+        }
         let whole: f64 = (-4000..4000).map(|i| t7(f64::from(i) / 100.0) / 100.0).sum();
         assert!((whole - 1.0).abs() < 1e-4);
         assert_eq!(median(&mut [3.0, 1.0, 2.0, 10.0]), Some(2.5));

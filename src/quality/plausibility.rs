@@ -32,11 +32,14 @@ pub struct Plausibility {
 pub fn sound_density(rule: &MetricRule, x: f64, baseline: Option<Baseline>) -> f64 {
     let people = math::t4((x - rule.scaled(rule.usual)) / rule.usual_spread) / rule.usual_spread;
     let Some(b) = baseline else { return people };
-    let n = f64::from(b.n);
+    let others = libm::exp2(-f64::from(b.n) / HALF_HISTORY);
+    (1.0 - others) * own_density(rule, x, b) + others * people
+}
+
+/// The density of the person's own days at `x`.
+pub fn own_density(rule: &MetricRule, x: f64, b: Baseline) -> f64 {
     let spread = predictive_spread(rule, b);
-    let own = math::t7((x - b.median) / spread) / spread;
-    let others = libm::exp2(-n / HALF_HISTORY);
-    (1.0 - others) * own + others * people
+    math::t7((x - b.median) / spread) / spread
 }
 
 /// The spread to expect of the next day: few days know their spread badly, so it is pulled towards a few floors.

@@ -35,8 +35,7 @@ pub struct Record {
 /// The record of a source next to another one, from the differences of the days before on the metric's scale. `own` and
 /// `other` are what studies say of the two.
 pub fn judge(rule: &MetricRule, value: f64, own: f64, other: f64, differences: &Rolling) -> Option<Record> {
-    let tolerance = rule.tolerance.at(value);
-    let within = std::f64::consts::SQRT_2 * (rule.scaled(value + tolerance) - rule.scaled(value)).abs();
+    let within = std::f64::consts::SQRT_2 * rule.reach(value);
     // Numbers equal to the last digit, where chance cannot do that, are one number come by two ways.
     let copies = if rule.repeats <= super::concordance::NO_CHANCE { differences.within(0.0) } else { 0 };
     let days = differences.len().saturating_sub(copies);

@@ -6,6 +6,9 @@ use std::collections::VecDeque;
 /// Observations the registry's chance of a repeat is worth.
 const PRIOR: f64 = 4.0;
 
+/// Least share of the average chance that a value far out repeats with.
+const RARE: f64 = 0.1;
+
 /// Values of the last so-many days, with which of them repeated the one before.
 #[derive(Debug)]
 pub struct Repeats {
@@ -52,13 +55,16 @@ impl Repeats {
         }
     }
 
-    /// What the window says about `value`, with the registry's chance of a repeat to start from.
-    pub fn of(&self, value: f64, usual: f64) -> Repeat {
+    /// What the window says about `value`, with the registry's chance of a repeat to start from. `z` is the value's distance
+    /// from the person's median in spreads: of values scattered like a bell, one at distance z repeats √2·e^(−z²/2) times as
+    /// often as they do on average.
+    pub fn of(&self, value: f64, usual: f64, z: f64) -> Repeat {
         let run = self.queue.iter().rev().take_while(|(_, v, _)| *v == value).count() as u32;
         let within = run.saturating_sub(1);
         let pairs = (self.queue.len() as u32).saturating_sub(1).saturating_sub(run);
         let equal = self.equal - within.min(self.equal);
         let chance = (f64::from(equal) + usual * PRIOR) / (f64::from(pairs) + PRIOR);
-        Repeat { run, chance: chance.clamp(1e-4, 0.95) }
+        let here = std::f64::consts::SQRT_2 * libm::exp(-z * z / 2.0);
+        Repeat { run, chance: (chance * here.max(RARE)).clamp(1e-4, 0.95) }
     }
 }

@@ -4,7 +4,7 @@
 //! Two passes. The first works out each value's distance from the person's own baseline, the second judges: a
 //! disagreement can only be shared out when it is known which of the two is further from its own past.
 
-use super::arrange::{Arranged, Day, Item, Series};
+use super::arrange::{Arranged, Day, Item, Series, kind_of};
 use super::assessed::Assessed;
 use super::completeness::{Assume, Completeness};
 use super::concordance::{Concordance, Other};
@@ -15,7 +15,7 @@ use super::record::{self, Record};
 use super::registry::{MetricRule, Prior, Registry};
 use super::repeats::{Repeat, Repeats};
 use super::window::{Baseline, Rolling};
-use super::{Parts, Verdict, completeness, concordance, consistency, math, plausibility, provenance};
+use super::{Parts, Verdict, completeness, concordance, consistency, delivery, math, plausibility, provenance};
 use crate::model::{DayValue, Device, Metric, UploadKind};
 
 /// Days over which pairs of sources, linked metrics and hours of measuring are learned.
@@ -51,6 +51,7 @@ fn baselines(arranged: &mut Arranged<'_>, days: (i32, i32)) -> Vec<Option<Baseli
     for series in &arranged.series {
         let rule = series.rule;
         window.reset(rule.baseline_days);
+        let mut before: Option<(i32, f64)> = None;
         for (item, own) in arranged.items[series.start..series.end].iter().zip(&mut all[series.start..series.end]) {
             if item.day > days.1 {
                 break;
@@ -58,11 +59,19 @@ fn baselines(arranged: &mut Arranged<'_>, days: (i32, i32)) -> Vec<Option<Baseli
             if item.day >= days.0 {
                 window.advance(item.day);
                 *own = window.baseline(rule.floor);
+                let day = &mut arranged.days[series.source].days[item.slot as usize];
+                let kind = kind_of(arranged.values[item.at as usize].model);
                 if let Some(b) = own {
-                    let z = (item.x - b.median) / b.spread;
-                    arranged.days[series.source].days[item.slot as usize].z[rule.metric as usize] = z as f32;
+                    day.z[rule.metric as usize] = ((item.x - b.median) / b.spread) as f32;
+                    if item.usable {
+                        day.foreign[kind] += delivery::foreign(rule, item.x, *b);
+                    }
+                }
+                if let Some((_, value)) = before.filter(|(day, value)| *day == item.day - 1 && *value != 0.0) {
+                    day.again[kind] += delivery::again(rule, item.value, value);
                 }
             }
+            before = Some((item.day, item.value));
             if item.usable {
                 window.push(item.day, item.x);
             }
@@ -243,7 +252,7 @@ fn assess<'a>(
         (false, true) => 0.0,
         (false, false) => chain.keep(plausibility.keeps),
     };
-    let completeness_part = chain.keep(complete.keeps);
+    let completeness_part = chain.keep_or(complete.keeps, completeness::lucky(chain.p, complete.lost));
     for other in &mut windows.others {
         let pair = windows.pairs.iter().find(|p| p.source == other.source);
         other.usual = pair.and_then(|p| p.differences.baseline(rule.floor * 0.7));
@@ -297,7 +306,7 @@ fn judge_consistency(
 ) -> Consistency {
     let floor = Link::of(rule.metric).map_or(0.0, |(link, _)| link.floor);
     let linked = seen.ratio.map(|(partner, ratio, z, _)| Linked { partner, ratio, usual: windows.linked.baseline(floor), z });
-    let repeat = if item.usable { windows.repeats.of(item.value, rule.repeats) } else { Repeat { run: 0, chance: 1.0 } };
+    let repeat = if item.usable { windows.repeats.of(item.value, rule.repeats, plausibility.z) } else { Repeat { run: 0, chance: 1.0 } };
     let ended = seen.ended.and_then(|hours| Some((hours, windows.ended.baseline(1.5)?)));
     consistency::judge(&Given { rule, value, x: item.x, day, plausibility, repeat, ended, linked })
 }
@@ -331,6 +340,16 @@ impl Chain {
         }
         let before = math::logit(self.p);
         self.p = math::clamp_probability(self.p * q);
+        math::logit(self.p) - before
+    }
+
+    /// The same, where the value may be right all the same: with probability `luck` if it is not sound.
+    fn keep_or(&mut self, q: f64, luck: f64) -> f64 {
+        if q >= 1.0 {
+            return 0.0;
+        }
+        let before = math::logit(self.p);
+        self.p = math::clamp_probability(self.p * q + (1.0 - q) * luck);
         math::logit(self.p) - before
     }
 

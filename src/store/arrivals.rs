@@ -94,7 +94,7 @@ pub async fn arrivals(
         days.sort_unstable();
         days.dedup();
     }
-    let registry = Registry::built_in();
+    let registry = Registry::built_in(); // cadences are nobody's to change
     let today = chrono::Datelike::num_days_from_ce(&now.date_naive());
     let hour = f64::from(now.num_seconds_from_midnight()) / 3600.0;
     let judge = |r: &Row| {
@@ -115,16 +115,36 @@ pub async fn arrivals(
     Ok(rows.iter().filter_map(judge).collect())
 }
 
-/// One line a source of a person: what most of its missing metrics are missing for, and which they are. Sources from which
-/// everything is on time are left out.
-pub fn gaps(arriving: &[Arriving]) -> Vec<(String, Source, Arrival, Vec<Metric>, NaiveDate)> {
-    let mut by: BTreeMap<(&str, &Source, Arrival), (Vec<Metric>, NaiveDate)> = BTreeMap::new();
+/// What is missing from one source of a person for one reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gap {
+    /// Whose.
+    pub user_id: String,
+    /// From which provider.
+    pub source: Source,
+    /// Why.
+    pub arrival: Arrival,
+    /// Which metrics.
+    pub metrics: Vec<Metric>,
+    /// The last day with any of them.
+    pub last_day: NaiveDate,
+}
+
+/// The gaps: one a source and reason, by person. What is on time is left out.
+pub fn gaps(arriving: &[Arriving]) -> Vec<Gap> {
+    let mut by: BTreeMap<(&str, &Source, Arrival), Gap> = BTreeMap::new();
     for a in arriving.iter().filter(|a| a.rhythm.arrival != Arrival::OnTime) {
-        let gap = by.entry((&a.user_id, &a.source, a.rhythm.arrival)).or_insert_with(|| (Vec::new(), a.last_day));
-        gap.0.push(a.metric);
-        gap.1 = gap.1.max(a.last_day);
+        let gap = by.entry((&a.user_id, &a.source, a.rhythm.arrival)).or_insert_with(|| Gap {
+            user_id: a.user_id.clone(),
+            source: a.source.clone(),
+            arrival: a.rhythm.arrival,
+            metrics: Vec::new(),
+            last_day: a.last_day,
+        });
+        gap.metrics.push(a.metric);
+        gap.last_day = gap.last_day.max(a.last_day);
     }
-    by.into_iter().map(|((user, source, arrival), (metrics, last))| (user.to_owned(), source.clone(), arrival, metrics, last)).collect()
+    by.into_values().collect()
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ mod tests {
         let mut conn = t.db.service().acquire().await.unwrap();
         let end = chrono::NaiveDate::from_ymd_opt(2026, 3, 31).unwrap();
         let world = World::with(1, 2, 30, end, 0.05, 2);
-        let made = report::report(&judge::world(&world, Registry::built_in()), 1, 3, 1);
+        let made = report::report(&judge::world(&world, Registry::built_in()), Registry::built_in(), 3, 1);
         for _ in 0..KEPT + 2 {
             put(&mut conn, "somebody", &made).await.unwrap();
         }

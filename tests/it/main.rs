@@ -28,5 +28,6 @@ mod privacy;
 mod process;
 mod proxies;
 mod read_api;
+mod realtime;
 mod soak;
 mod visitors;

@@ -74,6 +74,28 @@ faults! {
     SilentSource "silent_source" false None,
 }
 
+impl Fault {
+    /// Why a fault of this kind cannot be seen everywhere, for the report; empty where it can.
+    pub const fn hidden_because(self) -> &'static str {
+        match self {
+            Fault::ShortWear => {
+                "means and extremes of the heart rate and the share of a night hardly change when part of the day was not seen; only totals lose"
+            }
+            Fault::RmssdSdnn => {
+                "the two differ by a factor of about 1.4, which is within two spreads of a person's nights; certain only where both are sent"
+            }
+            Fault::Stuck => "whole beats and breaths repeat by chance, so the first days of a stuck run look like any others",
+            Fault::OtherPerson => {
+                "a number of an ordinary size could be the person's own; it shows where several numbers of a delivery are foreign together"
+            }
+            Fault::DayShift => {
+                "a day under its neighbour's date is a day like any other where its times moved with it; it shows as a copy only after the day it copies"
+            }
+            _ => "",
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.key())

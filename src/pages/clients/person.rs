@@ -1,6 +1,6 @@
 //! One person: can I act on today's numbers, every metric's newest value, and what came on which day.
 
-use super::{activity, chart, findings, list_view::label, metric, people::server::KEY, query::Query, why, words};
+use super::{activity, chart, findings, gaps, list_view::label, metric, people::server::KEY, query::Query, why, words};
 use crate::{
     components::{Alert, BadgeMark, Empty, Panel, ScoreBadge, ScrollTable, Simulated, Spark, Sparkline, StateChip, TimeStamp, line, text},
     error::AppError,
@@ -67,7 +67,8 @@ pub(super) async fn load(user_id: &str, metric_key: &str, day: &str, query: &str
                 "activity" => activity::page(&mut tx, &seen).await.map_err(db)?,
                 _ => {
                     let doubts = findings::shown(findings::server::load(user_id).await?);
-                    overview(&mut tx, &seen, &query, doubts).await.map_err(db)?
+                    let gaps = gaps::panel(&request, &mut tx, user_id, seen.now).await?;
+                    overview(&mut tx, &seen, &query, gaps, doubts).await.map_err(db)?
                 }
             }
         }
@@ -123,7 +124,7 @@ pub(super) fn head(seen: &Seen, tab: &str) -> AnyView {
     .into_any()
 }
 
-async fn overview(conn: &mut PgConnection, seen: &Seen, query: &Query, doubts: AnyView) -> sqlx::Result<AnyView> {
+async fn overview(conn: &mut PgConnection, seen: &Seen, query: &Query, gaps: AnyView, doubts: AnyView) -> sqlx::Result<AnyView> {
     let user = &seen.person.user_id;
     let latest = clients::latest(conn, std::slice::from_ref(user), &[]).await?;
     let scores = clients::scores(conn, user, DAYS).await?;
@@ -144,6 +145,7 @@ async fn overview(conn: &mut PgConnection, seen: &Seen, query: &Query, doubts: A
         {(!rows.is_empty()).then(|| view! {
             {today_panel(&rows, seen)}
             {values(&rows, &scores, seen, query)}
+            {gaps}
             {matrix(&strip, end)}
             {doubts}
             <p class="soft small"><a rel="external" download href=format!("{}/export.csv", seen.href)>"All values as CSV"</a>" · "<a rel="external" download href=format!("{}/export.json", seen.href)>"All that is stored, as JSON"</a></p>

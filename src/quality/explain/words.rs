@@ -128,6 +128,9 @@ pub(super) fn concordance(a: &Assessed<'_>, arranged: &Arranged<'_>) -> (String,
             let verb = if c.agree > 0 { "agrees" } else { "differs" };
             format!("{name} {verb}: {}, {:.1} usual spreads apart, {} common days", amount(a.rule.metric, value), r.abs(), c.days)
         }
+        (None, _) if c.voted.is_some() => c.voted.map_or_else(String::new, |(agree, of)| {
+            format!("{agree} of {of} other sources of the day say the same within √2 tolerances; they have no common past yet")
+        }),
         (None, 0) => "no second source that day: nothing added, nothing taken".to_owned(),
         (None, _) if c.copies > 0 => "the other source shows the same number to the last digit: one measurement, counted once".to_owned(),
         (None, _) => format!("a second source, but only {} common days so far: counts from 5", c.days),

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Version of the built-in registry. Raise it with every change of a number in this folder.
-pub const REGISTRY_VERSION: i32 = 2;
+pub const REGISTRY_VERSION: i32 = 3;
 
 /// How far a reported value may be from the truth and still be good enough to act on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -108,6 +108,11 @@ impl MetricRule {
             Scale::Linear => value,
             Scale::Log(offset) => super::math::ln((value + offset).max(1e-3)),
         }
+    }
+
+    /// The tolerance at a value, on the metric's scale.
+    pub fn reach(&self, value: f64) -> f64 {
+        (self.scaled(value + self.tolerance.at(value)) - self.scaled(value)).abs()
     }
 
     /// Width of what is possible, on the metric's scale.

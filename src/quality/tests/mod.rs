@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod deliveries;
 mod flaws;
 mod properties;
 mod real_data;

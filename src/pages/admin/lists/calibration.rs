@@ -11,7 +11,7 @@ use crate::{
     calibration::{
         baselines,
         figures::{Estimate, Step},
-        report::{Line, Report, SEEN},
+        report::{Line, Report, SEEN, Unseen},
     },
     model::Instant,
     quality::SCORER_VERSION,
@@ -104,6 +104,17 @@ fn fill(shown: &mut Shown, stored: &Stored, r: &Report, now: Instant) {
         deciles(r),
         metrics(r),
     ];
+    if !r.not_seen.is_empty() {
+        shown.parts.insert(1, not_seen(&r.not_seen));
+    }
+    if !r.wear.is_empty() {
+        let note = "AUROC of short days against days worn twenty hours or more; the deliveries do not say how long it was.";
+        shown.parts.insert(1, lines("Short wear by minutes", note, r.wear.iter()));
+    }
+    if r.mended > 0 {
+        let words = format!("{} (a fraction that normalisation reads as per cent)", text::count(r.mended as i64));
+        shown.facts.push(("Planted, but undone before it was stored".into(), Cell::Text(words)));
+    }
     if !r.independent.is_empty() {
         shown.parts.push(lines(
             "Truth that nobody planted",
@@ -155,6 +166,27 @@ fn lines<'r>(title: &str, note: &str, of: impl Iterator<Item = &'r Line>) -> Par
         cells
     };
     Part { title: title.into(), note: note.into(), heads, rows: of.map(row).collect(), ..Part::default() }
+}
+
+/// The faults it does not see: how well they could be seen at most, where they are seen, and why not elsewhere.
+fn not_seen(unseen: &[Unseen]) -> Part {
+    let metrics = |u: &Unseen| {
+        let one = |l: &Line| Some(format!("{} {:.2} ({})", l.name.replace('_', " "), l.ours?.value, l.n));
+        u.by_metric.iter().filter_map(one).collect::<Vec<_>>().join(", ")
+    };
+    Part {
+        title: format!("What it does not see (AUROC below {SEEN})"),
+        note: "The oracle knows the person's own level from all days, past and to come, and how the fault lies about it, but looks at the number alone.".into(),
+        heads: ["Fault", "#Oracle", "Within each metric (faulty values)", "Why"].map(String::from).to_vec(),
+        rows: unseen
+            .iter()
+            .map(|u| {
+                let ceiling = u.ceiling.map_or(Cell::None, |c| Cell::Number(three(c)));
+                vec![Cell::Text(u.name.replace('_', " ")), ceiling, Cell::Text(metrics(u)), Cell::Text(u.why.clone())]
+            })
+            .collect(),
+        ..Part::default()
+    }
 }
 
 fn deciles(r: &Report) -> Part {

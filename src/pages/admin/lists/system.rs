@@ -11,6 +11,7 @@ use super::{
 use crate::{
     model::{Instant, Source},
     store::{
+        arrivals::{self, Gap},
         dashboard,
         schedules::{self, ScheduleRow},
         system_lists::{self as store, Connection, ConnectionFilter, Limited},
@@ -198,6 +199,7 @@ pub(super) async fn connections(conn: &mut PgConnection, query: &Query, now: Ins
     let mut rows = store::connections(conn, &filter, before, PAGE as i64 + 1).await?;
     let more = rows.len() > PAGE;
     rows.truncate(PAGE);
+    let gaps = missing(conn, &rows, now).await?;
     let (p, s) = (provider.unwrap_or_default(), state.as_str());
     let here = |before: &str| Query::href("connections", &[("provider", &p), ("state", s), ("q", &q), ("before", before)]);
     let count = |n: i64, provider: &str, state: &str| {
@@ -231,8 +233,8 @@ pub(super) async fn connections(conn: &mut PgConnection, query: &Query, now: Ins
                 title: "Connections, newest first".into(),
                 fields: vec![field("state", "State", s, &STATES), field("q", "Person or provider:", &q, &[])],
                 keep: if p.is_empty() { Vec::new() } else { vec![("provider".into(), p.clone())] },
-                heads: heads(["Person", "Provider", "State", "Since", "Last data", "Terra’s id", "Remark"]),
-                rows: rows.iter().map(|c| connection(c, now)).collect(),
+                heads: heads(["Person", "Provider", "State", "Since", "Last data", "Missing", "Terra’s id", "Remark"]),
+                rows: rows.iter().map(|c| connection(c, &gaps, now)).collect(),
                 next: rows.last().filter(|_| more).map(|c| here(&c.id.to_string())).unwrap_or_default(),
                 first: if before.is_some() { here("") } else { String::new() },
                 filtered: filter != ConnectionFilter::default() || before.is_some(),
@@ -246,7 +248,25 @@ pub(super) async fn connections(conn: &mut PgConnection, query: &Query, now: Ins
     Ok(shown)
 }
 
-fn connection(c: &Connection, now: Instant) -> Vec<Cell> {
+/// What is missing from the sources of the persons shown, with its reason.
+async fn missing(conn: &mut PgConnection, rows: &[Connection], now: Instant) -> sqlx::Result<Vec<Gap>> {
+    let mut users: Vec<String> = rows.iter().filter_map(|c| c.user_id.clone()).collect();
+    users.sort_unstable();
+    users.dedup();
+    let pulses = arrivals::pulses(conn, now).await?;
+    Ok(arrivals::gaps(&arrivals::arrivals(conn, &pulses, &users, now).await?))
+}
+
+/// The reason most of a connection's missing metrics have, and how many they are.
+fn gap(c: &Connection, gaps: &[Gap]) -> Cell {
+    let own = gaps.iter().filter(|g| Some(&g.user_id) == c.user_id.as_ref() && g.source.as_str() == c.provider);
+    own.max_by_key(|g| g.metrics.len()).map_or(Cell::None, |g| {
+        let metrics = if g.metrics.len() == 1 { "metric" } else { "metrics" };
+        Cell::Text(format!("{}: {} {metrics}", g.arrival.name(), g.metrics.len()))
+    })
+}
+
+fn connection(c: &Connection, gaps: &[Gap], now: Instant) -> Vec<Cell> {
     let who = if c.user_id.is_some() { person(c.user_id.as_deref()) } else { Cell::Text("not known yet".into()) };
     vec![
         who,
@@ -254,6 +274,7 @@ fn connection(c: &Connection, now: Instant) -> Vec<Cell> {
         Cell::State(c.state.clone()),
         time(Some(c.created_at), now),
         time(c.last_data_at, now),
+        gap(c, gaps),
         Cell::Code(text::cut(&c.terra_user_id, 40)),
         words(c.reason.as_deref()),
     ]
