@@ -67,11 +67,19 @@ pub enum Unusable {
 }
 
 /// Verifies the signature over the bytes as sent; of a gzip body also over its content, because a sender that signs
-/// first and packs then cannot be told from one that does it the other way round.
-pub fn verify(claims: &[Claim<'_>], secrets: &Secrets, raw: Bytes, packing: Packing, held: &mut Held) -> Result<Signed, Unusable> {
+/// first and packs then cannot be told from one that does it the other way round. Unpacking what nobody signed is work
+/// for a stranger, of which a few bytes can ask for much: it is done only where `trusting`.
+pub fn verify(
+    claims: &[Claim<'_>],
+    secrets: &Secrets,
+    raw: Bytes,
+    packing: Packing,
+    trusting: bool,
+    held: &mut Held,
+) -> Result<Signed, Unusable> {
     let signer = |body: &[u8]| claims.iter().find_map(|c| c.verify(secrets, body));
     let found = signer(&raw);
-    if packing != Packing::Gzip {
+    if packing != Packing::Gzip || (found.is_none() && !trusting) {
         return found.map(|secret| Signed { content: raw, secret }).ok_or(Unusable::Mismatch);
     }
     match (found, gunzip(&raw, held)) {
@@ -137,6 +145,7 @@ pub fn admit(content: Bytes, headers: &HeaderMap, now: DateTime<Utc>) -> Admitte
         ordering_ms: ordering(headers, received_at),
         reference: id_header(headers, "terra-reference"),
         headers: kept(headers),
+        request_id: request_id(headers),
         body: content,
     };
     Admitted { delivery, reason }
@@ -181,15 +190,32 @@ fn ordering(headers: &HeaderMap, received_at: DateTime<Utc>) -> i64 {
         .unwrap_or_else(|| received_at.timestamp_millis())
 }
 
-/// The headers worth keeping, as a JSON object.
+/// The id that the edge gave the request, where it looks like one.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    id_header(headers, "x-request-id").filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+}
+
+/// The headers worth keeping, as a JSON object, each cut to 300 characters. Readable values are visible ASCII, blanks
+/// and tabs, so that three characters need an escape.
 fn kept(headers: &HeaderMap) -> String {
-    let mut object = serde_json::Map::new();
+    let mut json = String::with_capacity(256);
     for name in KEPT {
-        if let Some(text) = headers.get(name).and_then(|v| v.to_str().ok()) {
-            object.insert(name.to_owned(), text.chars().take(300).collect::<String>().into());
+        let Some(value) = headers.get(name).and_then(|v| v.to_str().ok()) else { continue };
+        json.push_str(if json.is_empty() { "{\"" } else { ",\"" });
+        json.push_str(name);
+        json.push_str("\":\"");
+        for c in value.chars().take(300) {
+            match c {
+                '"' => json.push_str("\\\""),
+                '\\' => json.push_str("\\\\"),
+                '\t' => json.push_str("\\t"),
+                c => json.push(c),
+            }
         }
+        json.push('"');
     }
-    serde_json::Value::Object(object).to_string()
+    json.push_str(if json.is_empty() { "{}" } else { "}" });
+    json
 }
 
 /// Whether brackets outside strings are nested deeper than `limit`. Few brackets cannot be: that is quick to count.
@@ -239,6 +265,25 @@ mod tests {
 
     fn admitted(body: &str) -> Admitted {
         admit(Bytes::from(body.to_owned()), &HeaderMap::new(), now())
+    }
+
+    #[test]
+    fn headers_are_kept_as_json_whatever_is_in_them() {
+        assert_eq!(kept(&HeaderMap::new()), "{}");
+        let long = "x".repeat(400);
+        let odd = headers(&[("user-agent", "a\"b\\c\td e"), ("dev-id", &long), ("x-request-id", "0123-abc")]);
+        let read: serde_json::Value = serde_json::from_str(&kept(&odd)).unwrap();
+        assert_eq!(read, serde_json::json!({ "user-agent": "a\"b\\c\td e", "dev-id": "x".repeat(300), "x-request-id": "0123-abc" }));
+        let unreadable = HeaderMap::from_iter([(header::USER_AGENT, HeaderValue::from_bytes(b"\xff").unwrap())]);
+        assert_eq!(kept(&unreadable), "{}");
+    }
+
+    #[test]
+    fn only_an_id_that_looks_like_one_joins_the_job_to_the_request() {
+        assert_eq!(request_id(&headers(&[("x-request-id", "0123-abc")])).as_deref(), Some("0123-abc"));
+        for odd in ["a\"b", "a b", "", &"x".repeat(201)] {
+            assert_eq!(request_id(&headers(&[("x-request-id", odd)])), None, "{odd}");
+        }
     }
 
     #[test]

@@ -8,12 +8,16 @@ use serde_json::{Value, json};
 
 /// A JSON answer, which is data: no browser may guess another type for it, and nobody keeps it.
 pub fn json_answer(status: StatusCode, body: &Value) -> Response {
+    text_answer(status, body.to_string())
+}
+
+fn text_answer(status: StatusCode, json: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    (status, headers, body.to_string()).into_response()
+    (status, headers, json).into_response()
 }
 
 /// A refusal: status, reason code, sentence.
@@ -26,19 +30,20 @@ pub fn unavailable(reason: &str, message: &str, retry_after: u16) -> Response {
     with(refusal(StatusCode::SERVICE_UNAVAILABLE, reason, message), header::RETRY_AFTER, HeaderValue::from(retry_after))
 }
 
-/// 200 for what was stored.
+/// 200 for what was stored. Nearly every answer is the same but for its id: that one is written down, not built.
 pub fn stored(committed: Committed, ignored: Option<&(&'static str, String)>) -> Response {
     let body = match (committed, ignored) {
-        (Committed::Duplicate, _) => json!({ "received": true, "status": "duplicate" }),
-        (Committed::Conflict, _) => {
-            json!({ "received": true, "status": "conflict", "message": "Another body came under this trace id before. Both are kept; this one is not processed." })
-        }
-        (Committed::New(id), None) => json!({ "received": true, "status": "accepted", "id": id }),
+        (Committed::New(id), None) => format!(r#"{{"received":true,"status":"accepted","id":"{id}"}}"#),
         (Committed::New(id), Some((reason, message))) => {
-            json!({ "received": true, "status": "ignored", "id": id, "reason": reason, "message": message })
+            json!({ "received": true, "status": "ignored", "id": id, "reason": reason, "message": message }).to_string()
+        }
+        (Committed::Duplicate, _) => json!({ "received": true, "status": "duplicate" }).to_string(),
+        (Committed::Conflict, _) => {
+            let message = "Another body came under this trace id before. Both are kept; this one is not processed.";
+            json!({ "received": true, "status": "conflict", "message": message }).to_string()
         }
     };
-    json_answer(StatusCode::OK, &body)
+    text_answer(StatusCode::OK, body)
 }
 
 /// 405 with the methods that work.

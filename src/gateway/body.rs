@@ -11,6 +11,10 @@ use std::time::Instant;
 /// The largest body, as sent and after decompression. Terra's chunks have at most 10 MB.
 pub const MAX_BODY: usize = 16 << 20;
 
+/// Bodies up to here are small; the last quarter of the budget is theirs. A few large ones that arrive slowly, signed or
+/// not, must not keep out everybody else's.
+const SMALL: usize = 256 << 10;
+
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
@@ -60,8 +64,10 @@ pub struct Held {
 impl Held {
     /// Takes more, or nothing.
     fn grow(&mut self, more: usize) -> Result<(), BodyError> {
+        let small = self.bytes.saturating_add(more) <= SMALL;
+        let limit = if small { self.budget.limit } else { self.budget.limit / 4 * 3 };
         let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
-        if before.saturating_add(more) > self.budget.limit {
+        if before.saturating_add(more) > limit {
             self.budget.used.fetch_sub(more, Ordering::Relaxed);
             return Err(BodyError::NoMemory);
         }
@@ -171,6 +177,21 @@ mod tests {
         let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
         assert_eq!(read(never, 3, &mut budget.hold(), Instant::now() + Duration::from_millis(10)).await, Err(BodyError::TooSlow));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn large_bodies_leave_room_for_small_ones() {
+        let budget = Budget::new(8 * SMALL);
+        let mut large: Vec<Held> = (0..3).map(|_| budget.hold()).collect();
+        for held in &mut large {
+            assert_eq!(held.grow(2 * SMALL), Ok(()));
+        }
+        assert_eq!(budget.hold().grow(SMALL + 1), Err(BodyError::NoMemory));
+        assert_eq!(large.first_mut().unwrap().grow(1), Err(BodyError::NoMemory));
+        let mut small = budget.hold();
+        assert_eq!(small.grow(SMALL), Ok(()));
+        assert_eq!(small.grow(1), Err(BodyError::NoMemory), "it is not small any more");
+        assert_eq!(budget.used(), 7 * SMALL);
     }
 
     #[test]

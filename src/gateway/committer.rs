@@ -263,6 +263,7 @@ impl Shared {
 /// One flusher: takes, stores, answers, until closed.
 async fn run(shared: Arc<Shared>) {
     let (mut connection, mut used, mut losses) = (None, Instant::now(), 0);
+    let mut caution = flush::Caution::default();
     while let Some((batch, flushing)) = shared.next().await {
         let doubtful = used.elapsed() > STALE || losses != shared.losses.load(Ordering::Relaxed);
         let mut conn = match living(connection.take(), doubtful).await {
@@ -280,7 +281,7 @@ async fn run(shared: Arc<Shared>) {
         };
         let started = Instant::now();
         let rows = batch.len() as u64;
-        let result = match tokio::time::timeout(shared.settings.flush_limit, flush::flush(&mut conn, batch)).await {
+        let result = match tokio::time::timeout(shared.settings.flush_limit, flush::flush(&mut conn, batch, &mut caution)).await {
             Ok(result) => result,
             // The futures of the batch were dropped with it: every waiter is told "unavailable".
             Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),

@@ -4,7 +4,8 @@ use super::body::Held;
 use super::committer::Unavailable;
 use crate::store::deliveries::{self, NewDelivery, Status};
 use sqlx::PgConnection;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -34,6 +35,24 @@ impl Pending {
     }
 }
 
+/// After a delivery that was stored before, more of them are likely: for so long each batch is looked up first.
+const CAUTIOUS: Duration = Duration::from_secs(10);
+
+/// Whether deliveries that were stored before are to be expected. Without them a batch costs a third less; the first one
+/// costs its batch a second statement.
+#[derive(Debug, Default)]
+pub(super) struct Caution(Option<Instant>);
+
+impl Caution {
+    fn is_on(&self) -> bool {
+        self.0.is_some_and(|since| since.elapsed() < CAUTIOUS)
+    }
+
+    fn turn_on(&mut self) {
+        self.0 = Some(Instant::now());
+    }
+}
+
 /// Tells all of them that nothing was stored.
 pub(super) fn refuse(waiting: impl IntoIterator<Item = Pending>) {
     for pending in waiting {
@@ -45,7 +64,7 @@ pub(super) fn refuse(waiting: impl IntoIterator<Item = Pending>) {
 ///
 /// # Errors
 /// Only when the connection is of no more use. Everybody not yet answered is then told "unavailable".
-pub(super) async fn flush(conn: &mut PgConnection, mut batch: Vec<Pending>) -> sqlx::Result<bool> {
+pub(super) async fn flush(conn: &mut PgConnection, mut batch: Vec<Pending>, caution: &mut Caution) -> sqlx::Result<bool> {
     // In the order of keys, so that two flushes cannot lock each other out; equal keys keep their order of arrival.
     batch.sort_by(|a, b| a.delivery.key.cmp(&b.delivery.key));
     let (mut first, mut again): (Vec<Pending>, Vec<Pending>) = (Vec::with_capacity(batch.len()), Vec::new());
@@ -53,7 +72,7 @@ pub(super) async fn flush(conn: &mut PgConnection, mut batch: Vec<Pending>) -> s
         let repeated = first.last().is_some_and(|p| p.delivery.key == pending.delivery.key);
         if repeated { again.push(pending) } else { first.push(pending) }
     }
-    let (new_work, seen) = store(conn, first).await?;
+    let (new_work, seen) = store(conn, first, caution).await?;
     again.extend(seen);
     if !again.is_empty() {
         compare(conn, again).await?;
@@ -63,14 +82,14 @@ pub(super) async fn flush(conn: &mut PgConnection, mut batch: Vec<Pending>) -> s
 
 /// Stores what is new, answers it, and gives back what was there before. A batch that the database refuses because
 /// of its content is halved until the row that is to blame stands alone.
-async fn store(conn: &mut PgConnection, batch: Vec<Pending>) -> sqlx::Result<(bool, Vec<Pending>)> {
+async fn store(conn: &mut PgConnection, batch: Vec<Pending>, caution: &mut Caution) -> sqlx::Result<(bool, Vec<Pending>)> {
     let (mut todo, mut new_work, mut seen) = (vec![batch], false, Vec::new());
     while let Some(mut batch) = todo.pop() {
-        match insert(conn, &batch).await {
+        match insert(conn, &batch, caution).await {
             Ok(new) => {
                 for pending in batch {
                     let id = pending.delivery.id;
-                    if new.contains(&id) {
+                    if new.as_ref().is_none_or(|new| new.contains(&id)) {
                         new_work |= pending.delivery.status == Status::Pending;
                         pending.answer(Ok(Committed::New(id)));
                     } else {
@@ -93,11 +112,24 @@ async fn store(conn: &mut PgConnection, batch: Vec<Pending>) -> sqlx::Result<(bo
     Ok((new_work, seen))
 }
 
-/// Two flushes that met on rows written by something else may have to be told apart by PostgreSQL: once more, then.
-async fn insert(conn: &mut PgConnection, batch: &[Pending]) -> sqlx::Result<std::collections::HashSet<Uuid>> {
+/// Stores what is new and says what was; `None`: all of it.
+async fn insert(conn: &mut PgConnection, batch: &[Pending], caution: &mut Caution) -> sqlx::Result<Option<HashSet<Uuid>>> {
     let rows: Vec<&NewDelivery> = batch.iter().map(|p| &p.delivery).collect();
-    let new = match deliveries::insert(conn, &rows).await {
-        Err(error) if has_code(&error, &["40P01", "40001"]) => deliveries::insert(conn, &rows).await,
+    if !caution.is_on() {
+        match deliveries::insert_new(conn, &rows).await {
+            Ok(()) => return Ok(None),
+            Err(error) if has_code(&error, &[TAKEN]) => caution.turn_on(),
+            Err(error) if has_code(&error, &MET) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    insert_carefully(conn, &rows).await.map(Some)
+}
+
+/// Two flushes that met on rows written by something else may have to be told apart by PostgreSQL: once more, then.
+async fn insert_carefully(conn: &mut PgConnection, rows: &[&NewDelivery]) -> sqlx::Result<HashSet<Uuid>> {
+    let new = match deliveries::insert(conn, rows).await {
+        Err(error) if has_code(&error, &MET) => deliveries::insert(conn, rows).await,
         other => other,
     }?;
     Ok(new.into_iter().collect())
@@ -142,7 +174,8 @@ async fn compare(conn: &mut PgConnection, seen: Vec<Pending>) -> sqlx::Result<()
     if first.is_empty() {
         return Ok(());
     }
-    match insert(conn, &first).await {
+    let rows: Vec<&NewDelivery> = first.iter().map(|p| &p.delivery).collect();
+    match insert_carefully(conn, &rows).await {
         Ok(_) => first.into_iter().chain(rest).for_each(|p| p.answer(Ok(Committed::Conflict))),
         Err(error) if is_away(&error) => return Err(error),
         Err(error) => {
@@ -153,6 +186,11 @@ async fn compare(conn: &mut PgConnection, seen: Vec<Pending>) -> sqlx::Result<()
     }
     Ok(())
 }
+
+/// A key was there before.
+const TAKEN: &str = "23505";
+/// A deadlock, or a serialisation that failed: once more helps.
+const MET: [&str; 2] = ["40P01", "40001"];
 
 fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
     error.as_database_error().and_then(|e| e.code()).is_some_and(|code| codes.iter().any(|c| code.starts_with(c)))

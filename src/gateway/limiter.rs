@@ -207,6 +207,13 @@ impl Limiter {
         Decision { policy: *policy, remaining: quota.remaining(entry.tat, now), reset, retry_after }
     }
 
+    /// Whether a request of `key` would be refused now. Counts nothing.
+    pub fn is_used_up(&self, policy: &Policy, key: &str, now: Instant) -> bool {
+        let (name, now) = (format!("{}:{key}", policy.name), self.inner.micros(now));
+        let tat = self.inner.shard(&name).get(&name).map(|entry| entry.tat);
+        tat.is_some_and(|tat| matches!(gcra::decide(tat, now, policy.arithmetic()), Verdict::Refuse(_)))
+    }
+
     /// Whether the last settlement with the shared table worked.
     pub fn is_shared(&self) -> bool {
         self.inner.shared.load(Ordering::Relaxed)

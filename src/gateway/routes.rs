@@ -142,7 +142,7 @@ impl Gateway {
         }
         let mut held = self.budget.hold();
         let raw = body::read(body, MAX_BODY, &mut held, arrived + BODY_LIMIT).await.map_err(Refusal::body)?;
-        let signed = self.verify(&claims, raw, admission::packing(headers), &mut held).map_err(|unusable| match unusable {
+        let signed = self.verify(&claims, raw, admission::packing(headers), caller, &mut held).map_err(|unusable| match unusable {
             Unusable::Mismatch => match self.limit_unsigned(caller) {
                 Ok(decision) => {
                     let mut refusal = Refusal::signature(Problem::Mismatch);
@@ -173,9 +173,18 @@ impl Gateway {
     }
 
     /// A well-formed, fresh claim against the body. Large bodies are hashed where nobody else has to wait for it.
-    fn verify(&self, claims: &[Claim<'_>], raw: Bytes, packing: Packing, held: &mut body::Held) -> Result<Signed, Unusable> {
-        let secrets = &self.settings.secrets;
-        apart(raw.len() > INLINE || packing == Packing::Gzip, || admission::verify(claims, secrets, raw, packing, held))
+    fn verify(
+        &self,
+        claims: &[Claim<'_>],
+        raw: Bytes,
+        packing: Packing,
+        caller: IpAddr,
+        held: &mut body::Held,
+    ) -> Result<Signed, Unusable> {
+        let (secrets, packed) = (&self.settings.secrets, packing == Packing::Gzip);
+        // Whoever used up what strangers may do gets nothing unpacked any more.
+        let trusting = packed && !self.limiter.is_used_up(&self.settings.unsigned, &address::limited_as(caller), Instant::now());
+        apart(raw.len() > INLINE || packed, || admission::verify(claims, secrets, raw, packing, trusting, held))
     }
 
     /// Admits, waits for the commit, answers.

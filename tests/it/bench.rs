@@ -53,13 +53,17 @@ fn fsync_ms() -> f64 {
     took[took.len() / 2].as_secs_f64() * 1e3
 }
 
-/// Single-row inserts a second from 64 clients, each its own durable commit.
-fn pgbench(database: &Database, body: &str, seconds: u64) -> f64 {
+/// Single-row inserts a second from 64 clients, each its own durable commit. The body is a constant of the prepared
+/// statement, so that it is neither sent nor read again; with `sent` it is a parameter and comes with each insert, as
+/// everybody who stores different bodies must do it.
+fn pgbench(database: &Database, body: &str, seconds: u64, sent: bool) -> f64 {
     let bin = PathBuf::from(std::env::var_os("PG_BIN").expect("PG_BIN is not set; run it with `make bench`"));
     let file = std::env::temp_dir().join(format!("assay-pgbench-{}.sql", std::process::id()));
-    std::fs::write(&file, format!("INSERT INTO single_rows (body) VALUES ('\\x{}');\n", hex::encode(body))).unwrap();
+    let body = format!("\\x{}", hex::encode(body));
+    let value = if sent { ":body".to_owned() } else { format!("'{body}'") };
+    std::fs::write(&file, format!("INSERT INTO single_rows (body) VALUES ({value});\n")).unwrap();
     let out = Command::new(bin.join("pgbench"))
-        .args(["-n", "-M", "prepared", "-c", "64", "-j", "2", "-T", &seconds.to_string(), "-f"])
+        .args(["-n", "-M", "prepared", "-c", "64", "-j", "2", "-T", &seconds.to_string(), "-D", &format!("body={body}"), "-f"])
         .arg(&file)
         .arg(&database.url)
         .output()
@@ -71,11 +75,46 @@ fn pgbench(database: &Database, body: &str, seconds: u64) -> f64 {
         .unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&out.stderr)))
 }
 
+/// A checkpoint, so that the files of the write-ahead log are used again, as on any server that has been up for a while:
+/// a fresh one zeroes sixteen megabytes on the way for every sixteen it writes. Needs the superuser of `make bench`.
+fn checkpoint() {
+    let [bin, dir, port] = ["PG_BIN", "PG_DIR", "PG_PORT"].map(|name| std::env::var(name).expect("run it with `make bench`"));
+    let done = Command::new(PathBuf::from(bin).join("psql"))
+        .args(["-q", "-h", &dir, "-p", &port, "-U", "postgres", "-d", "postgres", "-c", "CHECKPOINT"])
+        .status()
+        .unwrap();
+    assert!(done.success());
+}
+
 /// Resident memory and its peak, in MB.
 fn memory(assay: &Assay) -> (f64, f64) {
     let status = std::fs::read_to_string(format!("/proc/{}/status", assay.child.id())).unwrap();
     let kb = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)?.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(0.0);
     (kb("VmRSS:") / 1024.0, kb("VmHWM:") / 1024.0)
+}
+
+/// Seconds of processor time so far: this program, the one that is measured, and its PostgreSQL with all its processes.
+fn cpu(assay: &Assay) -> [f64; 3] {
+    let stat = |pid: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let fields: Vec<String> = text.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect();
+        let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+        Some((fields.get(1)?.clone(), (ticks(11) + ticks(12)) / 100.0))
+    };
+    let postmaster = std::env::var_os("PG_DIR")
+        .and_then(|dir| std::fs::read_to_string(PathBuf::from(dir).join("data/postmaster.pid")).ok())
+        .and_then(|text| text.lines().next().map(str::to_owned))
+        .unwrap_or_default();
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let postgres = processes.filter_map(|pid| stat(&pid)).filter(|(parent, _)| *parent == postmaster).map(|(_, seconds)| seconds).sum();
+    let own = |pid: u32| stat(&pid.to_string()).map_or(0.0, |(_, seconds)| seconds);
+    [own(std::process::id()), own(assay.child.id()), postgres]
+}
+
+/// What each delivery of a run cost, in microseconds of processor time.
+fn say_cpu(before: [f64; 3], after: [f64; 3], deliveries: u64) {
+    let [load, program, postgres] = [0, 1, 2].map(|n| (after[n] - before[n]) * 1e6 / deliveries.max(1) as f64);
+    println!("  processor time a delivery: load generator {load:.0} us, program {program:.0} us, PostgreSQL {postgres:.0} us");
 }
 
 fn address(assay: &Assay) -> SocketAddr {
@@ -116,23 +155,31 @@ async fn bench_deliveries_over_http() {
     let assay = Assay::start_with(&database, &[("ASSAY_ROLE", &role)]).await;
     let to = address(&assay);
     // Warm both, then measure each twice, in turns.
-    pgbench(&database, &typical, 2);
+    pgbench(&database, &typical, 2, false);
     load::saturate(to, 64, Duration::from_secs(2), load::requests(&bodies, SECRET, "warm", 60_000)).await;
-    let (mut single, mut whole) = (0.0, 0.0);
+    let (mut single, mut sent, mut whole) = (0.0, 0.0, 0.0);
     for turn in 0..2 {
-        let tps = pgbench(&database, &typical, seconds / 2);
+        let tps = pgbench(&database, &typical, seconds / 2, false);
+        let with_body = pgbench(&database, &typical, seconds / 2, true);
         let requests = load::requests(&bodies, SECRET, &format!("full{turn}"), 30_000 * seconds as usize / 2);
+        let before = cpu(&assay);
         let full = load::saturate(to, 64, Duration::from_secs(seconds / 2), requests).await;
-        println!("pgbench, 64 clients: {tps:.0} inserts a second");
+        let after = cpu(&assay);
+        println!("pgbench, 64 clients: {tps:.0} inserts a second; {with_body:.0} where each sends its body");
         say("gateway, 64 connections", &full);
+        say_cpu(before, after, full.accepted);
         assert_eq!(full.failed, 0);
-        (single, whole) = (single + tps / 2.0, whole + full.rate() / 2.0);
+        (single, sent, whole) = (single + tps / 2.0, sent + with_body / 2.0, whole + full.rate() / 2.0);
     }
-    println!("ratio {:.2} (aim 1 or more)", whole / single);
+    println!("ratio {:.2} (aim 1 or more); {:.2} where pgbench sends its bodies", whole / single, whole / sent);
     let rate = whole / 2.0;
+    checkpoint();
     let requests = load::requests(&bodies, SECRET, "half", (rate * seconds as f64) as usize);
+    let before = cpu(&assay);
     let half = load::open_loop(to, 256, rate, requests).await;
+    let after = cpu(&assay);
     say(&format!("open loop at half of it, {rate:.0} a second"), &half);
+    say_cpu(before, after, half.accepted);
     println!(
         "p99 {:.2} ms (aim {:.2}: four fsyncs and 5 ms); resident {:.0} MB, peak {:.0} MB",
         half.quantile(0.99),

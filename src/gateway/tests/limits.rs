@@ -87,3 +87,29 @@ async fn an_allow_list_keeps_other_addresses_out() {
     let b = Bench::with(GatewaySettings { allow_list: Networks::parse("198.51.100.7").unwrap(), ..settings() }).await;
     b.deliver("t1", &daily(1)).await.is(200, "status", "accepted");
 }
+
+/// A few bytes that unpack to megabytes cost a stranger nothing and us much, signed or not.
+#[tokio::test]
+async fn nothing_is_unpacked_for_whoever_used_up_what_strangers_may_do() {
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write;
+    let gzip = |text: &str| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let b = Bench::with(hourly()).await;
+    let packed = |n: u32, sign_packed: bool| {
+        let (content, packed) = (daily(n), gzip(&daily(n)));
+        let s = signature(if sign_packed { &packed } else { content.as_bytes() });
+        webhook(&[("terra-signature", &s), ("content-encoding", "gzip")], packed)
+    };
+    b.send(packed(1, false)).await.is(200, "status", "accepted");
+    let fake = format!("t={},v1={}", Utc::now().timestamp(), "0".repeat(64));
+    for _ in 0..100 {
+        b.send(webhook(&[("terra-signature", &fake), ("content-encoding", "gzip")], gzip("{}"))).await;
+    }
+    // Only unpacking would show that this one is signed; that one is known as it comes.
+    assert_eq!(b.send(packed(2, false)).await.status, 429);
+    b.send(packed(3, true)).await.is(200, "status", "accepted");
+}
