@@ -145,7 +145,10 @@ pub(super) fn database(f: &Found) -> Vec<Row> {
             f.clock_skew_s.abs() < SKEW_S,
             Warning,
             format!("this machine and the database differ by {:.1} s", f.clock_skew_s.abs()),
-            format!("this machine and the database differ by {:.1} s: set both by NTP, or signatures are refused as stale", f.clock_skew_s.abs()),
+            format!(
+                "this machine and the database differ by {:.1} s: set both by NTP, or signatures are refused as stale",
+                f.clock_skew_s.abs()
+            ),
         ),
     ]
 }
