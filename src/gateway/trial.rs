@@ -73,7 +73,7 @@ pub(super) async fn handle(State(gateway): State<Arc<Gateway>>, request: Request
             return answer::refusal(StatusCode::BAD_REQUEST, "not_an_order", &format!("The body does not say what to send: {error}."));
         }
     };
-    gateway.execute(&order, Utc::now()).await.unwrap_or_else(|refusal| refusal)
+    gateway.execute(&order, parts.headers.get("x-request-id"), Utc::now()).await.unwrap_or_else(|refusal| refusal)
 }
 
 impl Gateway {
@@ -97,7 +97,7 @@ impl Gateway {
         }
     }
 
-    async fn execute(&self, order: &Order, now: DateTime<Utc>) -> Result<Response, Response> {
+    async fn execute(&self, order: &Order, request_id: Option<&HeaderValue>, now: DateTime<Utc>) -> Result<Response, Response> {
         let user_id = order.user_id.as_deref().unwrap_or(TEST_USER);
         let delivery = make(order, user_id, now)?;
         let Some(signature) = self.settings.secrets.sign(now.timestamp(), &delivery.body) else {
@@ -107,10 +107,12 @@ impl Gateway {
                 60,
             ));
         };
-        let headers = headers(&delivery, &signature);
+        let mut headers = headers(&delivery, &signature);
         if order.dry_run {
             return Ok(answer::json_answer(StatusCode::OK, &preview(&delivery, &headers)));
         }
+        // What comes of it is found by the id of this request.
+        headers.extend(request_id.map(|id| (HeaderName::from_static("x-request-id"), id.clone())));
         match deliveries::claim_simulated(self.db.service(), user_id, user_id == TEST_USER).await {
             Ok(true) => {}
             Ok(false) => {

@@ -20,6 +20,10 @@ async fn a_request_id_goes_from_the_edge_to_the_job_and_the_answers() {
         .await
         .unwrap();
     assert_eq!((answer.status().as_u16(), answer.headers()["x-request-id"].to_str().unwrap()), (200, "edge-to-job-0001"));
+    // The delivery of the test endpoint goes by the id of the request that asked for it.
+    let order = client.post(format!("{}/functions/v1/terra-webhook-test", assay.address)).bearer_auth(SERVICE_KEY);
+    let order = order.header("x-request-id", "edge-to-job-0002").json(&serde_json::json!({"type": "body", "provider": "WHOOP"}));
+    assert_eq!(order.send().await.unwrap().status(), 200);
     // A refusal has lines too, with its reason, and an id that the program made.
     let refused = client.post(format!("{}/functions/v1/webhook-terra", assay.address)).body("{}").send().await.unwrap();
     let made = refused.headers()["x-request-id"].to_str().unwrap().to_owned();
@@ -38,6 +42,11 @@ async fn a_request_id_goes_from_the_edge_to_the_job_and_the_answers() {
             && rows.contains(&("job-worker".into(), "webhook_processing completed".into(), ours))
     })
     .await;
+    eventually("the test delivery's job is found by its request", 20, async || {
+        let found = "SELECT count(*) FROM edge_function_logs WHERE request_id = 'edge-to-job-0002' AND function_name = 'job-worker'";
+        sqlx::query_scalar::<_, i64>(found).fetch_one(&mut conn).await.unwrap() > 0
+    })
+    .await;
     let (level, message): (String, String) = sqlx::query_as("SELECT level, message FROM edge_function_logs WHERE request_id = $1")
         .bind(&made)
         .fetch_one(&mut conn)
@@ -49,7 +58,10 @@ async fn a_request_id_goes_from_the_edge_to_the_job_and_the_answers() {
         .await
         .unwrap();
     assert_eq!(drains, 1);
-    let kept: String = sqlx::query_scalar("SELECT headers ->> 'x-request-id' FROM terra_webhooks_raw").fetch_one(&mut conn).await.unwrap();
+    let kept: String = sqlx::query_scalar("SELECT headers ->> 'x-request-id' FROM terra_webhooks_raw WHERE user_id <> 'test-user-id'")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
     assert_eq!(kept, "edge-to-job-0001");
     // The process's own log says it too, with the batch that the job was in.
     eventually("the log names the request beside the batch", 10, async || {
