@@ -67,7 +67,7 @@ impl Assessed<'_> {
             };
             say(self.kind_of_outlier(), detail);
         }
-        if self.completeness.keeps < 0.5 {
+        if self.completeness.keeps < 0.5 && (self.completeness.lost >= 1.0 || self.value.value == 0.0) {
             let kind = if self.value.value == 0.0 { FindingKind::ZeroForMissing } else { FindingKind::Incomplete };
             say(kind, super::explain::words::seen(&self.completeness));
         }

@@ -38,8 +38,10 @@ const SHARPNESS: f64 = 1.5;
 const SHORT_LOSES: f64 = 0.35;
 /// Share of the whole energy that depends on wear: the basal part is added for every hour, worn or not.
 const MOVED: f64 = 0.5;
-/// What means, extremes and ratios lose, in tolerances.
-const MEAN_LOST: f64 = 0.6;
+/// What means and extremes of a day and ratios lose, in tolerances.
+const MEAN_LOSES: f64 = 0.6;
+/// What a nightly mean of a few minutes is off by, in tolerances.
+const FEW_HOURS_LOSE: f64 = 2.5;
 /// Where nothing tells how much was seen: the share of days that are whole.
 const UNKNOWN: f64 = 0.85;
 
@@ -81,9 +83,8 @@ pub fn judge(rule: &MetricRule, day: &Day, own: &Coverage, assume: Assume) -> Co
     let movement_hours = at_least(movement_hours(day), assume.movement_hours);
     let cut = own.cut_s.or(day.cut_s).map(|s| s / 3600.0).or_else(|| hours_run(day));
     let cut_hours = cut.filter(|_| !assume.day_over);
-    let lost = lost(rule);
     let mut found =
-        Completeness { keeps: 1.0, lost, known: true, night_hours, movement_hours, worn_hours: None, samples_share: None, cut_hours };
+        Completeness { keeps: 1.0, lost: 0.0, known: true, night_hours, movement_hours, worn_hours: None, samples_share: None, cut_hours };
     match rule.needs {
         Needs::Nothing => found.cut_hours = None,
         Needs::WholeDay | Needs::PartOfDay | Needs::Rest => {
@@ -93,19 +94,22 @@ pub fn judge(rule: &MetricRule, day: &Day, own: &Coverage, assume: Assume) -> Co
         Needs::WholeNight => found.keeps = whole_night(own, &mut found),
         Needs::PartOfNight => found.keeps = part_of_night(own, &mut found),
     }
+    found.lost = lost(rule, found.keeps);
     found
 }
 
-/// What a short day or night loses, in tolerances: of a total its share of the day, of the whole energy only what was
-/// moved, of a mean or a ratio little.
-fn lost(rule: &MetricRule) -> f64 {
+/// What a day or night that was not seen whole has lost, in tolerances: of a total its share of the day, which is all of it where
+/// next to nothing was seen; of the whole energy only what was moved; of a mean or a ratio little.
+fn lost(rule: &MetricRule, keeps: f64) -> f64 {
     let grows = match rule.needs {
         Needs::WholeDay if rule.metric == Metric::TotalCalories => MOVED,
-        Needs::WholeNight if rule.metric == Metric::SleepEfficiency => return MEAN_LOST,
+        Needs::WholeNight if rule.metric == Metric::SleepEfficiency => return MEAN_LOSES,
         Needs::WholeDay | Needs::WholeNight => 1.0,
-        _ => return MEAN_LOST,
+        Needs::PartOfNight => return FEW_HOURS_LOSE,
+        Needs::PartOfDay | Needs::Rest | Needs::Nothing => return MEAN_LOSES,
     };
-    grows * SHORT_LOSES * rule.usual / rule.tolerance.at(rule.usual)
+    let share = SHORT_LOSES + (1.0 - SHORT_LOSES) * (1.0 - 2.0 * keeps).max(0.0);
+    grows * share * rule.usual / rule.tolerance.at(rule.usual)
 }
 
 /// P(within the tolerance) of a value that lost so much by not being seen, where without that it were `p`: the device's

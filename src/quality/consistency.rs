@@ -161,9 +161,16 @@ fn exchanged_level(given: &Given<'_>, found: &mut Consistency) {
         _ => return,
     };
     let (Some(b), Some((link, _))) = (given.plausibility.baseline.filter(|b| b.n >= 5), Link::of(given.rule.metric)) else { return };
+    if given.linked.is_some() {
+        return; // both are there: their ratio tells
+    }
     let sound = super::plausibility::own_density(given.rule, given.x, b);
     let wide = (b.spread * b.spread + link.people * link.people / 4.0).sqrt();
-    let other = math::t4((given.x - b.median - up * link.usual) / wide) / wide;
+    let off = (given.x - b.median - up * link.usual) / wide;
+    if off.abs() > 2.0 {
+        return; // nor would it be usual as the other
+    }
+    let other = math::t4(off) / wide;
     let detail = || (FindingKind::RmssdSdnn, "it would be usual for this person as the other of RMSSD and SDNN".to_owned(), None);
     found.suspect(math::posterior(EXCHANGED, other, sound), detail, given.rule.metric);
 }

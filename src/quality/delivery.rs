@@ -11,17 +11,17 @@ use super::window::Baseline;
 /// Days of one's own before a number says whose it is.
 const ENOUGH_DAYS: u32 = 5;
 /// What one number can say at most (log): a single glitch does not make a stranger.
-const MOST: f64 = 4.0;
+const MOST: f64 = 6.0;
 /// The numbers of a delivery move together, so what they say counts half.
 const SHARED: f64 = 0.5;
 /// How often a delivery is somebody else's.
 const SOMEBODY_ELSE: f64 = 0.003;
 /// How often a delivery is the day before's once more.
-const COPIED: f64 = 0.001;
+const COPIED: f64 = 0.0003;
 /// How often a number of such a delivery is equal to the last digit.
 const EQUAL: f64 = 0.7;
-/// Of two equal days either may be the wrong one.
-const EITHER: f64 = 0.5;
+/// Of two equal days either may be the wrong one, the later a little more often.
+const THE_LATER: f64 = 0.6;
 
 /// How much more likely (log) the number is as anybody's than as this person's.
 pub fn foreign(rule: &MetricRule, x: f64, baseline: Baseline) -> f64 {
@@ -45,7 +45,7 @@ pub fn somebody_else(log: f64) -> f64 {
 
 /// Suspicion that the day is the one that is wrong of two equal ones, from the sum of [`again`].
 pub fn copied(log: f64) -> f64 {
-    EITHER * math::posterior(COPIED, libm::exp(log), 1.0)
+    THE_LATER * math::posterior(COPIED, libm::exp(log), 1.0)
 }
 
 #[cfg(test)]
@@ -56,6 +56,6 @@ mod tests {
     fn neither_is_suspected_of_an_ordinary_day() {
         assert!(somebody_else(0.0) < 0.01 && copied(0.0) < 0.01);
         assert!(somebody_else(9.0) > 0.9);
-        assert!((copied(20.0) - 0.5).abs() < 1e-3);
+        assert!((copied(20.0) - 0.6).abs() < 1e-3);
     }
 }

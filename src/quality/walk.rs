@@ -252,7 +252,9 @@ fn assess<'a>(
         (false, true) => 0.0,
         (false, false) => chain.keep(plausibility.keeps),
     };
-    let completeness_part = chain.keep_or(complete.keeps, completeness::lucky(chain.p, complete.lost));
+    // Nothing of a total is no lucky total.
+    let luck = if item.value == 0.0 { 0.0 } else { completeness::lucky(chain.p, complete.lost) };
+    let completeness_part = chain.keep_or(complete.keeps, luck);
     for other in &mut windows.others {
         let pair = windows.pairs.iter().find(|p| p.source == other.source);
         other.usual = pair.and_then(|p| p.differences.baseline(rule.floor * 0.7));

@@ -31,8 +31,11 @@ fn body(user: &str, date: chrono::NaiveDate, steps: u32) -> String {
 fn shown(html: &str) -> Option<(u32, bool)> {
     let row = html.split("<tr").find(|row| row.contains(">Steps</a>"))?;
     let row = row.split("</tr>").next()?;
-    let value = row.split("num value\">").nth(1)?.split('<').next()?;
-    let digits: String = value.chars().filter(char::is_ascii_digit).collect();
+    let cell = row.split("num value\">").nth(1)?.split("</td>").next()?;
+    // The tags are no text.
+    let text: String = cell.split('<').filter_map(|part| part.split_once('>').map(|(_, text)| text)).collect();
+    let digits: String = if cell.starts_with('<') { text } else { cell.split('<').next()?.to_owned() + &text };
+    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
     Some((digits.parse().ok()?, row.contains("tier-poor")))
 }
 
@@ -45,19 +48,8 @@ struct Page {
 
 impl Page {
     async fn fetch(&self) -> Option<(u32, bool)> {
-        let form = [("user_id", self.user.as_str()), ("metric", ""), ("day", ""), ("query", "")];
-        let answer = self
-            .http
-            .post(format!("{}/_fn/client", self.address))
-            .header("origin", &self.address)
-            .header("accept", "application/json")
-            .header("cookie", &self.cookie)
-            .form(&form)
-            .send()
-            .await
-            .ok()?;
-        let made: serde_json::Value = answer.json().await.ok()?;
-        shown(made["html"].as_str()?)
+        let answer = self.http.get(format!("{}/clients/{}", self.address, self.user)).header("cookie", &self.cookie).send().await.ok()?;
+        shown(&answer.text().await.ok()?)
     }
 
     /// Listens and fetches as the browser does; tells what it shows.
