@@ -196,7 +196,9 @@ mod tests {
           FROM (VALUES ('mine'), ('not-mine')) AS p (u), (VALUES ('apple'), ('garmin')) AS n (s);
         INSERT INTO metric_confidence_cache (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high, factors, scorer_version, registry_version)
         SELECT user_id, metric_name, source, measurement_date, 35, 0.35, 0.2, 0.5, '{}', 1, 1 FROM unified_metrics;
-        INSERT INTO score_advice SELECT u, 'steps', 'garmin', current_date, 9, 'wear it' FROM (VALUES ('also-mine'), ('not-mine')) AS p (u);
+        INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+        VALUES ('also-mine', 'spo2', 'garmin', current_date, 96, '%', 1, 't', now(), gen_random_uuid());
+        INSERT INTO score_advice VALUES ('also-mine', 'spo2', 'garmin', current_date, 9, 'wear it'), ('not-mine', 'steps', 'garmin', current_date, 9, 'wear it');
         INSERT INTO connections (terra_user_id, user_id, provider, state, last_data_at) VALUES
           ('1', 'mine', 'garmin', 'active', now() - interval '3 days'), ('2', 'mine', 'whoop', 'active', now()),
           ('3', 'also-mine', 'oura', 'error', NULL), ('4', 'not-mine', 'oura', 'error', NULL);";
