@@ -108,10 +108,10 @@ pub(super) fn wish(query: &Query, registry: &Registry, now: Instant) -> Wish {
     }
 }
 
-/// The day before which a metric's newest value speaks for today with less than a quarter: two half-lives after its end.
+/// The day before which a metric's newest value speaks for today with less than a quarter: two half-lives after the day's end.
 fn out_of_date(metric: Metric, registry: &Registry, now: Instant) -> NaiveDate {
     let hours = registry.rule(metric).map_or(48.0, |r| 2.0 * r.half_life_hours);
-    (now - TimeDelta::minutes((hours * 60.0) as i64)).date_naive() - Days::new(1)
+    (now - TimeDelta::minutes((hours * 60.0) as i64)).date_naive()
 }
 
 /// The page of an address.
