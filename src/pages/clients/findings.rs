@@ -231,7 +231,7 @@ pub(super) fn table(caption: &'static str, rows: Vec<Doubted>, action: String) -
                 <th scope="col">"Metric"</th><th scope="col">"Day"</th><th scope="col" class="num">"Value"</th><th scope="col">"Source"</th>
                 <th scope="col">"Confidence"</th><th scope="col">"Why it is doubted"</th><th scope="col">"Decision"</th>
             </tr></thead>
-            <tbody class="cards doubts">{rows.into_iter().map(|d| row(d, action.clone())).collect_view()}</tbody>
+            <tbody class="blocks doubts">{rows.into_iter().map(|d| row(d, action.clone())).collect_view()}</tbody>
         </ScrollTable>
     }
     .into_any()

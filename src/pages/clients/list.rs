@@ -108,10 +108,10 @@ pub(super) fn wish(query: &Query, registry: &Registry, now: Instant) -> Wish {
     }
 }
 
-/// The day before which a metric's newest value speaks for today with less than a quarter: two half-lives after its end.
+/// The day before which a metric's newest value speaks for today with less than a quarter: two half-lives after the day's end.
 fn out_of_date(metric: Metric, registry: &Registry, now: Instant) -> NaiveDate {
     let hours = registry.rule(metric).map_or(48.0, |r| 2.0 * r.half_life_hours);
-    (now - TimeDelta::minutes((hours * 60.0) as i64)).date_naive() - Days::new(1)
+    (now - TimeDelta::minutes((hours * 60.0) as i64)).date_naive()
 }
 
 /// The page of an address.
@@ -186,13 +186,20 @@ fn value(metric: Metric, l: &LatestRow, registry: &Registry, now: Instant) -> Va
     let ended = words::ended(l.measured_at, l.measurement_date, now);
     let hours = words::hours(ended, now);
     let doubts: Vec<String> = l.doubts.iter().map(|d| words::doubt(d)).collect();
+    let act = words::act(l.confidence_score, currency::currency(registry, metric, hours));
+    let reason = match words::reason(words::points(l), l.confidence_score) {
+        _ if metric.is_vendor_score() => "A vendor’s own scale".to_owned(),
+        _ if l.confidence_score.is_none() => "Not scored yet".to_owned(),
+        nothing if nothing.is_empty() && act.0 == "Out of date" => format!("Nothing newer for {}", words::age(hours)),
+        reason => reason,
+    };
     Value {
         score: l.confidence_score,
         amount: words::amount(metric, l.value),
         source: words::provider(&l.source),
         age: words::age(hours),
-        act: words::act(l.confidence_score, currency::currency(registry, metric, hours)),
-        reason: words::reason(words::points(l), l.confidence_score),
+        act,
+        reason,
         doubts: if doubts.is_empty() { String::new() } else { format!("Suspected: {}", doubts.join(", ")) },
         href: format!("/clients/{}/{}/{}?source={}", text::segment(&l.user_id), metric.key(), l.measurement_date, text::segment(&l.source)),
     }

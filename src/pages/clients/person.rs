@@ -271,7 +271,7 @@ fn values(rows: &[Row<'_>], scores: &[ScoreDay], seen: &Seen, query: &Query) -> 
             let of: Vec<&Row<'_>> = rows.iter().filter(|r| r.metric.category() == *category).filter(shows).collect();
             (!of.is_empty()).then(|| {
                 view! {
-                    <tbody class="cards values">
+                    <tbody class="blocks values">
                         <tr class="group"><th scope="rowgroup" colspan="9">{*title}</th></tr>
                         {of.into_iter().map(|r| value_row(r, scores, seen)).collect_view()}
                     </tbody>
