@@ -37,9 +37,9 @@ const SHARPNESS: f64 = 1.5;
 /// Share of a day's total that a short day misses (Herrmann: ten hours of wear miss 28–42 %).
 const SHORT_LOSES: f64 = 0.35;
 /// Share of the whole energy that depends on wear: the basal part is added for every hour, worn or not.
-const MOVED: f64 = 0.5;
+const MOVED: f64 = 0.8;
 /// What means and extremes of a day and ratios lose, in tolerances.
-const MEAN_LOSES: f64 = 0.6;
+const MEAN_LOSES: f64 = 0.3;
 /// What a nightly mean of a few minutes is off by, in tolerances.
 const FEW_HOURS_LOSE: f64 = 2.5;
 /// Where nothing tells how much was seen: the share of days that are whole.

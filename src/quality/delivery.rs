@@ -5,8 +5,9 @@
 
 use super::math;
 use super::plausibility::own_density;
-use super::registry::MetricRule;
+use super::registry::{MetricRule, Needs};
 use super::window::Baseline;
+use crate::model::Metric;
 
 /// Days of one's own before a number says whose it is.
 const ENOUGH_DAYS: u32 = 5;
@@ -25,7 +26,8 @@ const THE_LATER: f64 = 0.6;
 
 /// How much more likely (log) the number is as anybody's than as this person's.
 pub fn foreign(rule: &MetricRule, x: f64, baseline: Baseline) -> f64 {
-    if baseline.n < ENOUGH_DAYS {
+    // A total of a day hardly worn is nobody's; it is short.
+    if baseline.n < ENOUGH_DAYS || matches!(rule.needs, Needs::WholeDay | Needs::WholeNight) {
         return 0.0;
     }
     let people = math::t4((x - rule.scaled(rule.usual)) / rule.usual_spread) / rule.usual_spread;
@@ -34,6 +36,9 @@ pub fn foreign(rule: &MetricRule, x: f64, baseline: Baseline) -> f64 {
 
 /// How much more likely (log) the number is as that of the day before once more than as a number of its own.
 pub fn again(rule: &MetricRule, value: f64, before: f64) -> f64 {
+    if rule.metric == Metric::TotalCalories {
+        return 0.0; // two days without wear have the same basal energy
+    }
     let chance = rule.repeats.clamp(0.002, 0.9);
     if value == before { math::ln(EQUAL / chance) } else { math::ln((1.0 - EQUAL) / (1.0 - chance)) }
 }
