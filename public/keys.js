@@ -113,19 +113,6 @@
     if (event.target instanceof Element && event.target.closest("[data-keys]")) help();
   });
 
-  // The server opens a question in the page; here it becomes a real dialog: focus inside, Escape keeps.
-  const raise = () => {
-    if (document.documentElement.hasAttribute("data-hydrated")) all();
-    const dialog = document.querySelector("dialog.confirm[open]:not(:modal)");
-    if (!dialog || !document.documentElement.hasAttribute("data-hydrated")) return;
-    dialog.close();
-    dialog.showModal();
-    (dialog.querySelector("a.button") ?? dialog.querySelector("button"))?.focus();
-    dialog.addEventListener("cancel", (event) => { event.preventDefault(); dialog.querySelector("a.button")?.click(); });
-  };
-  new MutationObserver(raise).observe(document.documentElement, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-hydrated"] });
-  raise();
-
   // Boxes to tick: how many are, all of the page at once, and a row of boxes with the shift key.
   let lastBox = null;
   const count = () => {
@@ -153,6 +140,19 @@
     } else return;
     count();
   });
+
+  // The server opens a question in the page; here it becomes a real dialog: focus inside, Escape keeps.
+  const raise = () => {
+    if (document.documentElement.hasAttribute("data-hydrated")) all();
+    const dialog = document.querySelector("dialog.confirm[open]:not(:modal)");
+    if (!dialog || !document.documentElement.hasAttribute("data-hydrated")) return;
+    dialog.close();
+    dialog.showModal();
+    (dialog.querySelector("a.button") ?? dialog.querySelector("button"))?.focus();
+    dialog.addEventListener("cancel", (event) => { event.preventDefault(); dialog.querySelector("a.button")?.click(); });
+  };
+  new MutationObserver(raise).observe(document.documentElement, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-hydrated"] });
+  raise();
 
   // One press sends once: the button stays as it is and says that it is busy.
   addEventListener("submit", (event) => {

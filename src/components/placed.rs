@@ -79,16 +79,23 @@ impl InnerHtmlValue for Placed {
 
 #[cfg(feature = "hydrate")]
 mod browser {
+    use leptos::prelude::document;
     use wasm_bindgen::JsCast;
-    use web_sys::{Element, Node};
+    use web_sys::{Element, HtmlElement, Node};
 
-    /// Makes the children of an element what the HTML says.
+    /// Makes the children of an element what the HTML says. A node that had to move loses the focus: it is given back.
     pub(super) fn bring_up_to_date(element: &Element, html: &str) {
+        let focused = document().active_element();
         if let Ok(fresh) = element.clone_node() {
             if let Some(fresh) = fresh.dyn_ref::<Element>() {
                 fresh.set_inner_html(html);
             }
             children(element, &fresh);
+        }
+        if let Some(focused) = focused.filter(|f| f.is_connected() && document().active_element().as_ref() != Some(f))
+            && let Ok(focused) = focused.dyn_into::<HtmlElement>()
+        {
+            let _ = focused.focus();
         }
     }
 
@@ -97,15 +104,24 @@ mod browser {
         while let Some(wanted) = next {
             // Before the node is moved away from its brothers.
             next = wanted.next_sibling();
-            if let Some(found) = find(here.clone(), &wanted) {
-                if here.as_ref() == Some(&found) {
+            match find(here.as_ref(), &wanted) {
+                Found::Here(found) => {
                     here = found.next_sibling();
-                } else {
-                    let _ = old.insert_before(&found, here.as_ref());
+                    update(&found, &wanted);
                 }
-                update(&found, &wanted);
-            } else {
-                let _ = old.insert_before(&wanted, here.as_ref());
+                // What stood before it has gone, so nothing needs to move.
+                Found::Next(found, gone) => {
+                    here = found.next_sibling();
+                    let _ = old.remove_child(&gone);
+                    update(&found, &wanted);
+                }
+                Found::Behind(found) => {
+                    let _ = old.insert_before(&found, here.as_ref());
+                    update(&found, &wanted);
+                }
+                Found::Nowhere => {
+                    let _ = old.insert_before(&wanted, here.as_ref());
+                }
             }
         }
         while let Some(rest) = here {
@@ -114,23 +130,35 @@ mod browser {
         }
     }
 
-    /// The node that becomes the wanted one: the present one if it is of its kind, else the first behind it that bears
-    /// the same id, so that a row moves with what was ticked in it.
-    fn find(here: Option<Node>, wanted: &Node) -> Option<Node> {
-        let present = here?;
-        if alike(&present, wanted) {
-            return Some(present);
+    enum Found {
+        Here(Node),
+        /// The next one, and the present one before it.
+        Next(Node, Node),
+        Behind(Node),
+        Nowhere,
+    }
+
+    /// The node that becomes the wanted one: the present one or the next if it is of its kind, else the first behind them
+    /// that bears the same id, so that a row moves with what was ticked in it.
+    fn find(here: Option<&Node>, wanted: &Node) -> Found {
+        let Some(present) = here else { return Found::Nowhere };
+        if alike(present, wanted) {
+            return Found::Here(present.clone());
         }
-        let named = wanted.dyn_ref::<Element>().is_some_and(|e| !e.id().is_empty());
+        let named = |node: &Node| node.dyn_ref::<Element>().is_some_and(|e| !e.id().is_empty());
         let mut behind = present.next_sibling();
-        // Without an id only the next counts: what stands before it has gone.
-        while let Some(node) = behind {
-            if alike(&node, wanted) {
-                return Some(node);
-            }
-            behind = if named { node.next_sibling() } else { None };
+        match &behind {
+            // A present one with a name may only have moved: it is looked for again.
+            Some(node) if alike(node, wanted) && !named(present) => return Found::Next(node.clone(), present.clone()),
+            _ => {}
         }
-        None
+        while let Some(node) = behind.filter(|_| named(wanted)) {
+            if alike(&node, wanted) {
+                return Found::Behind(node);
+            }
+            behind = node.next_sibling();
+        }
+        Found::Nowhere
     }
 
     fn alike(a: &Node, b: &Node) -> bool {
