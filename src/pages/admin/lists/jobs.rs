@@ -114,7 +114,8 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
             keep: vec![("status".into(), status.clone())],
             help: "An id, part of an error, or kind: status: user: error: payload.path:".into(),
             deeds: bulk(deeds, &here, &total, &back),
-            chosen: Some(chosen(filter.status.as_deref(), &back)).filter(|c| !c.buttons.is_empty()),
+            chosen: Some(chosen(filter.status.as_deref(), &back))
+                .filter(|c| !c.buttons.is_empty() && rows.iter().any(|j| is_for_a_deed(j, now))),
             heads: ["", "Kind", "State", "Person", "#Attempts", "Created", "#Ran", "Error", "Actions"].map(String::from).to_vec(),
             rows: rows.iter().map(|j| row(j, now)).collect(),
             next: next.map(|c| here.href(&status, &[("before", &cursor_word(c))])).unwrap_or_default(),
@@ -236,6 +237,11 @@ fn presses(deeds: &[Deed], id: Uuid, kind: &str) -> Cell {
 
 fn attempts(attempts: i32, most: Option<i32>) -> String {
     most.map_or_else(|| attempts.to_string(), |m| format!("{attempts} of {m}"))
+}
+
+/// Whether anything can be done to a job: only then its row can be ticked.
+fn is_for_a_deed(j: &Row, now: Instant) -> bool {
+    !deeds_of(&j.status, j.scheduled_at, now).is_empty()
 }
 
 fn row(j: &Row, now: Instant) -> Vec<Cell> {

@@ -262,7 +262,8 @@ fn gap(c: &Connection, gaps: &[Gap]) -> Cell {
     let own = gaps.iter().filter(|g| Some(&g.user_id) == c.user_id.as_ref() && g.source.as_str() == c.provider);
     own.max_by_key(|g| g.metrics.len()).map_or(Cell::None, |g| {
         let metrics = if g.metrics.len() == 1 { "metric" } else { "metrics" };
-        Cell::Text(format!("{}: {} {metrics}", g.arrival.name(), g.metrics.len()))
+        // Spaces that do not break: the column is narrow.
+        Cell::Text(format!("{}: {} {metrics}", g.arrival.name(), g.metrics.len()).replace(' ', "\u{a0}"))
     })
 }
 
