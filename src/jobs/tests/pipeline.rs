@@ -69,8 +69,9 @@ async fn a_delivery_reaches_its_score_and_recalculate_all_goes_through_everybody
 async fn a_delivery_does_not_wait_for_recalculate_all() {
     let t = database().await;
     sqlx::query(
-        "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
-         SELECT 'q' || n, 'steps', 'whoop', current_date - d, 1000 + d, 'count', 1, 't', now(), app.uuid_v7() FROM generate_series(1, 4000) n, generate_series(1, 5) d",
+        "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id, provenance)
+         SELECT 'q' || n, 'steps', 'garmin', current_date - d, 1000 + d, 'count', 1, 't', now(), app.uuid_v7(), '{\"model\": \"daily\", \"upload\": \"automatic\"}'
+           FROM generate_series(1, 4000) n, generate_series(1, 5) d",
     )
     .execute(t.db.service())
     .await
