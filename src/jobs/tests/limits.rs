@@ -80,7 +80,7 @@ async fn urgent_jobs_go_first_but_one_that_has_waited_for_long_goes_before_a_flo
         scheduled_at: Some(chrono::Utc::now() - chrono::TimeDelta::seconds(waited)),
         ..job::<Busy>(&Ask { n, ..Ask::default() }).unwrap()
     };
-    put(&t, vec![of(-1, 9, 300), of(-2, 9, 60)]).await;
+    put(&t, vec![of(-1, 9, 300), of(-2, 8, 60)]).await;
     put(&t, (0..3000).map(|n| of(n, 0, 0)).collect()).await;
     let (busy, cancel) = (Busy::default(), CancellationToken::new());
     let worker = Worker::spawn(t.url.pools(1, 8), Kinds::default().with(busy.clone()), Settings { slots: 1, ..settings() }, cancel.clone());

@@ -69,8 +69,9 @@ async fn a_delivery_reaches_its_score_and_recalculate_all_goes_through_everybody
 async fn a_delivery_does_not_wait_for_recalculate_all() {
     let t = database().await;
     sqlx::query(
-        "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
-         SELECT 'q' || n, 'steps', 'whoop', current_date - d, 1000 + d, 'count', 1, 't', now(), app.uuid_v7() FROM generate_series(1, 1500) n, generate_series(1, 5) d",
+        "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id, provenance)
+         SELECT 'q' || n, 'steps', 'garmin', current_date - d, 1000 + d, 'count', 1, 't', now(), app.uuid_v7(), '{\"model\": \"daily\", \"upload\": \"automatic\"}'
+           FROM generate_series(1, 4000) n, generate_series(1, 5) d",
     )
     .execute(t.db.service())
     .await
@@ -81,7 +82,7 @@ async fn a_delivery_does_not_wait_for_recalculate_all() {
     let operation = operations::start_recalculate_all(&t.db, &crate::store::audit::Actor::system()).await.unwrap();
     let now = async || crate::store::operations::find(&mut t.db.service().acquire().await.unwrap(), operation.id).await.unwrap().unwrap();
     until("it has begun", Duration::from_secs(20), async || now().await.done > 0).await;
-    for n in 0..5 {
+    for n in 1..=5_i64 {
         let processed = async || -> i64 {
             sqlx::query_scalar("SELECT count(*) FROM terra_webhooks_raw WHERE status = 'completed'")
                 .fetch_one(t.db.service())
@@ -89,8 +90,8 @@ async fn a_delivery_does_not_wait_for_recalculate_all() {
                 .unwrap()
         };
         sqlx::query("DELETE FROM terra_webhooks_raw").execute(t.db.owner()).await.unwrap();
-        deliver(&t, 1, 1 + n).await;
-        until("processed", Duration::from_secs(3), async || processed().await == 1 + n as i64).await;
+        deliver(&t, 1, n).await;
+        until("processed", Duration::from_secs(3), async || processed().await == n).await;
     }
     let then = now().await;
     assert_eq!(then.state, "running", "it was over too soon for this to say anything");

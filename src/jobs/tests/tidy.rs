@@ -69,7 +69,6 @@ async fn dead_rows_go_under_an_old_transaction_and_every_living_one_stays_as_it_
     }
     assert_eq!(rows(&t).await, before);
     assert!(bytes(&t, "background_jobs").await < 150_000);
-    assert_eq!(dead_rows(&mut conn, Hot::Jobs).await.unwrap(), 0);
     let (kept, counted) = both_counts(&t).await;
     assert_eq!(kept, counted, "moving counts nothing");
     assert_eq!(letters().await, died, "and nobody dies of it");
@@ -143,7 +142,7 @@ async fn the_leader_takes_them_out_when_there_are_many() {
     // Rows that are updated to the same values die by the hundred thousand, and no count changes.
     sqlx::raw_sql(
         "INSERT INTO background_jobs (type, scheduled_at) SELECT 'act', now() + interval '1 day' FROM generate_series(1, 1000);
-         DO $$ BEGIN FOR n IN 1..210 LOOP UPDATE background_jobs SET attempts = 0; COMMIT; END LOOP; END $$",
+         DO $$ BEGIN FOR n IN 1..210 LOOP UPDATE background_jobs SET attempts = 0; END LOOP; END $$",
     )
     .execute(t.db.owner())
     .await

@@ -85,6 +85,8 @@ async fn try_compact(owner: &PgPool, table: Hot, most: i64, wait: Duration) -> s
             Some(0)
         }
     };
+    // Else the server would learn only seconds later that the dead are gone, and we would do it again.
+    sqlx::query("SELECT pg_stat_force_next_flush()").execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(kept)
 }
