@@ -23,7 +23,7 @@ async fn a_deauth_after_an_erasure_makes_nobody_anew() {
     let before = [said(1, 1, "auth", "t1"), delivery(2, 2, &daily("t1", Some("me"), 900))];
     store(&t.db, &before).await;
     run(&t.db, &before).await;
-    assert_eq!(erase::erase_person(&t.db, &Actor::system(), "me").await.unwrap().rows.iter().filter(|(_, n)| *n > 0).count(), 5);
+    assert_eq!(erase::erase_person(&t.db, &Actor::system(), "me").await.unwrap().rows.iter().filter(|(_, n)| *n > 0).count(), 6);
 
     let later = Utc::now().timestamp_millis() + 60_000;
     let after = [
