@@ -70,7 +70,9 @@ test.describe("a failing database", () => {
 test("a database that is away is said in words, and the way back works by itself", async ({ page }) => {
   test.setTimeout(120_000);
   const name = database.split("/").at(-1)!;
-  const elsewhere = (text: string) => execFileSync(`${process.env.PG_BIN}/psql`, ["-qAt", database.replace(/\/[^/]*$/, "/postgres"), "-c", text]);
+  // As the superuser: the owner may not end the connections of the other roles.
+  const { PG_BIN, PG_DIR, PG_PORT } = process.env;
+  const elsewhere = (text: string) => execFileSync(`${PG_BIN}/psql`, ["-qAt", "-h", PG_DIR!, "-p", PG_PORT!, "-U", "postgres", "-d", "postgres", "-c", text]);
   await open(page, "/admin/jobs");
   elsewhere(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`);
   elsewhere(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`);
