@@ -2,20 +2,13 @@
 //! up to date, node by node, so that focus, scrolled tables, opened details and half-typed words stay as they are.
 
 use leptos::{
-    attr::{
-        Attribute, NextAttribute,
-        any_attribute::{AnyAttribute, IntoAnyAttribute},
-    },
     html::div,
     prelude::*,
-    tachys::renderer::types::Element,
+    tachys::{html::element::InnerHtmlValue, renderer::types::Element},
 };
 
-/// HTML for an element, in which every text was escaped by the `view!` macro. What the server sent with the document
+/// HTML for `inner_html`, in which every text was escaped by the `view!` macro. What the server sent with the document
 /// stands there already, and its text is left out in the browser: an empty one changes nothing.
-///
-/// An attribute of its own instead of `inner_html`: erased attributes are taken away and set again at each change, which
-/// empties the element first. This one names no key, so nothing is taken away, and which page stands there is written on the element.
 #[derive(Debug, Clone)]
 pub struct Placed {
     /// Which page it is.
@@ -27,15 +20,13 @@ pub struct Placed {
 impl Placed {
     /// The element that holds it.
     pub fn into_view(self) -> AnyView {
-        div().class("page").add_any_attr(self).into_any()
+        div().class("page").inner_html(self).into_any()
     }
 }
 
-impl Attribute for Placed {
-    const MIN_LENGTH: usize = 0;
-
+impl InnerHtmlValue for Placed {
     type AsyncOutput = Self;
-    type State = Element;
+    type State = (Element, String);
     type Cloneable = Self;
     type CloneableOwned = Self;
 
@@ -43,27 +34,32 @@ impl Attribute for Placed {
         self.html.len()
     }
 
-    fn to_html(self, _buf: &mut String, _class: &mut String, _style: &mut String, inner_html: &mut String) {
-        inner_html.push_str(&self.html);
+    fn to_html(self, buf: &mut String) {
+        buf.push_str(&self.html);
     }
 
-    fn hydrate<const FROM_SERVER: bool>(self, el: &Element) -> Element {
-        #[cfg(feature = "hydrate")]
-        browser::name(el, &self.page);
-        el.clone()
+    fn to_template(_buf: &mut String) {}
+
+    fn hydrate<const FROM_SERVER: bool>(self, el: &Element) -> Self::State {
+        (el.clone(), self.page)
     }
 
-    fn build(self, el: &Element) -> Element {
-        #[cfg(feature = "hydrate")]
-        browser::show(el, &self.page, &self.html);
-        el.clone()
+    fn build(self, el: &Element) -> Self::State {
+        el.set_inner_html(&self.html);
+        (el.clone(), self.page)
     }
 
-    fn rebuild(self, el: &mut Element) {
-        #[cfg(feature = "hydrate")]
-        browser::show(el, &self.page, &self.html);
-        #[cfg(not(feature = "hydrate"))]
-        let _ = el;
+    fn rebuild(self, (el, page): &mut Self::State) {
+        if self.html.is_empty() {
+            return;
+        }
+        if self.page == *page {
+            #[cfg(feature = "hydrate")]
+            browser::bring_up_to_date(el, &self.html);
+        } else {
+            el.set_inner_html(&self.html);
+            *page = self.page;
+        }
     }
 
     fn into_cloneable(self) -> Self {
@@ -81,41 +77,14 @@ impl Attribute for Placed {
     }
 }
 
-impl NextAttribute for Placed {
-    type Output<NewAttr: Attribute> = Vec<AnyAttribute>;
-
-    fn add_any_attr<NewAttr: Attribute>(self, new_attr: NewAttr) -> Self::Output<NewAttr> {
-        vec![self.into_any_attr(), new_attr.into_any_attr()]
-    }
-}
-
 #[cfg(feature = "hydrate")]
 mod browser {
     use leptos::prelude::document;
     use wasm_bindgen::JsCast;
     use web_sys::{Element, HtmlElement, Node};
 
-    /// The property of an element that says which page stands in it.
-    const PAGE: &str = "assayPage";
-
-    /// Writes down which page stands in an element.
-    pub(super) fn name(element: &Element, page: &str) {
-        let _ = js_sys::Reflect::set(element, &PAGE.into(), &page.into());
-    }
-
-    /// Another page replaces what stood there; the same one is brought up to date.
-    pub(super) fn show(element: &Element, page: &str, html: &str) {
-        let same = js_sys::Reflect::get(element, &PAGE.into()).is_ok_and(|p| p.as_string().as_deref() == Some(page));
-        if !same {
-            element.set_inner_html(html);
-            name(element, page);
-        } else if !html.is_empty() {
-            bring_up_to_date(element, html);
-        }
-    }
-
     /// Makes the children of an element what the HTML says. A node that had to move loses the focus: it is given back.
-    fn bring_up_to_date(element: &Element, html: &str) {
+    pub(super) fn bring_up_to_date(element: &Element, html: &str) {
         let focused = document().active_element();
         if let Ok(fresh) = element.clone_node() {
             if let Some(fresh) = fresh.dyn_ref::<Element>() {

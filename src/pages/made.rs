@@ -123,6 +123,20 @@ fn topics(room: &str) -> &'static [&'static str] {
     }
 }
 
+/// Whether nothing of the page has the focus or was opened: then news may be shown without being asked for.
+#[cfg(feature = "hydrate")]
+fn untouched() -> bool {
+    let document = document();
+    let at_work = document.active_element().is_some_and(|e| e.tag_name() != "BODY");
+    !at_work && document.query_selector(".page details[open]").ok().flatten().is_none()
+}
+
+/// No page is open on the server.
+#[cfg(not(feature = "hydrate"))]
+fn untouched() -> bool {
+    false
+}
+
 /// The page of the present address in a room.
 #[component]
 pub fn Page(
@@ -144,9 +158,16 @@ pub fn Page(
         load_page(a.room.to_owned(), first, second, third, a.query)
     };
     let by_itself = move || address.with(Address::keeps_up);
-    let version = move || seen.get().wrapping_add(if by_itself() { live.version.get() } else { 0 });
-    let data = Resource::<Answer, Bare>::new_with_options(move || (address.get(), version()), ask, false);
+    let data = Resource::<Answer, Bare>::new_with_options(move || (address.get(), seen.get()), ask, false);
     let again = move || seen.update(|n| *n = n.wrapping_add(1));
+    // Not while the reader is at work in the page: it is replaced as a whole, and what had the focus would lose it.
+    Effect::new(move |before: Option<u32>| {
+        let version = live.version.get();
+        if before.is_some_and(|b| b != version) && address.with_untracked(Address::keeps_up) && untouched() {
+            again();
+        }
+        version
+    });
     Effect::new(move |before: Option<bool>| {
         let follow = matches!(&*data.read(), Some(Ok(made)) if made.follow);
         if follow && !live.paused.get() {
@@ -164,7 +185,7 @@ pub fn Page(
         shown.set(live.version.get_untracked());
     });
     let news = move || {
-        (!by_itself() && live.version.get() != shown.get()).then(|| {
+        (live.version.get() != shown.get() && !(by_itself() && untouched())).then(|| {
             view! { <button class="quiet" type="button" on:click=move |_| again()>"Something changed. Show it"</button> }
         })
     };
