@@ -194,10 +194,9 @@ pub fn Page(
             <div class="news with-js" aria-live="polite">{news}</div>
             <Transition fallback=|| view! { <p class="soft">"Loading…"</p> }>
                 {move || Suspend::new(async move {
-                    let page = address.with_untracked(|a| a.words.join("/"));
                     match data.await {
                         Ok(made) => {
-                            let placed = Placed { page, html: made.html };
+                            let placed = Placed { html: made.html };
                             let control = (!topics.is_empty()).then(|| view! { <LiveControl live taken_at=made.taken/> });
                             view! { <Title text=made.title/>{control}{placed.into_view()} }.into_any()
                         }
