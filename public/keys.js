@@ -115,18 +115,26 @@
 
   // Boxes to tick: how many are, all of the page at once, and a row of boxes with the shift key.
   let lastBox = null;
+  // A page that is shown anew has lost its ticks: they are remembered as long as its address stays.
+  let place = "";
+  const ticked = new Set();
   const count = () => {
     const boxes = [...document.querySelectorAll('input[form="chosen"]')], n = boxes.filter((box) => box.checked).length;
+    for (const box of boxes) if (box.checked) ticked.add(box.value); else ticked.delete(box.value);
     const words = document.querySelector("#chosen [data-count]");
     if (words) words.textContent = n ? `${n} of the ${boxes.length} on this page ticked:` : "With the ticked rows of this page:";
     const head = document.querySelector("[data-all]");
     if (head) { head.checked = n > 0 && n === boxes.length; head.indeterminate = n > 0 && n < boxes.length; }
   };
   const all = () => {
+    if (place !== location.href) { place = location.href; ticked.clear(); }
+    const lost = [...document.querySelectorAll('input[form="chosen"]')].filter((box) => ticked.has(box.value) && !box.checked);
+    for (const box of lost) box.checked = true;
     const corner = document.querySelector("#chosen") && document.querySelector("thead td");
     if (!corner || corner.firstChild) return;
     const box = make("input", { type: "checkbox", "data-all": "", "aria-label": "Tick all rows of this page" });
     corner.append(make("label", { class: "pick" }, box));
+    if (ticked.size) count();
   };
   addEventListener("click", (event) => {
     const box = event.target;
