@@ -86,23 +86,6 @@ impl DatabaseUrl {
 
     /// Opens the pools. Connections are made when first needed, so this does not wait for PostgreSQL.
     pub fn pools(&self, web: u32, service: u32) -> Db {
-        let pool = |size: u32| {
-            PgPoolOptions::new()
-                .max_connections(size)
-                .acquire_timeout(Duration::from_secs(5))
-                .idle_timeout(Duration::from_secs(600))
-                .test_before_acquire(false)
-                // A connection that was idle for a while may have died with its server: asked first, so that an outage
-                // that is over fails nobody's work. A busy one costs no round trip.
-                .before_acquire(|conn, meta| {
-                    Box::pin(async move {
-                        if meta.idle_for > Duration::from_secs(1) {
-                            conn.ping().await?;
-                        }
-                        Ok(true)
-                    })
-                })
-        };
         Db {
             owner: pool(2).connect_lazy_with(self.options.clone()),
             service: pool(service).connect_lazy_with(self.options_for(WORKER_ROLE)),
@@ -126,6 +109,25 @@ impl DatabaseUrl {
             ))),
         }
     }
+}
+
+/// How every pool of ours holds its connections.
+pub(super) fn pool(size: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(Duration::from_secs(5))
+        .idle_timeout(Duration::from_secs(600))
+        .test_before_acquire(false)
+        // A connection that was idle for a while may have died with its server: asked first, so that an outage
+        // that is over fails nobody's work. A busy one costs no round trip.
+        .before_acquire(|conn, meta| {
+            Box::pin(async move {
+                if meta.idle_for > Duration::from_secs(1) {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        })
 }
 
 /// A database error in one line without Rust's wrapping.

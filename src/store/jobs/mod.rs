@@ -10,9 +10,8 @@ pub mod list;
 pub mod settle;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
+use sqlx::{PgConnection, PgPool};
 use std::collections::BTreeMap;
-use std::time::Duration;
 use uuid::Uuid;
 
 /// A job to be enqueued. `payload` is JSON text.
@@ -168,21 +167,7 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: Vec<NewJob>) -> sqlx::Result
 pub fn queue_pool(service: &PgPool, size: u32) -> PgPool {
     let options =
         service.connect_options().as_ref().clone().options([("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")]);
-    PgPoolOptions::new()
-        .max_connections(size)
-        .acquire_timeout(Duration::from_secs(5))
-        .idle_timeout(Duration::from_secs(600))
-        .test_before_acquire(false)
-        // As the other pools: one that was idle may have died with its server.
-        .before_acquire(|conn, meta| {
-            Box::pin(async move {
-                if meta.idle_for > Duration::from_secs(1) {
-                    conn.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .connect_lazy_with(options)
+    crate::store::connect::pool(size).connect_lazy_with(options)
 }
 
 /// The rule of `app.merge_payload`, for wishes of one call. What is not a JSON object is replaced by the newer.
