@@ -82,7 +82,7 @@ impl Fault {
                 "means and extremes of the heart rate and the share of a night hardly change when part of the day was not seen; only totals lose"
             }
             Fault::RmssdSdnn => {
-                "the two differ by a factor of about 1.4, which is within two spreads of a person's nights; certain only where both are sent"
+                "the two differ by a factor of about 1.4, which is within two spreads of a person's nights; certain only where both are sent, though an oracle that knows the person's spread finds more of them than we do"
             }
             Fault::Stuck => "whole beats and breaths repeat by chance, so the first days of a stuck run look like any others",
             Fault::OtherPerson => {
