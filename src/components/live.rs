@@ -20,6 +20,8 @@ pub enum Link {
 pub struct Live {
     /// Raised when the page should fetch again: the source of its resource.
     pub version: RwSignal<u32>,
+    /// How many things changed since the page was opened, as far as the news say.
+    pub changes: RwSignal<u32>,
     /// The reader's wish; remembered by the browser.
     pub paused: RwSignal<bool>,
     /// How the connection is.
@@ -41,7 +43,7 @@ impl Announcer {
 
 /// Starts live updates for the page that calls it; they end with it.
 pub fn use_live(topics: &'static [&'static str]) -> Live {
-    let live = Live { version: RwSignal::new(0), paused: RwSignal::new(false), link: RwSignal::new(Link::Connecting) };
+    let live = Live { version: RwSignal::new(0), changes: RwSignal::new(0), paused: RwSignal::new(false), link: RwSignal::new(Link::Connecting) };
     #[cfg(feature = "hydrate")]
     browser::start(live, topics);
     #[cfg(not(feature = "hydrate"))]
@@ -86,7 +88,7 @@ mod browser {
     use leptos::prelude::*;
     use std::time::Duration;
     use wasm_bindgen::{JsCast, JsValue, closure::Closure};
-    use web_sys::EventSource;
+    use web_sys::{EventSource, MessageEvent};
 
     const KEY: &str = "assay-live";
     /// Not more often than once in this time is anything fetched again. The first news after a quiet time is fetched at once.
@@ -95,7 +97,7 @@ mod browser {
     /// An open stream with the closures it calls; closed when dropped.
     struct Stream {
         source: EventSource,
-        _news: Closure<dyn FnMut()>,
+        _news: Closure<dyn FnMut(MessageEvent)>,
         _open: Closure<dyn FnMut()>,
         _error: Closure<dyn FnMut()>,
     }
@@ -188,8 +190,15 @@ mod browser {
             if self.stream.try_with_value(Option::is_some).unwrap_or(true) {
                 return;
             }
-            let Ok(source) = EventSource::new("/live") else { return };
-            let news = Closure::<dyn FnMut()>::new(move || self.changed());
+            // The server then says first what it announced since this document was asked for.
+            let age = window().performance().map_or(0.0, |p| p.now());
+            let Ok(source) = EventSource::new(&format!("/live?age={}", age as u32)) else { return };
+            let news = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+                let text = event.data().as_string().unwrap_or_default();
+                let n = text.bytes().filter(u8::is_ascii_digit).fold(0_u32, |n, d| n.saturating_mul(10).saturating_add(u32::from(d - b'0')));
+                self.live.changes.try_update(|all| *all = all.saturating_add(n));
+                self.changed();
+            });
             for topic in self.topics.iter().chain(&["resync"]) {
                 let _ = source.add_event_listener_with_callback(topic, news.as_ref().unchecked_ref());
             }

@@ -36,10 +36,10 @@ pub struct Made {
 }
 
 impl Made {
-    /// A page that stays as it is until the reader asks for news.
+    /// A page of what held at a moment.
     #[cfg(feature = "ssr")]
-    pub fn of(title: &str, html: String) -> Self {
-        Self { title: title.into(), html, ..Self::default() }
+    pub fn at(title: &str, html: String, now: crate::model::Instant) -> Self {
+        Self { title: title.into(), html, taken: crate::components::text::moment(now, now).text, follow: false }
     }
 }
 
@@ -178,15 +178,19 @@ pub fn Page(
         }
         follow
     });
-    // The news that what is shown holds already.
-    let shown = RwSignal::new(0_u32);
+    // The news that what is shown holds already, and how many changes they told of.
+    let shown = RwSignal::new((0_u32, 0_u32));
     Effect::new(move |_| {
         data.track();
-        shown.set(live.version.get_untracked());
+        shown.set((live.version.get_untracked(), live.changes.get_untracked()));
     });
     let news = move || {
-        (live.version.get() != shown.get() && !(by_itself() && untouched())).then(|| {
-            view! { <button class="quiet" type="button" on:click=move |_| again()>"Something changed. Show it"</button> }
+        let (version, changes) = shown.get();
+        (live.version.get() != version && !(by_itself() && untouched())).then(|| {
+            let n = move || live.changes.get().saturating_sub(changes);
+            // The number is for the eye: said each time, it would speak without end.
+            let count = move || (n() > 1).then(|| view! { <span class="soft" aria-hidden="true">{format!(" · {} changes", n())}</span> });
+            view! { <button class="quiet" type="button" on:click=move |_| again()>"Something changed. Show it"{count}</button> }
         })
     };
     view! {

@@ -101,7 +101,7 @@ fn track(title: &str, slots: i32, seen: &[dashboard::Slot], ticks: [String; 5]) 
 pub(super) async fn page() -> Result<Made, AppError> {
     let status = load().await?;
     let html = view! { <div class="page narrow"><h1>"Status"</h1>{shown(status)}</div> };
-    Ok(Made::of("Status", html.to_html()))
+    Ok(Made { title: "Status".into(), html: html.to_html(), ..Made::default() })
 }
 
 fn shown(status: StatusView) -> AnyView {

@@ -102,6 +102,23 @@ async fn reviews_count_and_scores_of_vanished_values_go() {
 }
 
 #[tokio::test]
+async fn a_row_that_cannot_be_read_keeps_nothing_else_from_a_score() {
+    let t = database().await;
+    let mut conn = t.db.begin_service().await.unwrap();
+    plant(&mut conn, "p").await;
+    for (day, column, broken) in [(3, "provenance", "{}"), (4, "provenance", "[1]"), (5, "coverage", "\"x\""), (6, "findings", "{\"a\": 1}")] {
+        let broken = format!("UPDATE unified_metrics SET {column} = '{broken}' WHERE metric_name = 'steps' AND measurement_date = $1");
+        sqlx::query(sqlx::AssertSqlSafe(broken)).bind(date(day)).execute(&mut *conn).await.unwrap();
+    }
+    assert_eq!(rescore_persons(&mut conn, &[("p".into(), None)]).await.unwrap(), 60 * 4 + 9 - 4);
+    let garmin = Source::from_provider("garmin");
+    for (day, scored) in [(2, true), (3, false), (4, false), (5, false), (6, false), (7, true)] {
+        let score = confidence::score_of(&mut conn, "p", Metric::Steps, &garmin, date(day)).await.unwrap();
+        assert_eq!(score.is_some(), scored, "day {day}");
+    }
+}
+
+#[tokio::test]
 async fn a_preview_writes_nothing_and_is_empty_for_the_same_registry() {
     let t = database().await;
     let mut conn = t.db.begin_service().await.unwrap();

@@ -136,13 +136,7 @@ async fn run(config: Config, command: Command) -> Result<ExitCode, String> {
 async fn replay(config: &Config, args: crate::feed::ReplayArgs) -> Result<ExitCode, String> {
     let secret = super::database::signing_secret(config, args.secret.as_deref())?;
     let options = args.options(&config.local_address(), &secret, &config.data_dir).map_err(|e| format!("{e}."))?;
-    let cancel = tokio_util::sync::CancellationToken::new();
-    let stop = cancel.clone();
-    tokio::spawn(async move {
-        super::listen::stop_signal().await;
-        stop.cancel();
-    });
-    let summary = crate::feed::replay(options, cancel).await.map_err(|e| format!("{e}."))?;
+    let summary = crate::feed::replay(options, super::listen::cancelled_by_signal()).await.map_err(|e| format!("{e}."))?;
     println!("{summary}");
     Ok(if summary.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

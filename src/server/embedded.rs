@@ -58,11 +58,13 @@ pub async fn start(data_dir: &Path) -> Result<Embedded, String> {
     same_version(&bin, &cluster)?;
     clear_leftovers(&cluster)?;
     let sockets = socket_directory(&data_dir, run_as)?;
-    let mut child = spawn_server(&bin, run_as, &cluster, &sockets, &data_dir)?;
+    let child = spawn_server(&bin, run_as, &cluster, &sockets, &data_dir)?;
+    // From here on whoever gives up, at an error or a signal, stops the server too.
+    let mut server = Embedded { child, url: DatabaseUrl::socket(&sockets, PORT, OWNER, DATABASE), _lock: lock };
     let admin = DatabaseUrl::socket(&sockets, PORT, SUPERUSER, "postgres");
-    wait_until_ready(&mut child, &admin, &data_dir).await?;
+    wait_until_ready(&mut server.child, &admin, &data_dir).await?;
     make_owner_and_database(&admin).await?;
-    Ok(Embedded { child, url: DatabaseUrl::socket(&sockets, PORT, OWNER, DATABASE), _lock: lock })
+    Ok(server)
 }
 
 impl Embedded {

@@ -1,6 +1,8 @@
 //! The listening socket, bound before anything else is started: a taken port must not cost a database start.
 
 use std::net::{SocketAddr, TcpListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Binds it.
 ///
@@ -19,15 +21,34 @@ pub async fn bind(addr: SocketAddr) -> Result<TcpListener, String> {
     })
 }
 
-/// Completes at the first SIGINT or SIGTERM.
-pub async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        tracing::error!("signals cannot be waited for; the program ends only by SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// SIGINT and SIGTERM, caught from when this is made: one that comes while the program is still starting is not lost,
+/// and does not kill it either.
+pub struct StopSignal(Option<[Signal; 2]>);
+
+impl StopSignal {
+    /// Catches them from now on.
+    pub fn catch() -> Self {
+        let caught = signal(SignalKind::interrupt()).and_then(|interrupt| Ok([interrupt, signal(SignalKind::terminate())?]));
+        Self(caught.inspect_err(|error| tracing::error!(%error, "signals cannot be waited for; the program ends only by SIGKILL")).ok())
     }
+
+    /// Completes at the first of either.
+    pub async fn came(&mut self) {
+        let Some([interrupt, terminate]) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+}
+
+/// A token that is cancelled by the first of them.
+pub fn cancelled_by_signal() -> CancellationToken {
+    let (cancel, mut signals) = (CancellationToken::new(), StopSignal::catch());
+    let token = cancel.clone();
+    tokio::spawn(async move {
+        signals.came().await;
+        cancel.cancel();
+    });
+    token
 }

@@ -1,7 +1,8 @@
 //! Live events: what PostgreSQL announces on `assay_live`, fanned out to the open pages of this node.
 //!
 //! An event says what changed and how much, never whose value became what: the page then asks again, with its own
-//! eyes. A trainer hears only of the persons assigned to them. A reader that falls behind is told to resync.
+//! eyes. A trainer hears only of the persons assigned to them. A reader that falls behind is told to resync. What was
+//! announced while a page was on its way to its reader is said first.
 
 use crate::{
     model::Role,
@@ -10,9 +11,19 @@ use crate::{
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::stream::{self, Stream};
 use serde::Deserialize;
-use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
+
+/// A page is on its way to its reader, until its stream is open, for at most so long.
+const ON_ITS_WAY: Duration = Duration::from_secs(20);
+/// At most so many announcements are remembered for such pages.
+const REMEMBERED: usize = 1024;
 
 /// What is announced. `users` lists the persons concerned, where there are few; empty: it concerns administrators.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,6 +42,7 @@ pub struct News {
 #[derive(Clone)]
 pub struct Live {
     sender: broadcast::Sender<Arc<News>>,
+    recent: Arc<Mutex<VecDeque<(Instant, Arc<News>)>>>,
     cancel: CancellationToken,
 }
 
@@ -38,7 +50,7 @@ impl Live {
     /// Starts listening; reconnects by itself, and ends with `cancel`.
     pub fn spawn(db: Db, cancel: CancellationToken) -> Self {
         let (sender, _) = broadcast::channel(1024);
-        let live = Self { sender, cancel };
+        let live = Self { sender, recent: Arc::default(), cancel };
         let task = live.clone();
         tokio::spawn(async move {
             while !task.cancel.is_cancelled() {
@@ -57,18 +69,35 @@ impl Live {
     }
 
     fn publish(&self, payload: &str) {
-        if let Ok(news) = serde_json::from_str::<News>(payload) {
-            let _ = self.sender.send(Arc::new(news)); // nobody listening is no error
+        if let Ok(news) = serde_json::from_str::<News>(payload).map(Arc::new) {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            while recent.len() >= REMEMBERED || recent.front().is_some_and(|(at, _)| at.elapsed() > ON_ITS_WAY) {
+                recent.pop_front();
+            }
+            recent.push_back((Instant::now(), Arc::clone(&news)));
+            let _ = self.sender.send(news); // nobody listening is no error
         }
     }
 
-    /// The event stream of one page. Ends when the session ends, the process stops, or the reader goes.
-    pub fn stream(&self, caller: Caller, db: Db) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
-        let state = (self.sender.subscribe(), Listener { caller, db, clients: None, checked: None }, self.cancel.clone());
-        let events = stream::unfold(state, |(mut news, mut listener, cancel)| async move {
+    /// A reader from now on, and what was announced in the time before.
+    fn subscribe(&self, before: Duration) -> (broadcast::Receiver<Arc<News>>, Vec<Arc<News>>) {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let missed = recent.iter().filter(|(at, _)| at.elapsed() <= before.min(ON_ITS_WAY)).map(|(_, news)| Arc::clone(news)).collect();
+        (self.sender.subscribe(), missed) // under the lock: nothing falls between the two
+    }
+
+    /// The event stream of a page that was asked for `age` ago. Ends when the session ends, the process stops, or the
+    /// reader goes.
+    pub fn stream(&self, caller: Caller, db: Db, age: Duration) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+        let (news, missed) = self.subscribe(age);
+        let state = (news, missed, Listener { caller, db, clients: None, checked: None }, self.cancel.clone());
+        let events = stream::unfold(state, |(mut news, mut missed, mut listener, cancel)| async move {
             loop {
                 if !listener.may_stay().await {
                     return None;
+                }
+                if let Some(event) = listener.first_of(&mut missed) {
+                    return Some((Ok(event), (news, missed, listener, cancel)));
                 }
                 let next = tokio::select! {
                     () = cancel.cancelled() => return None,
@@ -76,16 +105,20 @@ impl Live {
                 };
                 let event = match next {
                     Err(_) => continue, // quiet: look whether the session still holds
-                    Ok(Ok(n)) if listener.concerns(&n) => Event::default().event(n.topic.as_str()).data(format!("{{\"n\":{}}}", n.n)),
+                    Ok(Ok(n)) if listener.concerns(&n) => event(&n.topic, n.n),
                     Ok(Ok(_)) => continue,
                     Ok(Err(broadcast::error::RecvError::Lagged(_))) => Event::default().event("resync").data("{}"),
                     Ok(Err(broadcast::error::RecvError::Closed)) => return None,
                 };
-                return Some((Ok(event), (news, listener, cancel)));
+                return Some((Ok(event), (news, missed, listener, cancel)));
             }
         });
         Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
     }
+}
+
+fn event(topic: &str, n: i64) -> Event {
+    Event::default().event(topic).data(format!("{{\"n\":{n}}}"))
 }
 
 /// One open page: whose it is, and whom that account may hear of.
@@ -113,7 +146,42 @@ impl Listener {
         }
     }
 
+    /// One event for all of a topic's that the page missed; `None` when there are no more.
+    fn first_of(&self, missed: &mut Vec<Arc<News>>) -> Option<Event> {
+        missed.retain(|news| self.concerns(news));
+        let topic = missed.first()?.topic.clone();
+        let n = missed.iter().filter(|news| news.topic == topic).map(|news| news.n).sum();
+        missed.retain(|news| news.topic != topic);
+        Some(event(&topic, n))
+    }
+
     fn concerns(&self, news: &News) -> bool {
         self.caller.role == Role::Admin || self.clients.as_ref().is_some_and(|mine| news.users.iter().any(|u| mine.contains(u)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_announced_while_a_page_was_on_its_way_is_not_lost_and_what_came_before_is_not_said() {
+        let live = Live { sender: broadcast::channel(8).0, recent: Arc::default(), cancel: CancellationToken::new() };
+        live.publish(r#"{"topic": "jobs", "n": 3}"#);
+        std::thread::sleep(Duration::from_millis(40));
+        live.publish(r#"{"topic": "scores", "users": ["u"], "n": 2}"#);
+        let topics = |age| live.subscribe(Duration::from_millis(age)).1.iter().map(|n| n.topic.clone()).collect::<Vec<_>>();
+        assert_eq!(topics(0), Vec::<String>::new());
+        assert_eq!(topics(20), ["scores"]);
+        assert_eq!(topics(5_000), ["jobs", "scores"]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let live = Live { sender: broadcast::channel(8).0, recent: Arc::default(), cancel: CancellationToken::new() };
+        for _ in 0..=REMEMBERED {
+            live.publish(r#"{"topic": "jobs", "n": 1}"#);
+        }
+        assert_eq!(live.subscribe(ON_ITS_WAY).1.len(), REMEMBERED);
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 use axum::{
     Router,
     body::Body,
-    extract::{ConnectInfo, Request, State},
+    extract::{ConnectInfo, Query, Request, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -181,10 +181,22 @@ pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networ
     gateway::address::client(peer, headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()), trusted)
 }
 
+/// How long ago, in milliseconds, the page was asked for that opens a stream; unreadable: now.
+#[derive(serde::Deserialize)]
+struct PageAge {
+    #[serde(default)]
+    age: u32,
+}
+
 /// The stream of live events of whoever is logged in.
-async fn live(State(services): State<Arc<Services>>, axum::Extension(identity): axum::Extension<Identity>) -> Response {
+async fn live(
+    State(services): State<Arc<Services>>,
+    axum::Extension(identity): axum::Extension<Identity>,
+    age: Result<Query<PageAge>, QueryRejection>,
+) -> Response {
+    let age = std::time::Duration::from_millis(age.map_or(0, |Query(page)| page.age).into());
     match identity.caller() {
-        Ok(caller) => services.live.stream(caller.clone(), services.db.clone()).into_response(),
+        Ok(caller) => services.live.stream(caller.clone(), services.db.clone(), age).into_response(),
         Err(denied) => (StatusCode::UNAUTHORIZED, denied.to_string()).into_response(),
     }
 }

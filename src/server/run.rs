@@ -20,10 +20,14 @@ use uuid::Uuid;
 /// # Errors
 /// One sentence when it cannot start.
 pub async fn serve(mut config: Config) -> Result<(), String> {
+    let mut signals = listen::StopSignal::catch();
     let listener = listen::bind(config.addr).await?;
     let leptos = super::leptos_options::find(config.addr)?;
     let site = Site::new(config.public_url.as_deref())?;
-    let opened = database::open(&config).await?;
+    let opened = tokio::select! {
+        opened = database::open(&config) => opened?,
+        () = signals.came() => return Ok(()), // dropping what was opened so far stops a server of our own
+    };
     database::complete_secrets(&mut config)?;
     for off in config.switched_off() {
         tracing::warn!("{off}");
@@ -73,7 +77,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
         tokio::spawn(async move { super::simulation::demo(db, &address, &secret, token).await })
     });
 
-    listen::stop_signal().await;
+    signals.came().await;
     tracing::info!("stopping: finishing what was begun");
     cancel.cancel();
     if let Some(demo) = demo {

@@ -65,13 +65,7 @@ async fn run(db: &Db, config: &Config, args: SimulateArgs) -> Result<(), String>
     let secret = database::signing_secret(config, args.secret.as_deref())?;
     let options = args.options(&config.local_address(), &secret);
     prepare(db, &options.world(chrono::Utc::now())).await.map_err(plain)?;
-    let cancel = CancellationToken::new();
-    let stop = cancel.clone();
-    tokio::spawn(async move {
-        super::listen::stop_signal().await;
-        stop.cancel();
-    });
-    let summary = simulate(options, cancel).await.map_err(|e| format!("{e}."))?;
+    let summary = simulate(options, super::listen::cancelled_by_signal()).await.map_err(|e| format!("{e}."))?;
     println!("{summary}");
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! Threads of the jobs' own. Normalising and scoring keep a thread for milliseconds at a time; on threads that they share
-//! with deliveries, pages and probes, those would wait behind them.
+//! with deliveries, pages and probes, those would wait behind them. They also yield the processor to those.
 
 use std::io;
 use tokio::runtime::{Builder, EnterGuard, Runtime};
+
+/// How much the threads of the jobs yield: with this, they get a quarter of a core that others want as well.
+const NICE: i32 = 5;
 
 /// The runtime on which the worker and everything it starts run.
 pub struct JobThreads(Option<Runtime>);
@@ -14,7 +17,7 @@ impl JobThreads {
     /// A sentence when the system gives none.
     pub fn start() -> Result<Self, String> {
         let failed = |e: io::Error| format!("the threads of the jobs could not be started: {e}.");
-        Builder::new_multi_thread().thread_name("jobs").enable_all().build().map(|r| Self(Some(r))).map_err(failed)
+        Builder::new_multi_thread().thread_name("jobs").on_thread_start(yield_to_others).enable_all().build().map(|r| Self(Some(r))).map_err(failed)
     }
 
     /// What is spawned while the guard lives runs here.
@@ -28,5 +31,12 @@ impl Drop for JobThreads {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background(); // waiting for it is not allowed where others are served
         }
+    }
+}
+
+/// Linux keeps a priority a thread; where that is refused, the thread stays as the others.
+fn yield_to_others() {
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
+        tracing::debug!(%error, "the jobs' threads have the priority of the others");
     }
 }

@@ -6,6 +6,7 @@
 use crate::model::{Coverage, DayValue, Finding, Instant, Metric, Model, Ordering, Origin, Source};
 use crate::quality::registry::Overrides;
 use crate::quality::{Parts, Reviews, Score, Verdict};
+use super::readable::Readable;
 use crate::store::metrics::Provenance;
 use chrono::{DateTime, NaiveDate};
 use sqlx::PgConnection;
@@ -62,9 +63,9 @@ struct Full {
     measurement_date: NaiveDate,
     value: f64,
     measured_at: Option<Instant>,
-    provenance: Json<Provenance>,
-    coverage: Json<Coverage>,
-    findings: Json<Vec<Finding>>,
+    provenance: Readable<Provenance>,
+    coverage: Readable<Coverage>,
+    findings: Readable<Vec<Finding>>,
 }
 
 /// The first and last day of each of these persons that has a value, for scoring all of history; persons without values
@@ -125,9 +126,15 @@ pub async fn contexts(conn: &mut PgConnection, spans: &[Span], lookback: &Lookba
     .bind(&until)
     .fetch_all(&mut *conn)
     .await?;
+    let (rows, mut read) = (full.len(), 0);
     for row in full {
         let user = contexts.entry(row.user_id.clone()).or_default();
-        user.values.extend(row.read());
+        let value = row.read();
+        read += usize::from(value.is_some());
+        user.values.extend(value);
+    }
+    if read < rows {
+        tracing::warn!(values = rows - read, "values with a metric, provenance, coverage or findings that cannot be read are not scored");
     }
     read_reviews(conn, &users, &mut contexts).await?;
     Ok(contexts)
@@ -179,13 +186,15 @@ impl Lean {
 }
 
 impl Full {
+    /// `None` for what this version does not know or cannot read: one such row keeps nobody's other values from a score.
     fn read(self) -> Option<DayValue> {
         let metric = Metric::from_key(&self.metric_name)?;
+        let Provenance { model, origin } = self.provenance.0?;
         Some(DayValue {
-            model: self.provenance.0.model,
-            origin: self.provenance.0.origin,
-            coverage: self.coverage.0,
-            findings: self.findings.0,
+            model,
+            origin,
+            coverage: self.coverage.0?,
+            findings: self.findings.0?,
             ..value(metric, Source::from_provider(&self.source), self.measurement_date, self.value, self.measured_at)
         })
     }

@@ -40,6 +40,7 @@ pub mod persons;
 mod privacy_tests;
 pub mod raw;
 pub mod read_api;
+mod readable;
 pub mod records;
 pub mod replay;
 pub mod retention;

@@ -55,6 +55,29 @@ async fn ready(port: u16) {
     panic!("not ready after a minute");
 }
 
+/// Waits until the program holds its data directory.
+async fn locked(dir: &Path) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !dir.join("lock").exists() && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Sends SIGTERM and waits for the ordered end.
+async fn terminate(running: &mut Child) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        if let Some(status) = running.try_wait().unwrap() {
+            break status;
+        }
+        assert!(Instant::now() < end, "still running 20 s after SIGTERM");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(status.success(), "ended by SIGTERM: {status}");
+}
+
 #[tokio::test]
 async fn it_starts_stops_and_recovers_from_kill_9_and_a_half_made_cluster() {
     let dir = std::env::temp_dir().join(format!("assay-embedded-{}", free_port()));
@@ -62,10 +85,7 @@ async fn it_starts_stops_and_recovers_from_kill_9_and_a_half_made_cluster() {
     let port = free_port();
     let mut running = Running(start(&dir, port), dir.clone());
     // A command beside a program that is still starting its database waits for it.
-    let end = Instant::now() + Duration::from_secs(30);
-    while !dir.join("lock").exists() && Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    locked(&dir).await;
     let beside = Command::new(binary())
         .args(["simulate", "--clear"])
         .env_remove("DATABASE_URL")
@@ -100,13 +120,19 @@ async fn it_starts_stops_and_recovers_from_kill_9_and_a_half_made_cluster() {
     assert_ne!(postmaster(&dir).unwrap(), orphan);
     // SIGTERM stops both.
     let server = postmaster(&dir).unwrap();
-    let pid = rustix::process::Pid::from_raw(i32::try_from(running.0.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    terminate(&mut running.0).await;
+    assert!(rustix::process::test_kill_process(server).is_err(), "PostgreSQL outlived the program");
+    // So it does while the program is still starting, whenever it comes.
+    for after in [0, 50, 120, 250, 400] {
+        std::fs::remove_file(dir.join("lock")).unwrap();
+        running.0 = start(&dir, port);
+        locked(&dir).await; // by now it listens for signals
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        terminate(&mut running.0).await;
+    }
     let end = Instant::now() + Duration::from_secs(20);
-    while running.0.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < end, "still running 20 s after SIGTERM");
+    while postmaster(&dir).is_some_and(|server| rustix::process::test_kill_process(server).is_ok()) {
+        assert!(Instant::now() < end, "PostgreSQL outlived a program that was stopped while starting");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(running.0.wait().unwrap().success());
-    assert!(rustix::process::test_kill_process(server).is_err(), "PostgreSQL outlived the program");
 }

@@ -257,7 +257,8 @@ impl Kind {
                 _ => share(-0.12, 0.10, 0.9, Some("Lambe 2025")),
             },
             Metric::Weight => absolute(0.05, 0.15, 0.3, Some("Frija-Masson 2021")),
-            Metric::BodyFat => absolute(-3.0, 2.5, 0.9, Some("Frija-Masson 2021")),
+            // −3.7 kg of fat, of a person of 75 kg.
+            Metric::BodyFat => absolute(-4.9, 2.5, 0.9, Some("Frija-Masson 2021")),
             _ => None,
         }
     }

@@ -135,7 +135,7 @@ pub(super) async fn load(query: &str) -> Result<Made, AppError> {
         // The figures are newer than the order: what is shown stands in its order.
         clients.sort_by_key(|c| c.values.iter().flatten().next().map(|v| (v.score.is_none(), v.score)));
     }
-    Ok(Made::of("People", super::list_view::shown(Roster { query, wish, columns, clients, counts, more, page }).to_html()))
+    Ok(Made::at("People", super::list_view::shown(Roster { query, wish, columns, clients, counts, more, page }).to_html(), now))
 }
 
 /// Adds values, strips, connections and advice: one statement each for all rows.

@@ -87,7 +87,7 @@ pub(super) async fn load(user_id: &str, metric_key: &str, day: &str, query: &str
         }
     };
     // No name in the title: it ends up in histories and logs.
-    Ok(Made::of("Person", html.to_html()))
+    Ok(Made::at("Person", html.to_html(), seen.now))
 }
 
 /// A trainer's look at a person is recorded before anything is shown.
