@@ -22,7 +22,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// A connection unused for this long is asked whether it still lives before a batch is trusted to it.
 const STALE: Duration = Duration::from_secs(1);
 /// So many waiting deliveries are worth a statement of their own beside one that runs.
-const WORTH_OVERLAPPING: usize = 64;
+const WORTH_OVERLAPPING: usize = 16;
 /// A flush that runs longer than this is not waited for: it may hang on a lock.
 const PATIENCE: Duration = Duration::from_millis(10);
 /// How long to wait between two attempts to reach a server that is away.

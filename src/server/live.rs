@@ -25,7 +25,7 @@ const ON_ITS_WAY: Duration = Duration::from_secs(20);
 /// At most so many announcements are remembered for such pages.
 const REMEMBERED: usize = 1024;
 
-/// What is announced. `users` lists the persons concerned, where there are few; empty: it concerns administrators.
+/// What is announced. `users` lists the persons concerned; nobody: it concerns administrators.
 #[derive(Debug, Clone, Deserialize)]
 pub struct News {
     /// `scores`, `jobs`, `operation` or `deliveries`.
@@ -33,6 +33,9 @@ pub struct News {
     /// The persons concerned.
     #[serde(default)]
     pub users: Vec<String>,
+    /// Whether so many are concerned that nobody is named.
+    #[serde(default)]
+    pub everybody: bool,
     /// How many things changed.
     #[serde(default)]
     pub n: i64,
@@ -105,8 +108,10 @@ impl Live {
                 };
                 let event = match next {
                     Err(_) => continue, // quiet: look whether the session still holds
-                    Ok(Ok(n)) if listener.concerns(&n) => event(&n.topic, n.n),
-                    Ok(Ok(_)) => continue,
+                    Ok(Ok(news)) => match listener.share(&news) {
+                        Some(n) => event(&news.topic, n),
+                        None => continue,
+                    },
                     Ok(Err(broadcast::error::RecvError::Lagged(_))) => Event::default().event("resync").data("{}"),
                     Ok(Err(broadcast::error::RecvError::Closed)) => return None,
                 };
@@ -148,15 +153,21 @@ impl Listener {
 
     /// One event for all of a topic's that the page missed; `None` when there are no more.
     fn first_of(&self, missed: &mut Vec<Arc<News>>) -> Option<Event> {
-        missed.retain(|news| self.concerns(news));
+        missed.retain(|news| self.share(news).is_some());
         let topic = missed.first()?.topic.clone();
-        let n = missed.iter().filter(|news| news.topic == topic).map(|news| news.n).sum();
+        let n = missed.iter().filter(|news| news.topic == topic).filter_map(|news| self.share(news)).sum();
         missed.retain(|news| news.topic != topic);
         Some(event(&topic, n))
     }
 
-    fn concerns(&self, news: &News) -> bool {
-        self.caller.role == Role::Admin || self.clients.as_ref().is_some_and(|mine| news.users.iter().any(|u| mine.contains(u)))
+    /// How much of it concerns the reader; `None`: nothing. A trainer learns nothing of others' persons, not even how many.
+    fn share(&self, news: &News) -> Option<i64> {
+        if self.caller.role == Role::Admin {
+            return Some(news.n);
+        }
+        let mine = self.clients.as_ref()?;
+        let named = news.users.iter().filter(|user| mine.contains(*user)).count() as i64;
+        (named > 0 || news.everybody && !mine.is_empty()).then_some(named)
     }
 }
 

@@ -142,15 +142,40 @@ pub async fn vacuum(owner: &PgPool) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Announces what changed on the channel of live events, when the transaction commits. `users`: whom it concerns;
-/// with more than fifty nobody is named.
+/// Announces what changed on the channel of live events, when the transaction commits. `users`: whom it concerns. A
+/// notification holds 8,000 bytes, so many are named in several; of more than [`NAMED`] it is said that it concerns
+/// everybody.
+///
+/// # Errors
+/// The database's.
 pub async fn announce(conn: &mut PgConnection, topic: &str, users: &[&str], n: i64) -> sqlx::Result<()> {
-    let named: &[&str] = if users.len() > 50 { &[] } else { users };
-    let news = serde_json::json!({ "topic": topic, "users": named, "n": n }).to_string();
-    // A notification holds 8000 bytes; ids may be long.
-    let news = if news.len() > 7000 { serde_json::json!({ "topic": topic, "users": [], "n": n }).to_string() } else { news };
-    sqlx::query("SELECT pg_notify('assay_live', $1)").bind(news).execute(conn).await?;
+    sqlx::query("SELECT pg_notify('assay_live', news) FROM unnest($1::text[]) AS news").bind(news(topic, users, n)).execute(conn).await?;
     Ok(())
+}
+
+/// Persons that are named one by one, at most.
+const NAMED: usize = 1_000;
+
+/// The payloads of an announcement; the first one tells how many things changed.
+fn news(topic: &str, users: &[&str], n: i64) -> Vec<String> {
+    let payload = |users: &[&str], everybody: bool, n: i64| {
+        serde_json::json!({ "topic": topic, "users": users, "everybody": everybody, "n": n }).to_string()
+    };
+    if users.len() > NAMED || users.iter().any(|user| user.len() > 1_000) {
+        return vec![payload(&[], true, n)];
+    }
+    let (mut all, mut some, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for user in users {
+        let size = serde_json::Value::from(*user).to_string().len() + 1;
+        if bytes + size > 7_000 {
+            all.push(payload(&std::mem::take(&mut some), false, if all.is_empty() { n } else { 0 }));
+            bytes = 0;
+        }
+        some.push(*user);
+        bytes += size;
+    }
+    all.push(payload(&some, false, if all.is_empty() { n } else { 0 }));
+    all
 }
 
 /// A line of `edge_function_logs`.
@@ -255,3 +280,4 @@ pub async fn log_runs(conn: &mut PgConnection, node: &str, runs: &BTreeMap<&'sta
 #[cfg(test)]
 #[path = "maintenance_tests.rs"]
 mod tests;
+

@@ -83,3 +83,20 @@ async fn one_persons_newest_values_are_found_by_index() {
         assert!(!may, "{role}");
     }
 }
+
+#[test]
+fn an_announcement_names_everybody_it_concerns_in_payloads_that_a_notification_can_hold() {
+    for count in [0, 1, 50, 51, 200, NAMED] {
+        let ids: Vec<String> = (0..count).map(|n| format!("person-{n}-{}", "é\"".repeat(20))).collect();
+        let users: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let payloads = news("scores", &users, 7);
+        assert!(payloads.iter().all(|p| p.len() < 8_000));
+        let read: Vec<serde_json::Value> = payloads.iter().map(|p| serde_json::from_str(p).unwrap()).collect();
+        let named: Vec<&str> = read.iter().flat_map(|p| p["users"].as_array().unwrap()).map(|u| u.as_str().unwrap()).collect();
+        assert_eq!(named, users);
+        assert_eq!(read.iter().map(|p| p["n"].as_i64().unwrap()).sum::<i64>(), 7);
+        assert!(read.iter().all(|p| p["everybody"] == false));
+    }
+    let crowd = vec!["p"; NAMED + 1];
+    assert_eq!(news("scores", &crowd, 7), [r#"{"everybody":true,"n":7,"topic":"scores","users":[]}"#]);
+}

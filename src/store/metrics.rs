@@ -7,6 +7,7 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::types::Json;
+use std::collections::HashMap;
 
 /// Where a day value comes from, as stored in `provenance`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,14 +33,22 @@ pub async fn replace(conn: &mut PgConnection, days: &[Day], readings: &[(&str, D
     Ok(changed)
 }
 
+/// Each day brings the metrics that stay, in one text: looking each stored value up among all readings would compare
+/// everything with everything.
 async fn delete_others(conn: &mut PgConnection, days: &[Day], readings: &[(&str, DayReading)]) -> sqlx::Result<Vec<(String, NaiveDate)>> {
+    let mut kept: HashMap<(&str, &str, NaiveDate), String> = HashMap::new();
+    for (user, r) in readings {
+        let metrics = kept.entry((user, r.value.source.as_str(), r.value.date)).or_default();
+        metrics.push_str(r.value.metric.key());
+        metrics.push(' ');
+    }
+    let stays = |d: &Day| kept.get(&(d.0.as_str(), d.1.as_str(), d.2)).map_or("", String::as_str).to_owned();
     sqlx::query_as(
         "WITH gone AS (
            DELETE FROM unified_metrics m
-            USING unnest($1::text[], $2::text[], $3::date[]) AS d (user_id, source, date)
+            USING unnest($1::text[], $2::text[], $3::date[], $4::text[]) AS d (user_id, source, date, stays)
             WHERE m.user_id = d.user_id AND m.source = d.source AND m.measurement_date = d.date
-              AND NOT EXISTS (SELECT FROM unnest($4::text[], $5::text[], $6::text[], $7::date[]) AS r (user_id, source, metric, date)
-                               WHERE r.user_id = m.user_id AND r.source = m.source AND r.metric = m.metric_name AND r.date = m.measurement_date)
+              AND m.metric_name <> ALL (string_to_array(d.stays, ' '))
            RETURNING m.user_id, m.metric_name, m.source, m.measurement_date
          ), scores AS (
            DELETE FROM metric_confidence_cache c USING gone g
@@ -50,10 +59,7 @@ async fn delete_others(conn: &mut PgConnection, days: &[Day], readings: &[(&str,
     .bind(days.iter().map(|d| d.0.as_str()).collect::<Vec<_>>())
     .bind(days.iter().map(|d| d.1.as_str()).collect::<Vec<_>>())
     .bind(days.iter().map(|d| d.2).collect::<Vec<_>>())
-    .bind(readings.iter().map(|(user, _)| *user).collect::<Vec<_>>())
-    .bind(readings.iter().map(|(_, r)| r.value.source.as_str()).collect::<Vec<_>>())
-    .bind(readings.iter().map(|(_, r)| r.value.metric.key()).collect::<Vec<_>>())
-    .bind(readings.iter().map(|(_, r)| r.value.date).collect::<Vec<_>>())
+    .bind(days.iter().map(stays).collect::<Vec<_>>())
     .fetch_all(conn)
     .await
 }
