@@ -25,7 +25,7 @@ pub struct Person {
 
 impl JobKind for ConfidenceCalculation {
     const NAME: &'static str = "confidence_calculation";
-    const BATCH: i64 = 20;
+    const BATCH: i64 = 50;
     const TIMEOUT: Duration = Duration::from_secs(120);
     type Payload = Person;
 
