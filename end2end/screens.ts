@@ -38,6 +38,16 @@ export const NOTHING_FOUND: [name: string, path: string][] = [
   ["connections-none", "/admin/connections?q=user%3Anobody-is-called-this"],
 ];
 
+/** Pages about one thing, which is not there in a system that is empty. */
+export const DETAILS: [name: string, path: string][] = [
+  ["job", "/admin/jobs/00000000-0000-7000-8000-000000000001"],
+  ["delivery", "/admin/webhooks/00000000-0000-7000-8000-000000000001"],
+  ["person", "/clients/somebody"],
+  ["metric", "/clients/somebody/steps"],
+  ["why", "/clients/somebody/steps/2026-11-01"],
+  ["person-activity", "/clients/somebody?tab=activity"],
+];
+
 /** A page with something special open on it. */
 export const SPECIAL: [name: string, path: string][] = [
   ["webhooks-replay-ask", "/admin/webhooks?tab=replay&ask=replay"],

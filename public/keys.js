@@ -1,11 +1,14 @@
-// Keys, the command palette and native dialogs. Everything here also works without it, by links and forms.
+// Keys, the command palette, native dialogs, and how a page that comes again is put in place. Everything here also works
+// without it, by links and forms.
 (() => {
   "use strict";
   const GO = { o: ["/admin", "Overview"], p: ["/clients", "People"], j: ["/admin/jobs", "Jobs"], d: ["/admin/dead-letters", "Dead letters"],
-    w: ["/admin/webhooks", "Webhooks"], l: ["/admin/logs", "Logs"], n: ["/admin/nodes", "Nodes"], s: ["/admin/settings", "Settings"] };
+    w: ["/admin/webhooks", "Webhooks"], l: ["/admin/logs", "Logs"], c: ["/admin/calibration", "Calibration"], n: ["/admin/nodes", "Nodes"],
+    s: ["/admin/settings", "Settings"] };
   const MORE = [["/admin/schedules", "Schedules"], ["/admin/kinds", "Kinds of jobs"], ["/admin/limits", "Rate limits"], ["/admin/connections", "Connections"], ["/admin/trainers", "Trainers and clients"],
     ["/admin/webhooks?tab=replay", "Replay deliveries"], ["/admin/webhooks?tab=test", "Send a test event"], ["/admin/webhooks?tab=refused", "Deliveries turned away"],
-    ["/admin/jobs?status=failed", "Failed jobs"], ["/admin/logs?tab=audit", "Audit log"], ["/admin/users", "Accounts and invitations"]];
+    ["/admin/jobs?status=failed", "Failed jobs"], ["/admin/logs?tab=audit", "Audit log"], ["/admin/users", "Accounts and invitations"],
+    ["/admin/settings/registry", "Registry"], ["/admin/settings/retention", "How long things are kept"], ["/admin/connect", "Connect a person"]];
   const EVERYBODY = [["/status", "Status"], ["/preferences", "Preferences"], ["/account", "Account"]];
   const STORE = "assay-keys";
   const memory = () => { try { return localStorage; } catch { return null; } };
@@ -22,6 +25,48 @@
     const link = [...document.querySelectorAll("a")].find((a) => a.getAttribute("href") === href);
     if (link) link.click(); else location.assign(href);
   };
+
+  // A page that comes again: only what differs is changed, so that the focus, typed words and whatever was opened, scrolled
+  // or selected stay as they are. The page of another address is put there whole.
+  const here = () => location.pathname + location.search;
+  const arrived = here(), places = new WeakMap();
+  // What the reader or this script did to an element, and the server does not know of.
+  const OURS = ["open", "tabindex", "data-sent"];
+  const label = (node) => node instanceof Element ? ["id", "class", "name", "aria-labelledby"].reduce((text, a) => `${text} ${node.getAttribute(a)}`, node.nodeName) : node.nodeName;
+  const blend = (old, fresh) => {
+    if (old.isEqualNode(fresh)) return;
+    if (!(old instanceof Element)) { old.nodeValue = fresh.nodeValue; return; }
+    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !OURS.includes(name)) old.removeAttribute(name);
+    for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value && !OURS.includes(name)) old.setAttribute(name, value);
+    let at = old.firstChild;
+    for (const child of [...fresh.childNodes]) {
+      // What left before it is stepped over, but only for an element: texts and comments are too much alike.
+      let same = at;
+      while (same && label(same) !== label(child)) same = child instanceof Element ? same.nextSibling : null;
+      if (!same) { old.insertBefore(child, at); continue; }
+      while (at !== same) { const gone = at; at = at.nextSibling; gone.remove(); }
+      blend(same, child);
+      at = same.nextSibling;
+    }
+    while (at) { const gone = at; at = at.nextSibling; gone.remove(); }
+  };
+  const put = (element, html) => {
+    const again = (places.get(element) ?? arrived) === here();
+    places.set(element, here());
+    if (!again) { element.innerHTML = html; return; }
+    const fresh = element.cloneNode(false);
+    fresh.innerHTML = html;
+    blend(element, fresh);
+  };
+  // Whether a page that comes again would disturb: rows would move under the pointer or the focus, a question waits, a text
+  // is selected, or nobody looks.
+  const busy = () => {
+    const rows = (state) => document.querySelector(`.page :is(tbody, ul, ol):${state}`) !== null;
+    const chosen = getSelection();
+    return document.hidden || document.querySelector("dialog[open]") !== null || rows("focus-within") || (matchMedia("(hover: hover)").matches && rows("hover"))
+      || (chosen?.type === "Range" && (document.querySelector(".page")?.contains(chosen.anchorNode) ?? false));
+  };
+  window.assay = { put, busy };
 
   const open = (dialog) => {
     const before = document.activeElement;
@@ -149,11 +194,25 @@
     count();
   });
 
-  // The server opens a question in the page; here it becomes a real dialog: focus inside, Escape keeps.
+  // The server opens a question in the page; here it becomes a real dialog: focus inside, Escape keeps. Whoever asked it
+  // has the focus again when the question is gone and the page is still the same.
+  let asker = "", asked = "";
+  addEventListener("click", (event) => {
+    const link = event.target instanceof Element && event.target.closest('.page a[href*="ask="]');
+    if (link) asker = link.getAttribute("href");
+  });
+  const back = () => {
+    const same = asked === location.pathname;
+    asked = "";
+    const links = [...document.querySelectorAll('.page a[href*="ask="]')];
+    if (same) (links.find((a) => a.getAttribute("href") === asker) ?? document.querySelector('.page button[name="ask"]'))?.focus();
+  };
   const raise = () => {
     if (document.documentElement.hasAttribute("data-hydrated")) all();
+    if (asked && !document.querySelector("dialog.confirm")) back();
     const dialog = document.querySelector("dialog.confirm[open]:not(:modal)");
     if (!dialog || !document.documentElement.hasAttribute("data-hydrated")) return;
+    asked = location.pathname;
     dialog.close();
     dialog.showModal();
     (dialog.querySelector("a.button") ?? dialog.querySelector("button"))?.focus();
@@ -161,6 +220,20 @@
   };
   new MutationObserver(raise).observe(document.documentElement, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-hydrated"] });
   raise();
+
+  // The button that shows what changed goes away; the focus goes on to the heading of the page.
+  addEventListener("click", (event) => {
+    if (!(event.target instanceof Element) || !event.target.closest(".news button")) return;
+    const heading = document.querySelector("main h1");
+    heading?.setAttribute("tabindex", "-1");
+    heading?.focus({ preventScroll: true });
+  });
+
+  // A filter that is not set stays out of the address.
+  addEventListener("formdata", (event) => {
+    if (event.target.getAttribute("method") !== "get") return;
+    for (const name of new Set(event.formData.keys())) if (!event.formData.getAll(name).some((value) => value !== "")) event.formData.delete(name);
+  });
 
   // One press sends once: the button stays as it is and says that it is busy.
   addEventListener("submit", (event) => {
@@ -178,4 +251,7 @@
     for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
     for (const button of document.querySelectorAll("button[aria-busy=true]:not(:disabled)")) button.removeAttribute("aria-busy");
   });
+
+  // A page that the server makes by itself has no other script to wait for.
+  if (document.querySelector("main.sheet")) document.documentElement.setAttribute("data-hydrated", "");
 })();

@@ -1,13 +1,12 @@
 //! The document around every page, and the one table of routes.
 
-use crate::components::{Announcer, Flash};
-use crate::model::Role;
+use crate::components::{Announcer, Flash, menu};
 use crate::pages::{errors, login, made::Page, session};
 use leptos::prelude::*;
 use leptos_meta::{HashedStylesheet, MetaTags, Title, provide_meta_context};
 use leptos_router::{
     SsrMode,
-    components::{A, FlatRoutes, Route, Router},
+    components::{FlatRoutes, Route, Router},
     hooks::use_location,
     path,
 };
@@ -118,25 +117,15 @@ fn Masthead(
     /// Who is logged in.
     session: session::Session,
 ) -> impl IntoView {
-    /// Views of one page, each with an address of its own.
-    const SYSTEM: [&str; 7] =
-        ["/admin/nodes", "/admin/schedules", "/admin/kinds", "/admin/limits", "/admin/connections", "/admin/trainers", "/admin/settings"];
     let path = use_location().pathname;
-    let account = session.account.clone();
-    let admin = account.as_ref().is_some_and(|a| a.role == Role::Admin);
-    let link = |href: &'static str, exact: bool, text: &'static str| view! { <A href exact>{text}</A> }.into_any();
+    let role = session.account.as_ref().map(|a| a.role);
     view! {
         <header class="mast">
             <a class="brand" href="/"><Logo/><span>"Assay"</span></a>
             <nav class="mast-nav" aria-label="Main">
-                {admin.then(|| link("/admin", true, "Overview"))}
-                {account.is_some().then(|| link("/clients", false, "People"))}
-                {admin.then(|| link("/admin/jobs", false, "Jobs"))}
-                {admin.then(|| link("/admin/dead-letters", false, "Dead letters"))}
-                {admin.then(|| link("/admin/webhooks", false, "Webhooks"))}
-                {admin.then(|| link("/admin/logs", false, "Logs"))}
-                {admin.then(|| link("/admin/calibration", true, "Calibration"))}
-                {admin.then(|| view! { <a href="/admin/nodes" aria-current=move || SYSTEM.contains(&path.get().as_str()).then_some("page")>"System"</a> })}
+                {menu::MENU.iter().filter(|entry| entry.is_for(role)).map(|entry| view! {
+                    <a href=entry.href aria-current=move || entry.covers(&path.get()).then_some("page")>{entry.text}</a>
+                }).collect_view()}
             </nav>
             <session::AccountMenu session/>
         </header>

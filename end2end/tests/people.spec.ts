@@ -59,6 +59,19 @@ test.describe("without JavaScript", () => {
     expect(all.slice(1).every((line) => line.includes('"hrv_rmssd"'))).toBe(true);
   });
 
+  test("heads put the list in their order and say which one holds", async ({ page }) => {
+    await page.goto("/clients?tier=doubted");
+    for (const [head, sort] of [["Last data", "age"], ["Achievable", "gain"]]) {
+      await page.locator("thead").getByRole("link", { name: head }).click();
+      await expect(page).toHaveURL(new RegExp(`tier=doubted&sort=${sort}`));
+      await expect(page.locator("th[aria-sort]")).toHaveText(head);
+    }
+    await page.locator("thead").getByRole("link", { name: "7 days" }).click();
+    await expect(page).toHaveURL(/tier=doubted$/);
+    // A time is there to be read, not only to be pointed at.
+    await expect(page.locator("td.last-data time").first()).toHaveText(/\d:\d\d/);
+  });
+
   test("a metric over time, its verdicts, and the choice of source", async ({ page }) => {
     const path = await twoDevices(page);
     await page.goto(path);

@@ -70,7 +70,7 @@ test.describe("what is not there", () => {
 });
 
 test("nothing scrolls sideways at 320 pixels, and pictures are taken", async ({ page }) => {
-  test.setTimeout(180_000);
+  test.setTimeout(240_000);
   await page.goto("/clients");
   const person = await page.locator("tbody th a").first().getAttribute("href");
   const about = (person ?? "").replace("/clients/", "/admin/people/");
@@ -94,5 +94,9 @@ test("nothing scrolls sideways at 320 pixels, and pictures are taken", async ({ 
       await page.setViewportSize({ width, height: 900 });
       await page.screenshot({ path: `screenshots/${name}-${width}.png`, fullPage: true });
     }
+    // The theme is the system's, so the dark page needs no second visit.
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.screenshot({ path: `screenshots/${name}-1440-dark.png`, fullPage: true });
+    await page.emulateMedia({ colorScheme: "light" });
   }
 });

@@ -2,7 +2,7 @@
 // serves them: ASSAY_EMPTY_URL, with its database for what has to break.
 import { execFileSync } from "node:child_process";
 import { accessible, alive, expect, open, test } from "../fixtures";
-import { SCREENS } from "../screens";
+import { DETAILS, SCREENS } from "../screens";
 
 const database = process.env.ASSAY_EMPTY_DATABASE_URL ?? "";
 const sql = (text: string) => execFileSync(`${process.env.PG_BIN}/psql`, ["-qAt", "-v", "ON_ERROR_STOP=1", database, "-c", text]).toString();
@@ -33,6 +33,16 @@ for (const theme of THEMES) {
   });
 }
 
+for (const [name, path] of DETAILS) {
+  test(`${name} that is not there says so`, async ({ page }) => {
+    const response = await open(page, path);
+    expect(response?.status()).toBe(404);
+    await expect(page.getByRole("alert")).toContainText("does not exist, or is not yours to see");
+    await expect(page.getByRole("heading", { level: 1 })).toHaveCount(1);
+    await accessible(page);
+  });
+}
+
 test("an empty overview is an invitation, not zeros", async ({ page }) => {
   await open(page, "/admin");
   await expect(page.getByText("Nothing has arrived yet")).toBeVisible();
@@ -42,7 +52,8 @@ test("an empty overview is an invitation, not zeros", async ({ page }) => {
 
 test.describe("a failing database", () => {
   // The tables that the pages read are put away; who logs in is still known.
-  const AWAY = ["background_jobs", "terra_webhooks_raw", "edge_function_logs", "persons", "connections", "unified_metrics", "metric_confidence_cache", "audit_log"];
+  const AWAY = ["background_jobs", "terra_webhooks_raw", "edge_function_logs", "persons", "connections", "unified_metrics", "metric_confidence_cache", "audit_log",
+    "calibration_reports", "job_kinds", "schedules", "workers", "rate_limits"];
   const rename = (from: (t: string) => string, to: (t: string) => string) => {
     for (const table of AWAY) sql(`ALTER TABLE IF EXISTS public.${from(table)} RENAME TO ${to(table)}`);
   };
@@ -63,6 +74,16 @@ test.describe("a failing database", () => {
         }
         await accessible(page);
       }
+    });
+  }
+
+  for (const [name, path] of DETAILS) {
+    test(`${name} says so`, async ({ page }) => {
+      const response = await page.goto(path);
+      await alive(page);
+      expect([500, 503]).toContain(response!.status());
+      await expect(page.getByRole("alert")).toContainText(/Request id|does not answer/);
+      await accessible(page);
     });
   }
 });

@@ -51,6 +51,8 @@ CREATE TABLE IF NOT EXISTS background_jobs_dlq (
 CREATE INDEX IF NOT EXISTS background_jobs_dlq_open ON background_jobs_dlq (failed_at DESC) WHERE retried = false AND discarded_at IS NULL;
 CREATE INDEX IF NOT EXISTS background_jobs_dlq_job ON background_jobs_dlq (original_job_id);
 CREATE INDEX IF NOT EXISTS background_jobs_dlq_group ON background_jobs_dlq (fingerprint, failed_at DESC);
+CREATE INDEX IF NOT EXISTS background_jobs_dlq_dealt ON background_jobs_dlq (coalesce(discarded_at, retried_at) DESC, id DESC)
+  WHERE coalesce(discarded_at, retried_at) IS NOT NULL;
 
 CREATE OR REPLACE FUNCTION app.error_fingerprint(kind text, error text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT substr(md5(kind || ':' || regexp_replace(regexp_replace(coalesce(split_part(error, E'\n', 1), ''),

@@ -22,7 +22,7 @@ pub fn valid_email(email: &str) -> Result<String, AccessError> {
     let fine = email.len() <= 254
         && !email.chars().any(|c| c.is_whitespace() || c.is_control())
         && email.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
-    if fine { Ok(email) } else { Err(AccessError::Invalid("That is not an e-mail address.")) }
+    if fine { Ok(email) } else { Err(AccessError::invalid("email", "That is not an e-mail address.")) }
 }
 
 /// Changes the caller's own password after asking for the present one. All sessions end; the answer is the token of a
@@ -38,7 +38,7 @@ pub async fn change_password(
     fresh: &str,
     user_agent: Option<&str>,
 ) -> Result<Token, AccessError> {
-    password::acceptable(fresh, &caller.email).map_err(AccessError::Invalid)?;
+    password::acceptable(fresh, &caller.email).map_err(|sentence| AccessError::invalid("fresh", sentence))?;
     confirm_password(db, caller, present).await?;
     let hash = password::hash(fresh.to_owned()).await?;
     let mut tx = db.begin_service().await?;
@@ -59,7 +59,7 @@ pub async fn confirm_password(db: &Db, caller: &Caller, present: &str) -> Result
     if password::verify(present.to_owned(), account.password_hash).await? {
         Ok(())
     } else {
-        Err(AccessError::Invalid("The present password is wrong."))
+        Err(AccessError::invalid("present", "The present password is wrong."))
     }
 }
 

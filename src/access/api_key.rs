@@ -34,13 +34,13 @@ pub async fn create(
 ) -> Result<(Uuid, String), AccessError> {
     let name = name.trim();
     if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
-        return Err(AccessError::Invalid("Give the key a name of at most 100 characters."));
+        return Err(AccessError::invalid("name", "Give the key a name of at most 100 characters."));
     }
     if scopes.is_empty() || !scopes.iter().all(|s| SCOPES.iter().any(|(known, _)| s == known)) {
-        return Err(AccessError::Invalid("Choose what the key is for."));
+        return Err(AccessError::invalid("scope", "Choose what the key is for."));
     }
     if !(1..=730).contains(&days) {
-        return Err(AccessError::Invalid("A key lives between 1 and 730 days."));
+        return Err(AccessError::invalid("days", "A key lives between 1 and 730 days."));
     }
     let token = random_token();
     let expires = now + chrono::Duration::days(i64::from(days));

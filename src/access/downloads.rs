@@ -1,12 +1,12 @@
-//! Files to take away: the audit log for administrators, a person's data for whoever may see the person. GET only, and
+//! Files to take away: the audit log for administrators, all of a person's data for whoever may see the person. GET only, and
 //! nothing changes but the audit log, which records each export.
 
-use super::{Access, Identity, identify::Visit, problem};
+use super::{Access, Identity, identify::Visit, problem, written};
 use crate::store::{Caller, audit, audit::Actor, persons};
 use axum::{
     Extension, Router,
     extract::{Path, Query, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -14,16 +14,12 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::json;
 
-/// The most lines of one file of the audit log; older ones come with `until`.
-const MOST_LINES: i64 = 50_000;
+/// Entries of the audit log read at once.
+const AT_ONCE: i64 = 2_000;
 
-/// `/admin/audit.csv`, `/clients/{user_id}/export.json`, `/clients/{user_id}/export.csv`. Mount inside the guard.
+/// `/admin/audit.csv`, `/clients/{user_id}/export.json`. Mount inside the guard.
 pub fn router(access: Access) -> Router {
-    Router::new()
-        .route("/admin/audit.csv", get(audit_csv))
-        .route("/clients/{user_id}/export.json", get(person).layer(Extension(Form::Json)))
-        .route("/clients/{user_id}/export.csv", get(person).layer(Extension(Form::Csv)))
-        .with_state(access)
+    Router::new().route("/admin/audit.csv", get(audit_csv)).route("/clients/{user_id}/export.json", get(person)).with_state(access)
 }
 
 /// The filter of the audit page, as its form sends it: empty fields do not narrow.
@@ -72,53 +68,47 @@ async fn audit_csv(
     Query(query): Query<AuditQuery>,
 ) -> Response {
     let caller = match identity.admin() {
-        Ok(caller) => caller,
+        Ok(caller) => caller.clone(),
         Err(denied) => return denied.into_response(),
     };
-    let actor = actor(caller, visit);
-    let found = async {
-        let entries = audit::search(&access.db, caller, &query.filter(), None, MOST_LINES).await?;
-        audit::write(access.db.service(), &actor, "audit.export", None, &json!({ "lines": entries.len() })).await?;
-        sqlx::Result::Ok(Some(audit::csv(&entries)))
-    };
-    answer(found.await, "text/csv; charset=utf-8", "audit.csv")
+    let actor = actor(&caller, visit);
+    if let Err(error) = audit::write(access.db.service(), &actor, "audit.export", None, &json!({})).await {
+        return unavailable(&error);
+    }
+    let (db, filter) = (access.db, query.filter());
+    written::csv("audit.csv", |send| async move {
+        let (mut part, mut before) = (audit::CSV_HEAD.to_owned(), None);
+        loop {
+            let entries = audit::search(&db, &caller, &filter, before, AT_ONCE).await?;
+            part.push_str(&audit::csv(&entries));
+            let whole = (entries.len() as i64) < AT_ONCE;
+            if send.send(Ok(part.into())).await.is_err() || whole {
+                return Ok(());
+            }
+            (part, before) = (String::new(), entries.last().map(|e| e.id));
+        }
+    })
 }
 
-/// A person's data in one of two forms: everything as JSON, or the day values as CSV.
+/// Everything that is stored about a person, as JSON.
 async fn person(
     State(access): State<Access>,
     Extension(identity): Extension<Identity>,
     visit: Option<Extension<Visit>>,
-    Extension(form): Extension<Form>,
     Path(user_id): Path<String>,
 ) -> Response {
     let caller = match identity.caller() {
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
-    let actor = actor(caller, visit);
-    let found = async {
-        match form {
-            _ if !readable(&user_id) => Ok(None),
-            Form::Json => persons::export(&access.db, caller, &actor, &user_id).await.map(|f| f.map(|v| v.to_string())),
-            Form::Csv => persons::export_csv(&access.db, caller, &actor, &user_id).await,
-        }
-    };
-    match form {
-        Form::Json => answer(found.await, "application/json", "person.json"),
-        Form::Csv => answer(found.await, "text/csv; charset=utf-8", "metrics.csv"),
+    if !readable(&user_id) {
+        return answer(Ok(None));
     }
-}
-
-/// What an export is written as.
-#[derive(Debug, Clone, Copy)]
-enum Form {
-    Json,
-    Csv,
+    answer(persons::export(&access.db, caller, &actor(caller, visit), &user_id).await)
 }
 
 /// PostgreSQL's text cannot hold a NUL; nobody of that name exists.
-fn readable(user_id: &str) -> bool {
+pub(crate) fn readable(user_id: &str) -> bool {
     !user_id.contains('\0')
 }
 
@@ -128,26 +118,28 @@ fn actor(caller: &Caller, visit: Option<Extension<Visit>>) -> Actor {
 }
 
 /// The name of the file holds no person's name: downloads lie around.
-fn answer(found: sqlx::Result<Option<String>>, kind: &'static str, name: &str) -> Response {
+fn answer(found: sqlx::Result<Option<serde_json::Value>>) -> Response {
     match found {
-        Ok(Some(text)) => {
-            let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""))
-                .unwrap_or_else(|_| HeaderValue::from_static("attachment"));
-            let kind = HeaderValue::from_static(kind);
-            (
-                [
-                    (header::CONTENT_TYPE, kind),
-                    (header::CONTENT_DISPOSITION, disposition),
-                    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-                ],
-                text,
-            )
-                .into_response()
+        Ok(Some(value)) => {
+            let headers = [
+                (header::CONTENT_TYPE, "application/json"),
+                (header::CONTENT_DISPOSITION, "attachment; filename=\"person.json\""),
+                (header::CACHE_CONTROL, "no-store"),
+            ];
+            (headers, value.to_string()).into_response()
         }
-        Ok(None) => problem(StatusCode::NOT_FOUND, "Not found", "There is no such person, no data, or it is not yours to see."),
-        Err(error) => {
-            tracing::error!(%error, "an export failed");
-            problem(StatusCode::SERVICE_UNAVAILABLE, "Not available", "The export could not be read just now. Try again in a moment.")
-        }
+        Ok(None) => nobody(),
+        Err(error) => unavailable(&error),
     }
+}
+
+/// The answer about a person of whom the caller sees nothing.
+pub(crate) fn nobody() -> Response {
+    problem(StatusCode::NOT_FOUND, "Not found", "There is no such person, no data, or it is not yours to see.")
+}
+
+/// The answer when the database does not give the file.
+pub(crate) fn unavailable(error: &sqlx::Error) -> Response {
+    tracing::error!(%error, "an export failed");
+    problem(StatusCode::SERVICE_UNAVAILABLE, "Not available", "The export could not be read just now. Try again in a moment.")
 }

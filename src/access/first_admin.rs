@@ -40,7 +40,7 @@ pub async fn ensure(db: &Db, email: Option<&str>, given: Option<&str>, demo: boo
     let email = valid_email(email.unwrap_or(DEFAULT_EMAIL))?;
     let generated = given.is_none().then(password::generate);
     let secret = given.map(str::to_owned).or_else(|| generated.clone()).unwrap_or_default();
-    password::acceptable(&secret, &email).map_err(AccessError::Invalid)?;
+    password::acceptable(&secret, &email).map_err(|sentence| AccessError::invalid("password", sentence))?;
     // Hashing takes long; it is done before the lock.
     let admin_hash = password::hash(secret).await?;
     let mut trainers = Vec::new();

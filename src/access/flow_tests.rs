@@ -341,8 +341,7 @@ async fn what_is_done_is_in_the_log_and_only_administrators_read_it() {
     assert_eq!(page.iter().map(|e| e.id).collect::<Vec<_>>(), [all[2].id, all[3].id]);
     let narrow = audit::Filter { text: Some("T@EXAMPLE".into()), action: Some("person.".into()), ..Default::default() };
     assert_eq!(audit::search(db, &admin, &narrow, None, 100).await.unwrap().len(), 1);
-    let csv = audit::csv(&all);
-    assert!(csv.lines().count() == 8 && csv.starts_with("at,actor,action"));
+    assert_eq!(audit::csv(&all).lines().count(), 7);
     assert_eq!(audit::csv_field("=1+\"2\""), "\"'=1+\"\"2\"\"\"");
 }
 

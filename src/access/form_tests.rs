@@ -63,6 +63,39 @@ async fn an_administrator_invites_and_the_guest_sets_a_password() {
 }
 
 #[tokio::test]
+async fn a_refused_form_comes_back_as_it_was_sent_with_the_sentence_at_its_field() {
+    let w = World::new().await;
+    w.account("a@example.com", Role::Admin).await;
+    let admin = w.login("a@example.com", None).await;
+    let (status, _, page) = post(&w, "/admin/users/invite", Some(&admin), "email=nowhere&name=%3CEve%3E&role=admin").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.contains("<h1>Users</h1><div class=\"alert bad\" role=\"alert\" tabindex=\"-1\" autofocus>"), "{page}");
+    assert!(page.contains("value=\"nowhere\"") && page.contains("value=\"&lt;Eve&gt;\"") && page.contains("value=\"admin\" selected"));
+    assert_eq!(page.matches("aria-invalid=\"true\"").count(), 1);
+    let (status, _, page) = post(&w, "/admin/users/invite", Some(&admin), "email=a%40example.com&name=Eve&role=trainer").await;
+    assert!(status == StatusCode::CONFLICT && page.contains("already") && page.contains("value=\"a@example.com\""), "{page}");
+
+    // The new password is named as the mistake, and neither is sent back.
+    let (_, _, page) = post(&w, "/account/password", Some(&admin), "present=correct+horse+battery&fresh=hunter2").await;
+    assert!(
+        page.contains("<h1>Your account</h1>")
+            && page.contains("name=\"fresh\" type=\"password\" autocomplete=\"new-password\" required id=")
+    );
+    assert!(!page.contains("hunter2") && !page.contains("correct horse"));
+    let (status, _, page) = post(&w, "/account/keys", Some(&admin), "name=grafana&days=365").await;
+    assert!(status == StatusCode::UNPROCESSABLE_ENTITY && page.contains("value=\"grafana\"") && page.contains("value=\"365\" selected"));
+
+    // After a mistyped code it is still the secret that the app has.
+    let (_, _, page) = w.get("/account", Some(&admin)).await;
+    let sealed = between(&page, "name=\"sealed\" value=\"", "\"").to_owned();
+    let secret = between(&page, "<code>", "</code>").to_owned();
+    let (status, _, page) = post(&w, "/account/second-factor", Some(&admin), &format!("sealed={sealed}&code=12")).await;
+    assert!(
+        status == StatusCode::UNPROCESSABLE_ENTITY && page.contains(&secret) && page.contains(&sealed) && page.contains("value=\"12\"")
+    );
+}
+
+#[tokio::test]
 async fn everybody_keeps_their_own_account() {
     let w = World::new().await;
     w.account("t@example.com", Role::Trainer).await;
@@ -89,7 +122,14 @@ async fn everybody_keeps_their_own_account() {
     let (_, _, page) = w.get("/account", Some(&fresh)).await;
     assert!(key.starts_with("assay_") && page.contains("grafana") && !page.contains(&key), "shown once");
     let revoke = format!("/account/keys/{}/revoke", between(&page, "/account/keys/", "/revoke"));
+    // It is asked first, and asking changes nothing.
+    let (status, _, asked) = w.get(&revoke, Some(&fresh)).await;
+    assert!(
+        status == StatusCode::OK && asked.contains("A key does not come back") && asked.contains(&format!("action=\"{revoke}\"")),
+        "{asked}"
+    );
     assert_eq!(post(&w, &revoke, Some(&fresh), "").await.0, StatusCode::SEE_OTHER);
+    assert_eq!(w.get(&revoke, Some(&fresh)).await.0, StatusCode::NOT_FOUND);
     assert_eq!(post(&w, &revoke, Some(&fresh), "").await.0, StatusCode::NOT_FOUND);
 }
 
@@ -218,7 +258,8 @@ async fn a_person_gets_and_loses_trainers_a_name_and_at_last_everything() {
     assert_eq!(w.get(export, Some(&trainer)).await.0, StatusCode::OK);
     assert!(w.get(path, Some(&admin)).await.2.contains(&format!("/trainers/{id}/remove")));
     assert_eq!(post(&w, &format!("{path}/label"), Some(&admin), "label=Erika+M.").await.0, StatusCode::SEE_OTHER);
-    assert!(w.get(path, Some(&admin)).await.2.contains("<h1>Erika M.</h1>"));
+    let (_, _, page) = w.get(path, Some(&admin)).await;
+    assert!(page.contains("<h1>Erika M.</h1>") && page.contains("<title>Person · Assay</title>"), "the window's title names nobody");
     assert_eq!(post(&w, &format!("{path}/trainers/{id}/remove"), Some(&admin), "").await.0, StatusCode::SEE_OTHER);
     assert_eq!(w.get(export, Some(&trainer)).await.0, StatusCode::NOT_FOUND);
     for action in ["client.assign", "client.unassign", "person.label", "person.export"] {
@@ -226,7 +267,7 @@ async fn a_person_gets_and_loses_trainers_a_name_and_at_last_everything() {
     }
 
     let (status, _, page) = post(&w, &format!("{path}/erase"), Some(&admin), "confirm=Erika+M.").await;
-    assert!(status == StatusCode::UNPROCESSABLE_ENTITY && page.contains("nothing was erased"));
+    assert!(status == StatusCode::UNPROCESSABLE_ENTITY && page.contains("nothing was erased") && page.contains("value=\"Erika M.\""));
     let (status, _, page) = post(&w, &format!("{path}/erase"), Some(&admin), "confirm=er%2Fika+%26+%3Cco%3E").await;
     assert!(status == StatusCode::OK && page.contains("3 rows are gone") && page.contains("terra_webhooks_raw"), "{page}");
     assert_eq!(w.get(path, Some(&admin)).await.0, StatusCode::NOT_FOUND);

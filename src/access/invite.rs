@@ -36,7 +36,7 @@ impl std::fmt::Debug for Invitation {
 pub async fn invite(db: &Db, actor: &Actor, email: &str, display_name: &str, role: Role) -> Result<Invitation, AccessError> {
     let email = valid_email(email)?;
     if display_name.chars().count() > 120 {
-        return Err(AccessError::Invalid("The name is too long: at most 120 characters."));
+        return Err(AccessError::invalid("name", "The name is too long: at most 120 characters."));
     }
     let mut tx = db.begin_service().await?;
     let account_id = accounts::add(&mut *tx, &email, display_name.trim(), role, None)
@@ -81,7 +81,7 @@ pub async fn look_up(db: &Db, token: &str) -> Result<String, AccessError> {
 pub async fn accept(db: &Db, token: &str, fresh: &str, address: Option<String>) -> Result<(), AccessError> {
     let token = Token::parse(token).ok_or(GONE)?;
     let account = accounts::open_invitation(db.service(), token.hash()).await?.ok_or(GONE)?;
-    password::acceptable(fresh, &account.email).map_err(AccessError::Invalid)?;
+    password::acceptable(fresh, &account.email).map_err(|sentence| AccessError::invalid("password", sentence))?;
     let hash = password::hash(fresh.to_owned()).await?;
     let mut tx = db.begin_service().await?;
     if !accounts::use_invitation(&mut *tx, token.hash()).await? {

@@ -26,6 +26,7 @@ pub mod site;
 pub mod totp;
 pub mod user_command;
 mod vault;
+pub(crate) mod written;
 
 #[cfg(test)]
 mod flow_tests;
@@ -57,12 +58,22 @@ pub struct Access {
     pub vault: Option<Arc<Vault>>,
 }
 
+/// Input that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{sentence}")]
+pub struct Unusable {
+    /// The name of the form's field that it is in.
+    pub field: &'static str,
+    /// What is wrong, and how to mend it.
+    pub sentence: &'static str,
+}
+
 /// Why an account's matter was not done, as a sentence for people.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The input cannot be used; the sentence says why.
     #[error("{0}")]
-    Invalid(&'static str),
+    Invalid(Unusable),
     /// There is no such account, session, key or invitation, or it is not the caller's.
     #[error("{0}")]
     NotFound(&'static str),
@@ -75,6 +86,13 @@ pub enum AccessError {
     /// A password could not be hashed.
     #[error(transparent)]
     Hash(#[from] password::HashError),
+}
+
+impl AccessError {
+    /// Input that cannot be used: the field it is in, and a sentence.
+    pub const fn invalid(field: &'static str, sentence: &'static str) -> Self {
+        Self::Invalid(Unusable { field, sentence })
+    }
 }
 
 /// A refusal as `application/problem+json` (RFC 9457). The sentences hold no input and no cause.

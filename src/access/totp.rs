@@ -35,10 +35,20 @@ impl std::fmt::Debug for Enrolment {
 pub fn begin(vault: &Vault, caller: &Caller) -> Result<Enrolment, AccessError> {
     let secret: [u8; 20] = rand::random();
     let sealed = vault.seal(caller.account_id, &secret).ok_or(AccessError::Conflict("The secret could not be encrypted; try again."))?;
-    let text = base32(&secret);
+    Ok(enrolment(caller, &secret, &sealed))
+}
+
+/// The set-up that a form came from: after a mistyped code the app keeps what it has. `None`: the form is none of ours.
+pub fn resume(vault: &Vault, caller: &Caller, sealed: &str) -> Option<Enrolment> {
+    let sealed = hex::decode(sealed).ok()?;
+    Some(enrolment(caller, &vault.open(caller.account_id, &sealed)?, &sealed))
+}
+
+fn enrolment(caller: &Caller, secret: &[u8], sealed: &[u8]) -> Enrolment {
+    let text = base32(secret);
     let label: String = caller.email.bytes().filter(|b| b.is_ascii_alphanumeric() || b"@.-_".contains(b)).map(char::from).collect();
     let address = format!("otpauth://totp/Assay:{}?secret={text}&issuer=Assay", label.replace('@', "%40"));
-    Ok(Enrolment { secret: text, address, sealed: hex::encode(sealed) })
+    Enrolment { secret: text, address, sealed: hex::encode(sealed) }
 }
 
 /// Turns the second factor on, if the code fits the secret of [`begin`]. `now` in Unix seconds.
@@ -46,10 +56,11 @@ pub fn begin(vault: &Vault, caller: &Caller) -> Result<Enrolment, AccessError> {
 /// # Errors
 /// A wrong code or form, or the database's.
 pub async fn finish(db: &Db, vault: &Vault, caller: &Caller, actor: &Actor, sealed: &str, code: &str, now: i64) -> Result<(), AccessError> {
-    let sealed = hex::decode(sealed).map_err(|_| AccessError::Invalid("The form is damaged; begin the set-up again."))?;
-    let secret = vault.open(caller.account_id, &sealed).ok_or(AccessError::Invalid("The form is damaged; begin the set-up again."))?;
+    const DAMAGED: AccessError = AccessError::invalid("code", "The form is damaged; begin the set-up again.");
+    let sealed = hex::decode(sealed).map_err(|_| DAMAGED)?;
+    let secret = vault.open(caller.account_id, &sealed).ok_or(DAMAGED)?;
     let step = matching_step(&secret, code, now)
-        .ok_or(AccessError::Invalid("That code does not fit. Check the clock of your phone and take the next code."))?;
+        .ok_or(AccessError::invalid("code", "That code does not fit. Check the clock of your phone and take the next code."))?;
     let mut tx = db.begin_service().await?;
     accounts::set_totp(&mut *tx, caller.account_id, Some(&sealed), Some(step)).await?;
     audit::write(&mut *tx, actor, "account.second_factor", Some(&caller.account_id.to_string()), &json!({ "after": true })).await?;

@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 pub struct ClientConnection {
     /// In lower case.
     pub provider: String,
-    /// active, deauthorised, revoked or error.
+    /// active, reauthorised, error, revoked or deauthorised.
     pub state: String,
     /// When data last came.
     pub last_data_at: Option<DateTime<Utc>>,

@@ -47,6 +47,8 @@ pub struct Bar {
     pub description: String,
     /// Labels below, evenly spread.
     pub ticks: Vec<String>,
+    /// Time and count, the newest first: the same numbers as a table.
+    pub rows: Vec<[String; 2]>,
 }
 
 /// A small line without axes.
@@ -120,17 +122,26 @@ pub fn LineChart(
             </div>
             <div class="plot-ticks" aria-hidden="true">{plot.ticks.into_iter().map(|t| view! { <span>{t}</span> }).collect_view()}</div>
         </div>
+        {twin(caption, ["Day", "Average confidence", "Values"], plot.rows.into_iter().map(|(day, average, n)| [day, average, n]).collect())}
+    }
+    .into_any()
+}
+
+/// A drawing's numbers as a table below it: the first column names the row, the others are numbers.
+pub fn twin<const N: usize>(caption: String, heads: [&'static str; N], rows: Vec<[String; N]>) -> AnyView {
+    let row = |cells: [String; N]| {
+        let mut cells = cells.into_iter();
+        view! { <tr><th scope="row">{cells.next().unwrap_or_default()}</th>{cells.map(|c| view! { <td class="num">{c}</td> }).collect_view()}</tr> }
+    };
+    let [first, others @ ..] = heads.as_slice() else { return ().into_any() };
+    view! {
         <details class="twin">
             <summary>"Show as table"</summary>
             <div class="scroll" tabindex="0" role="region" aria-label="The chart's numbers">
                 <table>
                     <caption class="sr-only">{caption}</caption>
-                    <thead><tr><th scope="col">"Day"</th><th scope="col" class="num">"Average confidence"</th><th scope="col" class="num">"Values"</th></tr></thead>
-                    <tbody>
-                        {plot.rows.into_iter().map(|(day, average, n)| view! {
-                            <tr><th scope="row">{day}</th><td class="num">{average}</td><td class="num">{n}</td></tr>
-                        }).collect_view()}
-                    </tbody>
+                    <thead><tr><th scope="col">{*first}</th>{others.iter().map(|h| view! { <th scope="col" class="num">{*h}</th> }).collect_view()}</tr></thead>
+                    <tbody>{rows.into_iter().map(row).collect_view()}</tbody>
                 </table>
             </div>
         </details>
@@ -143,6 +154,9 @@ pub fn LineChart(
 pub fn BarChart(
     /// What to draw.
     bar: Bar,
+    /// Heading of the table.
+    #[prop(into)]
+    caption: String,
 ) -> impl IntoView {
     view! {
         <div class="bars">
@@ -153,6 +167,7 @@ pub fn BarChart(
             </svg>
             <div class="plot-ticks" aria-hidden="true">{bar.ticks.into_iter().map(|t| view! { <span>{t}</span> }).collect_view()}</div>
         </div>
+        {twin(caption, ["Time", "Count"], bar.rows)}
     }
     .into_any()
 }
@@ -204,6 +219,18 @@ mod tests {
         assert_eq!(line(&[Some(100.0), Some(50.0), None, Some(0.0)], 30.0, 100.0, 100.0), "M0.0 0.0L10.0 50.0M30.0 100.0h0.1");
         assert_eq!(line(&[None, None], 30.0, 100.0, 100.0), "");
         assert_eq!(line(&[], 30.0, 100.0, 100.0), "");
+    }
+
+    #[test]
+    fn what_is_drawn_can_be_read_as_a_table() {
+        let html = twin("Arrivals".into(), ["Time", "Count"], vec![["12:01".into(), "7".into()], ["12:00".into(), "0".into()]])
+            .to_html()
+            .replace("<!>", "");
+        for part in
+            ["<details", "<th scope=\"row\">12:01</th><td class=\"num\">7</td>", "<th scope=\"col\" class=\"num\">Count</th>", "Arrivals"]
+        {
+            assert!(html.contains(part), "{part}: {html}");
+        }
     }
 
     #[test]

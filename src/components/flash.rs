@@ -1,12 +1,22 @@
 //! What an action came to. The answer to a form is a redirect with `?notice=code`, so the sentence is there with and
 //! without JavaScript, and a reload does not repeat the action.
 
-use super::Alert;
+use super::{Alert, Announcer};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_location, use_query_map};
 
 /// The sentence of a notice and whether it is good news. An unknown code has none: the URL is anybody's to write.
 fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
+    match code.strip_suffix("-so-far") {
+        Some(code) => {
+            whole(code, n).map(|(_, done)| ("warn", format!("{done} Then it stopped, because it took long: press again for the rest.")))
+        }
+        None => whole(code, n),
+    }
+}
+
+/// The same for what was done to its end.
+fn whole(code: &str, n: &str) -> Option<(&'static str, String)> {
     let n = if !n.is_empty() && n.len() <= 12 && n.bytes().all(|b| b.is_ascii_digit()) { n } else { "0" };
     let jobs = if n == "1" { "1 job".to_owned() } else { format!("{n} jobs") };
     Some(match code {
@@ -16,7 +26,7 @@ fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
         "nothing-to-cancel" => ("note", "There was nothing to stop: the operation had already ended.".into()),
         "jobs-retried" if n == "0" => ("note", "No failed jobs were waiting to be retried.".into()),
         "jobs-retried" => ("good", format!("{jobs} went back to the queue.")),
-        "letters-discarded" => ("good", format!("Discarded; {jobs} will not run again.")),
+        "discard-started" => ("good", format!("Discarding; {jobs} will not run again. The progress is shown below.")),
         "jobs-cancelled" => ("good", format!("{jobs} cancelled; running ones were asked to stop.")),
         "jobs-run" if n == "0" => ("note", "No job was waiting for a later time.".into()),
         "jobs-run" => ("good", format!("{jobs} made due now.")),
@@ -56,18 +66,18 @@ pub fn Flash() -> impl IntoView {
     let failure = use_context::<crate::pages::session::Session>().map(|s| s.failure).unwrap_or_default();
     let location = Here(use_location());
     let here = location.href();
-    move || {
+    let said = Memo::new(move |_| {
         let query = query.read();
         let notice = query.get_str("notice").and_then(|code| sentence(code, query.get_str("n").unwrap_or_default()));
-        match notice {
-            Some((tone, text)) => view! { <Alert tone status=true>{text}</Alert> }.into_any(),
-            None if !failure.is_empty() && here == location.href() => {
-                let text = failure.clone();
-                view! { <Alert tone="bad" status=true>{text}</Alert> }.into_any()
-            }
-            None => ().into_any(),
+        notice.or_else(|| (!failure.is_empty() && here == location.href()).then(|| ("bad", failure.clone())))
+    });
+    // It stands in the document from the start, where nobody announces it.
+    Effect::new(move |_| {
+        if let Some((_, text)) = said.get() {
+            Announcer::say(&text);
         }
-    }
+    });
+    move || said.get().map(|(tone, text)| view! { <Alert tone>{text}</Alert> })
 }
 
 /// Where the reader is.
@@ -87,6 +97,13 @@ mod tests {
     fn a_notice_says_only_what_we_wrote() {
         assert_eq!(sentence("jobs-retried", "3").map(|s| s.1).as_deref(), Some("3 jobs went back to the queue."));
         assert_eq!(sentence("jobs-retried", "<b>").map(|s| s.1).as_deref(), Some("No failed jobs were waiting to be retried."));
-        assert!(sentence("<script>", "1").is_none());
+        assert!(sentence("<script>", "1").is_none() && sentence("x-so-far", "1").is_none());
+    }
+
+    #[test]
+    fn a_deed_that_stopped_halfway_says_so() {
+        let said = sentence("jobs-cancelled-so-far", "30000");
+        assert_eq!(said.as_ref().map(|s| s.0), Some("warn"));
+        assert!(said.is_some_and(|s| s.1.starts_with("30000 jobs cancelled") && s.1.ends_with("press again for the rest.")));
     }
 }

@@ -1,8 +1,11 @@
-//! Live updates: the server says *that* something changed, the page fetches what it shows again, at once, but at
-//! most twice a second. Paused by the reader, and by itself while the tab is hidden. A lost connection is said in words, tried
-//! again with growing pauses, and followed by a full refresh. Without JavaScript there is a link to reload.
+//! Live updates: the server says *that* something changed, and the page decides when it asks again; it is told at most
+//! twice a second. Paused by the reader, and by itself while the tab is hidden. A lost connection is said in words, tried
+//! again with growing pauses, and followed by a full refresh; that the session ended is said, and nothing tried any more.
+//! Without JavaScript there is a link to reload.
 
+use super::parts::login_address;
 use leptos::prelude::*;
+use leptos_router::hooks::use_location;
 
 /// How the connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +16,14 @@ pub enum Link {
     Open,
     /// Lost; being tried again.
     Lost,
+    /// The server answered, but gave no news: the page finds out why by asking for itself. Being tried again.
+    Refused,
+    /// The session has ended.
+    Ended,
 }
+
+/// The topics of news that a page is concerned by.
+pub type Topics = &'static [&'static str];
 
 /// What a page needs for live updates. Copy it about.
 #[derive(Clone, Copy)]
@@ -26,6 +36,22 @@ pub struct Live {
     pub paused: RwSignal<bool>,
     /// How the connection is.
     pub link: RwSignal<Link>,
+}
+
+/// How much the news told of so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    /// As [`Live::version`].
+    pub version: u32,
+    /// As [`Live::changes`].
+    pub changes: u32,
+}
+
+impl Live {
+    /// What was told until now.
+    pub fn told(&self) -> Told {
+        Told { version: self.version.get_untracked(), changes: self.changes.get_untracked() }
+    }
 }
 
 /// One polite line for screen readers, in the page from the start.
@@ -42,8 +68,9 @@ impl Announcer {
 }
 
 /// Starts live updates for the page that calls it; they end with it.
-pub fn use_live(topics: &'static [&'static str]) -> Live {
-    let live = Live { version: RwSignal::new(0), changes: RwSignal::new(0), paused: RwSignal::new(false), link: RwSignal::new(Link::Connecting) };
+pub fn use_live(topics: Memo<Topics>) -> Live {
+    let live =
+        Live { version: RwSignal::new(0), changes: RwSignal::new(0), paused: RwSignal::new(false), link: RwSignal::new(Link::Connecting) };
     #[cfg(feature = "hydrate")]
     browser::start(live, topics);
     #[cfg(not(feature = "hydrate"))]
@@ -58,12 +85,21 @@ pub fn LiveControl(
     live: Live,
     /// When the shown data were taken; empty while nothing is shown.
     taken_at: String,
+    /// How the page keeps up, in words.
+    rhythm: &'static str,
 ) -> impl IntoView {
     let state = move || match (live.paused.get(), live.link.get()) {
+        (_, Link::Ended) => ("lost", "Your session has ended"),
         (true, _) => ("paused", "Paused"),
         (_, Link::Open) => ("open", "Live"),
         (_, Link::Connecting) => ("connecting", "Connecting"),
-        (_, Link::Lost) => ("lost", "Connection lost, trying again"),
+        (_, Link::Lost | Link::Refused) => ("lost", "Connection lost, trying again"),
+    };
+    let here = use_location();
+    let login = move || {
+        (live.link.get() == Link::Ended).then(|| {
+            view! { <a class="with-js" rel="external" href=login_address(&here)>"Log in again"</a> }
+        })
     };
     let taken = if taken_at.is_empty() { taken_at } else { format!("as of {taken_at}") };
     view! {
@@ -72,6 +108,8 @@ pub fn LiveControl(
                 <a class="without-js" rel="external" href="">"Reload"</a>
                 <span class=move || format!("live-state with-js {}", state().0)>{move || state().1}</span>
             </span>
+            {login}
+            <span class="soft with-js">{rhythm}</span>
             <button class="quiet with-js" type="button" aria-pressed=move || live.paused.get().to_string() on:click=move |_| live.paused.update(|p| *p = !*p)>
                 "Pause"
             </button>
@@ -83,7 +121,7 @@ pub fn LiveControl(
 
 #[cfg(feature = "hydrate")]
 mod browser {
-    use super::{Announcer, Link, Live};
+    use super::{Announcer, Link, Live, Topics};
     use leptos::leptos_dom::helpers::{TimeoutHandle, set_timeout_with_handle, window_event_listener_untyped};
     use leptos::prelude::*;
     use std::time::Duration;
@@ -91,6 +129,8 @@ mod browser {
     use web_sys::{EventSource, MessageEvent};
 
     const KEY: &str = "assay-live";
+    /// All that the server says; `resync`: news were lost; `ended`: the session is over.
+    const SAID: [&str; 6] = ["scores", "jobs", "operation", "deliveries", "resync", "ended"];
     /// Not more often than once in this time is anything fetched again. The first news after a quiet time is fetched at once.
     const AT_MOST_EVERY: Duration = Duration::from_millis(500);
 
@@ -111,7 +151,7 @@ mod browser {
     #[derive(Clone, Copy)]
     struct Updates {
         live: Live,
-        topics: &'static [&'static str],
+        topics: Memo<Topics>,
         stream: StoredValue<Option<Stream>, LocalStorage>,
         refetch: StoredValue<Option<TimeoutHandle>, LocalStorage>,
         retry: StoredValue<Option<TimeoutHandle>, LocalStorage>,
@@ -120,7 +160,7 @@ mod browser {
         announcer: Option<Announcer>,
     }
 
-    pub(super) fn start(live: Live, topics: &'static [&'static str]) {
+    pub(super) fn start(live: Live, topics: Memo<Topics>) {
         let updates = Updates {
             live,
             topics,
@@ -131,6 +171,7 @@ mod browser {
             fetched: StoredValue::new(0.0),
             announcer: use_context(),
         };
+        let over = Memo::new(move |_| live.link.get() == Link::Ended);
         Effect::new(move |before: Option<bool>| {
             if before.is_none() && remembered() {
                 live.paused.set(true);
@@ -139,7 +180,7 @@ mod browser {
             if before.is_some() {
                 remember(paused);
             }
-            if paused {
+            if paused || over.get() || topics.read().is_empty() {
                 updates.close();
             } else {
                 updates.open();
@@ -164,9 +205,16 @@ mod browser {
     }
 
     impl Updates {
-        /// Fetches again; many calls within the time are one.
+        /// Whether the page at hand is concerned by a topic; `None`: by any at all.
+        fn concerned(self, topic: Option<&str>) -> bool {
+            self.topics
+                .try_with_untracked(|topics| topic.map_or(!topics.is_empty(), |t| topics.iter().any(|known| *known == t)))
+                .unwrap_or(false)
+        }
+
+        /// Tells the page; many calls within the time are one.
         fn changed(self) {
-            if self.refetch.try_with_value(Option::is_some).unwrap_or(true) {
+            if !self.concerned(None) || self.refetch.try_with_value(Option::is_some).unwrap_or(true) {
                 return;
             }
             let quiet = Duration::from_millis((js_sys::Date::now() - self.fetched.try_get_value().unwrap_or(0.0)).max(0.0) as u64);
@@ -174,12 +222,7 @@ mod browser {
                 move || {
                     let _ = self.refetch.try_set_value(None);
                     let _ = self.fetched.try_set_value(js_sys::Date::now());
-                    // A reader in a dialog is not disturbed; the change waits.
-                    if document().query_selector("dialog[open]").ok().flatten().is_some() {
-                        self.changed();
-                    } else {
-                        self.live.version.try_update(|v| *v = v.wrapping_add(1));
-                    }
+                    self.live.version.try_update(|v| *v = v.wrapping_add(1));
                 },
                 AT_MOST_EVERY.saturating_sub(quiet),
             );
@@ -187,20 +230,28 @@ mod browser {
         }
 
         fn open(self) {
-            if self.stream.try_with_value(Option::is_some).unwrap_or(true) {
+            let over = self.live.link.try_get_untracked().is_none_or(|link| link == Link::Ended);
+            if over || !self.concerned(None) || self.stream.try_with_value(Option::is_some).unwrap_or(true) {
                 return;
             }
             // The server then says first what it announced since this document was asked for.
             let age = window().performance().map_or(0.0, |p| p.now());
             let Ok(source) = EventSource::new(&format!("/live?age={}", age as u32)) else { return };
             let news = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+                match event.type_().as_str() {
+                    "ended" => return self.ended(),
+                    "resync" => {}
+                    topic if self.concerned(Some(topic)) => {}
+                    _ => return,
+                }
                 let text = event.data().as_string().unwrap_or_default();
-                let n = text.bytes().filter(u8::is_ascii_digit).fold(0_u32, |n, d| n.saturating_mul(10).saturating_add(u32::from(d - b'0')));
+                let n =
+                    text.bytes().filter(u8::is_ascii_digit).fold(0_u32, |n, d| n.saturating_mul(10).saturating_add(u32::from(d - b'0')));
                 self.live.changes.try_update(|all| *all = all.saturating_add(n));
                 self.changed();
             });
-            for topic in self.topics.iter().chain(&["resync"]) {
-                let _ = source.add_event_listener_with_callback(topic, news.as_ref().unchecked_ref());
+            for name in SAID {
+                let _ = source.add_event_listener_with_callback(name, news.as_ref().unchecked_ref());
             }
             let open = Closure::<dyn FnMut()>::new(move || self.opened());
             source.set_onopen(Some(open.as_ref().unchecked_ref()));
@@ -223,7 +274,7 @@ mod browser {
         }
 
         fn opened(self) {
-            let was_lost = self.live.link.try_get_untracked() == Some(Link::Lost);
+            let was_lost = matches!(self.live.link.try_get_untracked(), Some(Link::Lost | Link::Refused));
             self.live.link.try_set(Link::Open);
             let _ = self.failures.try_set_value(0);
             if was_lost {
@@ -238,7 +289,9 @@ mod browser {
             if self.live.link.try_get_untracked() == Some(Link::Open) {
                 self.announce("Connection lost. What is shown may be out of date; trying again.");
             }
-            self.live.link.try_set(Link::Lost);
+            // The browser gives up by itself where an answer came that is no stream of news.
+            let refused = self.stream.try_with_value(|s| s.as_ref().is_some_and(|s| s.source.ready_state() == EventSource::CLOSED));
+            self.live.link.try_set(if refused == Some(true) { Link::Refused } else { Link::Lost });
             self.close();
             let n = self.failures.try_get_value().unwrap_or(0);
             let _ = self.failures.try_set_value(n.saturating_add(1));
@@ -254,6 +307,13 @@ mod browser {
                 Duration::from_millis(pause as u64),
             );
             let _ = self.retry.try_set_value(handle.ok());
+        }
+
+        /// Nothing is tried any more: whoever logs in again comes back to a new document.
+        fn ended(self) {
+            self.live.link.try_set(Link::Ended);
+            self.close();
+            self.announce("Your session has ended. Log in again to go on where you are.");
         }
 
         fn announce(self, text: &str) {

@@ -3,7 +3,7 @@
 use super::text;
 use crate::error::{AppError, ErrorKind};
 use leptos::prelude::*;
-use leptos_router::hooks::use_location;
+use leptos_router::{hooks::use_location, location::Location};
 
 /// A moment as text, made on the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,9 +86,6 @@ pub fn Stat(
 pub fn Alert(
     /// `bad`, `warn`, `good` or `note`.
     tone: &'static str,
-    /// Announced when it appears.
-    #[prop(optional)]
-    status: bool,
     /// The sentence, and what to do.
     children: Children,
 ) -> impl IntoView {
@@ -99,7 +96,7 @@ pub fn Alert(
         _ => "Note",
     };
     view! {
-        <div class=format!("alert {tone}") role=status.then_some("status")>
+        <div class=format!("alert {tone}")>
             <strong class="alert-word">{word}</strong>
             <div class="alert-body">{children()}</div>
         </div>
@@ -168,6 +165,12 @@ pub fn set_status(status: u16) {
     let _ = status;
 }
 
+/// The way to log in again and come back to where the reader is.
+pub(super) fn login_address(here: &Location) -> String {
+    let next = format!("{}?{}", here.pathname.get_untracked(), here.search.get_untracked().trim_start_matches('?'));
+    format!("/login?error=expired&next={}", text::segment(&next))
+}
+
 /// A part or page that could not be shown: the reason, what to do, the request id to quote.
 #[component]
 pub fn Trouble(
@@ -177,11 +180,7 @@ pub fn Trouble(
     set_status(error.status());
     let here = use_location();
     let (title, href, words) = match error.kind {
-        ErrorKind::Unauthenticated => {
-            let (path, search) = (here.pathname.get_untracked(), here.search.get_untracked());
-            let next = format!("{path}?{}", search.trim_start_matches('?'));
-            ("You are not logged in", format!("/login?error=expired&next={}", text::segment(&next)), "Log in")
-        }
+        ErrorKind::Unauthenticated => ("You are not logged in", login_address(&here), "Log in"),
         ErrorKind::Forbidden => ("Not for this account", "/clients".into(), "Go to your people"),
         ErrorKind::NotFound => ("Not found", "/".into(), "Go to the start"),
         ErrorKind::Unavailable => ("Not reachable just now", String::new(), "Try again"),

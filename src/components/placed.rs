@@ -1,6 +1,6 @@
-//! HTML that the server made, put in its place as a whole. What had the focus or was opened in it is lost when it comes again,
-//! so whoever places it asks first whether the reader is at work there.
+//! HTML that the server made, put in its place. When it comes again, only what differs is changed.
 
+use super::script::put;
 use leptos::{
     html::div,
     prelude::*,
@@ -43,13 +43,13 @@ impl InnerHtmlValue for Placed {
     }
 
     fn build(self, el: &Element) -> Self::State {
-        el.set_inner_html(&self.html);
+        put(el, &self.html);
         el.clone()
     }
 
     fn rebuild(self, el: &mut Element) {
         if !self.html.is_empty() {
-            el.set_inner_html(&self.html);
+            put(el, &self.html);
         }
     }
 

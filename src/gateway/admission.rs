@@ -146,6 +146,7 @@ pub fn admit(content: Bytes, headers: &HeaderMap, now: DateTime<Utc>) -> Admitte
         reference: id_header(headers, "terra-reference"),
         headers: kept(headers),
         request_id: request_id(headers),
+        signed_by: None,
         body: content,
     };
     Admitted { delivery, reason }

@@ -58,7 +58,7 @@ pub fn body_refusal(error: BodyError) -> (&'static str, Response) {
         BodyError::TooLarge => {
             ("too_large", refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is larger than 16 MiB, as sent or unpacked."))
         }
-        BodyError::NoMemory => ("unavailable", unavailable("unavailable", "Too many large bodies at once. Send it again in a moment.", 1)),
+        BodyError::NoMemory => ("busy", unavailable("busy", "Too many large bodies at once. Send it again in a moment.", 1)),
         BodyError::TooSlow => ("too_slow", refusal(StatusCode::REQUEST_TIMEOUT, "too_slow", "The body did not arrive in time.")),
         BodyError::Broken => ("broken", refusal(StatusCode::BAD_REQUEST, "broken", "The body broke off.")),
         BodyError::NotGzip => {

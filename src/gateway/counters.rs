@@ -47,11 +47,11 @@ outcomes! {
     Invalid = "invalid",
     /// The checklist's test body.
     Test = "test",
-    /// Turned away: signature, address, size, form.
+    /// Turned away: signature, address, size, form; and 503 while there is no secret to verify with, or no memory.
     Refused = "refused",
     /// Over a limit: 429.
     RateLimited = "rate_limited",
-    /// Not stored: 503.
+    /// Believed, and the database did not store it: 503.
     Unavailable = "unavailable",
 }
 

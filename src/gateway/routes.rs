@@ -53,16 +53,18 @@ struct Refusal {
 
 impl Refusal {
     fn new(reason: &'static str, answer: Response) -> Self {
-        let outcome = match answer.status() {
-            StatusCode::TOO_MANY_REQUESTS => Outcome::RateLimited,
-            StatusCode::SERVICE_UNAVAILABLE => Outcome::Unavailable,
-            _ => Outcome::Refused,
-        };
-        Self { outcome, reason, answer }
+        Self { outcome: Outcome::Refused, reason, answer }
     }
 
     fn limited(decision: &Decision) -> Self {
-        Self::new("rate_limited", decision.problem())
+        Self { outcome: Outcome::RateLimited, ..Self::new("rate_limited", decision.problem()) }
+    }
+
+    /// It was believed and could not be stored. Health speaks of the database when it counts one of these, so nothing
+    /// that a stranger can cause may be one.
+    fn not_stored() -> Self {
+        let message = "The delivery could not be stored just now. Send it again.";
+        Self { outcome: Outcome::Unavailable, ..Self::new("unavailable", answer::unavailable("unavailable", message, 1)) }
     }
 
     fn body(error: BodyError) -> Self {
@@ -190,12 +192,12 @@ impl Gateway {
     /// Admits, waits for the commit, answers.
     async fn store(&self, signed: Signed, headers: &HeaderMap, held: body::Held, arrived: Instant) -> Result<Response, Refusal> {
         let large = signed.content.len() > INLINE;
-        let admitted = apart(large, || admission::admit(signed.content, headers, Utc::now()));
+        let mut admitted = apart(large, || admission::admit(signed.content, headers, Utc::now()));
+        admitted.delivery.signed_by = Some(self.settings.secrets.sender(signed.secret).to_owned());
         let (status, reason) = (admitted.delivery.status, admitted.reason);
         let subject = crate::logbook::Subject { user_id: admitted.delivery.user_id.clone(), delivery_id: admitted.delivery.id };
         let Ok(committed) = self.committer.commit(admitted.delivery, held, arrived + ANSWER_LIMIT).await else {
-            let message = "The delivery could not be stored just now. Send it again.";
-            return Err(Refusal::new("unavailable", answer::unavailable("unavailable", message, 1)));
+            return Err(Refusal::not_stored());
         };
         self.counters.count(match (status, committed) {
             (Status::Invalid, _) => Outcome::Invalid,

@@ -1,11 +1,12 @@
 //! `POST /functions/v1/terra-webhook-test`: a realistic delivery of any type, through the same door as Terra's.
 //!
 //! With `dryRun` nothing is stored: the answer shows the body, the headers and what normalising yields. Without, the
-//! delivery is signed and received like any other, for a person who is marked as simulated and can be removed.
+//! delivery is signed and received like any other, for a person who is marked as simulated and can be removed; the audit
+//! log says who sent it.
 
 use super::{Gateway, answer};
 use crate::calibration::simulator::{self, Delivery, TEST_KINDS};
-use crate::store::deliveries;
+use crate::store::{audit, audit::Actor, deliveries};
 use crate::terra;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
@@ -24,7 +25,7 @@ use subtle::ConstantTimeEq;
 pub const TEST_USER: &str = "test-user-id";
 
 /// Proves from a request's headers who is asking, if they may: an administrator's session.
-pub type Authorise = Arc<dyn Fn(&HeaderMap) -> BoxFuture<'static, bool> + Send + Sync>;
+pub type Authorise = Arc<dyn Fn(&HeaderMap) -> BoxFuture<'static, Option<Actor>> + Send + Sync>;
 
 /// What is asked for.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,8 +50,8 @@ fn whoop() -> String {
 pub(super) async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip());
     let (parts, body) = request.into_parts();
-    if !gateway.may_order(&parts.headers).await {
-        let caller = gateway.caller(&parts.headers, peer);
+    let caller = gateway.caller(&parts.headers, peer);
+    let Some(asking) = gateway.asking(&parts.headers).await else {
         let decision = gateway.limiter.check(&gateway.settings.unsigned, &super::address::limited_as(caller), Instant::now());
         if !decision.is_allowed() {
             return decision.problem();
@@ -61,7 +62,7 @@ pub(super) async fn handle(State(gateway): State<Arc<Gateway>>, request: Request
             "This needs the service key as a bearer token, or an administrator's session.",
         );
         return answer::with(answer, header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
+    };
     let read = super::body::read(body, 16 << 10, &mut gateway.budget.hold(), Instant::now() + Duration::from_secs(5)).await;
     let bytes = match read {
         Ok(bytes) => bytes,
@@ -73,13 +74,20 @@ pub(super) async fn handle(State(gateway): State<Arc<Gateway>>, request: Request
             return answer::refusal(StatusCode::BAD_REQUEST, "not_an_order", &format!("The body does not say what to send: {error}."));
         }
     };
-    gateway.execute(&order, parts.headers.get("x-request-id"), Utc::now()).await.unwrap_or_else(|refusal| refusal)
+    let request_id = parts.headers.get("x-request-id");
+    // A page of this program that ordered it has found out who is asking.
+    let actor = parts.extensions.get::<Actor>().cloned().unwrap_or_else(|| Actor {
+        address: Some(caller.to_string()),
+        request_id: request_id.and_then(|id| id.to_str().ok()).map(str::to_owned),
+        ..asking
+    });
+    gateway.execute(&order, &actor, request_id, Utc::now()).await.unwrap_or_else(|refusal| refusal)
 }
 
 impl Gateway {
-    /// Whether the service key or the configured second way opens the test endpoint. The key is compared by its hash,
-    /// in constant time.
-    async fn may_order(&self, headers: &HeaderMap) -> bool {
+    /// Who is asking, where the service key or the configured second way opens the test endpoint to them. The key is
+    /// compared by its hash, in constant time.
+    async fn asking(&self, headers: &HeaderMap) -> Option<Actor> {
         let hash = |text: &str| -> [u8; 32] {
             use sha2::Digest;
             sha2::Sha256::digest(text.as_bytes()).into()
@@ -91,13 +99,19 @@ impl Gateway {
             _ => false,
         };
         match (&self.settings.authorise, by_key) {
-            (_, true) => true,
+            (_, true) => Some(Actor { name: "service key".into(), ..Actor::system() }),
             (Some(authorise), false) => authorise(headers).await,
-            (None, false) => false,
+            (None, false) => None,
         }
     }
 
-    async fn execute(&self, order: &Order, request_id: Option<&HeaderValue>, now: DateTime<Utc>) -> Result<Response, Response> {
+    async fn execute(
+        &self,
+        order: &Order,
+        actor: &Actor,
+        request_id: Option<&HeaderValue>,
+        now: DateTime<Utc>,
+    ) -> Result<Response, Response> {
         let user_id = order.user_id.as_deref().unwrap_or(TEST_USER);
         let delivery = make(order, user_id, now)?;
         let Some(signature) = self.settings.secrets.sign(now.timestamp(), &delivery.body) else {
@@ -113,7 +127,7 @@ impl Gateway {
         }
         // What comes of it is found by the id of this request.
         headers.extend(request_id.map(|id| (HeaderName::from_static("x-request-id"), id.clone())));
-        match deliveries::claim_simulated(self.db.service(), user_id, user_id == TEST_USER).await {
+        match self.claim(order, user_id, actor, &delivery.trace_id).await {
             Ok(true) => {}
             Ok(false) => {
                 return Err(answer::refusal(
@@ -133,6 +147,19 @@ impl Gateway {
         let sent = json!({ "success": parts.status.is_success(), "dryRun": false, "type": order.kind, "provider": order.provider, "user_id": user_id,
             "trace_id": delivery.trace_id, "webhook": { "status": parts.status.as_u16(), "body": said } });
         Ok(answer::json_answer(parts.status, &sent))
+    }
+
+    /// Marks the person as simulated and writes down who sends them a delivery, before it is sent: its own commit is the
+    /// gateway's. `false`: the person is a real one, and nothing is sent.
+    async fn claim(&self, order: &Order, user_id: &str, actor: &Actor, trace_id: &str) -> sqlx::Result<bool> {
+        let mut tx = self.db.begin_service().await?;
+        if !deliveries::claim_simulated(&mut *tx, user_id, user_id == TEST_USER).await? {
+            return Ok(false);
+        }
+        let detail = json!({ "type": order.kind, "provider": order.provider, "trace_id": trace_id });
+        audit::write(&mut *tx, actor, "test_event.send", Some(user_id), &detail).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 }
 

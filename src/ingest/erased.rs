@@ -39,7 +39,7 @@ fn begins(kind: &EventKind) -> bool {
 /// What became of such a delivery.
 pub(super) fn outcome(delivery: &RawDelivery) -> Outcome {
     let status = Status::Ignored(tombstones::REASON.to_owned());
-    Outcome { id: delivery.id, created_at: delivery.created_at, user_id: None, status }
+    Outcome { id: delivery.id, created_at: delivery.created_at, user_id: None, status, findings: 0 }
 }
 
 /// Takes everything out of such deliveries.

@@ -128,7 +128,7 @@ impl Identities {
             if says_who || step.kind == EventKind::PermissionChange {
                 row.scopes = step.user.scopes.clone().or_else(|| row.scopes.take());
             }
-            let reason = if state == "active" { None } else { step.reason.clone() };
+            let reason = step.reason.clone().filter(|_| !matches!(state, "active" | "reauthorised"));
             set_state(row, state, reason, &step);
         }
     }
@@ -172,9 +172,11 @@ fn concerns(kind: &EventKind) -> bool {
     )
 }
 
+/// The newest event alone decides, whatever the state was before: so the end does not depend on the order of arrival.
 fn state_after(step: &Step) -> Option<&'static str> {
     match step.kind {
-        EventKind::Auth | EventKind::UserReauth => Some("active"),
+        EventKind::Auth => Some("active"),
+        EventKind::UserReauth => Some("reauthorised"),
         EventKind::PermissionChange => (step.user.active != Some(false)).then_some("active"),
         EventKind::Deauth => Some("deauthorised"),
         EventKind::AccessRevoked => Some("revoked"),

@@ -53,6 +53,8 @@ pub struct Outcome {
     pub user_id: Option<String>,
     /// What became of it.
     pub status: Status,
+    /// What was suspicious about it and its records.
+    pub findings: u32,
 }
 
 /// What a batch did.
@@ -167,7 +169,7 @@ async fn one_by_one(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::
             Err(error) if is_about_data(&error) => {
                 let why = error.as_database_error().map_or("", |error| error.message());
                 let status = Status::Failed(format!("The database refused a value of this delivery: {why}."));
-                let outcome = Outcome { id: delivery.id, created_at: delivery.created_at, user_id: None, status };
+                let outcome = Outcome { id: delivery.id, created_at: delivery.created_at, user_id: None, status, findings: 0 };
                 settle(tx, std::slice::from_ref(&outcome)).await?;
                 whole.outcomes.push(outcome);
             }
@@ -229,6 +231,8 @@ fn parse(delivery: &RawDelivery) -> Parsed<'_> {
 fn outcome(item: Parsed<'_>, identities: &Identities, records: &mut Vec<(String, StoredRecord)>) -> Outcome {
     let Parsed { delivery, said } = item;
     let user_id = said.as_ref().ok().and_then(|(event, _)| identities.user_of(event.user.as_ref()));
+    let findings = said.as_ref().map_or(0, |(_, said)| said.findings.len() + said.records.iter().map(|r| r.findings.len()).sum::<usize>());
+    let findings = u32::try_from(findings).unwrap_or(u32::MAX);
     let status = match said {
         Err(why) => Status::Failed(why),
         Ok((event, normalised)) => match (&event.kind, &user_id) {
@@ -240,7 +244,7 @@ fn outcome(item: Parsed<'_>, identities: &Identities, records: &mut Vec<(String,
             _ => Status::Completed { readings: 0, note: None },
         },
     };
-    Outcome { id: delivery.id, created_at: delivery.created_at, user_id, status }
+    Outcome { id: delivery.id, created_at: delivery.created_at, user_id, status, findings }
 }
 
 fn nobody(event: &Event) -> Status {
@@ -288,7 +292,9 @@ async fn settle(tx: &mut PgConnection, outcomes: &[Outcome]) -> sqlx::Result<()>
                 Status::Linked(why) => ("processing", Some(why.as_str()), 0),
                 Status::Ignored(why) => ("ignored", Some(why.as_str()), 0),
             };
-            Settled { id: outcome.id, created_at: outcome.created_at, status, error, readings, user_id: outcome.user_id.as_deref() }
+            let findings = i32::try_from(outcome.findings).unwrap_or(i32::MAX);
+            let (id, created_at) = (outcome.id, outcome.created_at);
+            Settled { id, created_at, status, error, readings, findings, user_id: outcome.user_id.as_deref() }
         })
         .collect();
     raw::settle(tx, &settled).await

@@ -291,7 +291,9 @@ impl State {
             self.rules.insert(head.kind.clone(), Rule { paused: head.paused, limited: head.limited });
         }
         let heard: HashSet<Key> = self.lanes.iter().filter(|l| l.turn > turn).map(|l| (l.kind.clone(), l.priority)).collect();
-        self.lanes.retain(|l| l.turn > turn || !kinds.contains(&&l.kind));
+        let paused: HashSet<&String> = heads.iter().filter(|h| h.paused).map(|h| &h.kind).collect();
+        // Of a paused kind nothing is to be taken, also when it was heard of before we knew that it is paused.
+        self.lanes.retain(|l| (l.turn > turn || !kinds.contains(&&l.kind)) && !paused.contains(&l.kind));
         for ask in asks {
             let key = (ask.kind.clone(), ask.priority);
             let head = heads.iter().find(|h| h.kind == ask.kind && h.priority == ask.priority).and_then(|h| h.head);
@@ -306,7 +308,7 @@ impl State {
                     None => drop(self.floors.insert(key, known)),
                 }
             }
-            if let (Some(head), false) = (head, self.rules.get(&ask.kind).is_some_and(|r| r.paused)) {
+            if let (Some(head), false) = (head, paused.contains(&ask.kind)) {
                 let known = self.lanes.iter_mut().find(|l| l.kind == ask.kind && l.priority == ask.priority);
                 match known {
                     Some(lane) => lane.head = lane.head.min(head),
@@ -367,6 +369,19 @@ mod tests {
             }
             prop_assert!(taken.is_some_and(|s| s <= i64::from(priority) * 30 + 1), "taken after {taken:?} s with priority {priority}");
         }
+    }
+
+    #[test]
+    fn a_job_of_a_paused_kind_that_is_heard_of_during_the_look_is_left_where_it_is() {
+        let board = board(&[("a", 5, 10), ("b", 5, 10)]);
+        let (a, b) = ("a".to_owned(), "b".to_owned());
+        let asks = [&a, &b].map(|kind| Ask { kind: kind.clone(), priority: 5, floor: None });
+        let turn = board.state().turn();
+        board.hear(&format!("a@{}@5", at(9_998).timestamp_micros()));
+        board.hear(&format!("b@{}@5", at(9_998).timestamp_micros()));
+        let head = |kind: &str, paused| LaneHead { kind: kind.into(), priority: 5, head: None, paused, limited: false };
+        board.state().found(&[&a, &b], &asks, at(10_000), &[head("a", true), head("b", false)], turn);
+        assert_eq!(board.state().lanes.iter().map(|l| l.kind.as_str()).collect::<Vec<_>>(), ["b"]);
     }
 
     #[test]

@@ -15,12 +15,12 @@ use crate::store::{
     workers,
 };
 use chrono::Utc;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -37,9 +37,22 @@ pub struct Ctx {
     pub stop: CancellationToken,
     epoch: i64,
     batch: usize,
+    /// When the time of the kind is over.
+    end: Instant,
+    /// Whether the handler let the lease of the batch go.
+    released: Arc<AtomicBool>,
 }
 
 impl Ctx {
+    /// A transaction for the work. The server ends its statements when the time of the kind is over, also when this process is
+    /// gone: else the locks of whoever was stopped would stay, and the next attempt would wait for them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.db.begin_service_within(self.end.saturating_duration_since(Instant::now()) + GRACE).await
+    }
+
     /// Locks the jobs that are still ours until the transaction ends, and says which. Only for these may effects be
     /// written; the others are [`Outcome::Lost`].
     ///
@@ -55,8 +68,10 @@ impl Ctx {
     /// # Errors
     /// The database's.
     pub async fn complete_in(&self, conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<i64> {
-        let done = Finished { epoch: self.epoch, ids: ids.to_vec(), results: Vec::new(), last: ids.len() == self.batch };
-        claim::finish_in(conn, &done).await
+        let last = ids.len() == self.batch;
+        let finished = claim::finish_in(conn, &Finished { epoch: self.epoch, ids: ids.to_vec(), results: Vec::new(), last }).await?;
+        self.released.fetch_or(last, Ordering::Relaxed);
+        Ok(finished)
     }
 }
 
@@ -74,6 +89,14 @@ pub(super) struct Batch {
 pub(super) struct Settled {
     pub id: Uuid,
     pub outcome: Outcome,
+}
+
+/// What a handler said of its jobs.
+#[derive(Default)]
+struct Said {
+    outcomes: Vec<(Uuid, Outcome)>,
+    /// Whether the lease of the batch went in the handler's own transaction.
+    released: bool,
 }
 
 /// A settlement that the database has not heard of yet.
@@ -95,6 +118,8 @@ pub(super) struct Engine {
     pub worker: Uuid,
     /// Ends running jobs: the drain is over.
     pub hard: CancellationToken,
+    /// What becomes of a job that was asked to stop and did not say it itself.
+    pub stopped: Outcome,
     running: Mutex<HashMap<Uuid, CancellationToken>>,
     last_epoch: AtomicI64,
     /// What was run, for the log.
@@ -111,6 +136,7 @@ impl Engine {
             settings,
             worker,
             hard: CancellationToken::new(),
+            stopped: Outcome::Snooze(Duration::ZERO),
             running: Mutex::default(),
             last_epoch: AtomicI64::new(0),
             tally: Tally::default(),
@@ -176,10 +202,10 @@ impl Engine {
     /// Runs a batch to its end and settles it; where a next lane is given, takes the next batch in the same statement.
     pub async fn work(&self, batch: Batch, board: &Board, next: Option<Pick>) -> (Vec<Settled>, Option<Batch>) {
         let begin = Instant::now();
-        let outcomes = self.run(&batch.kind, batch.epoch, batch.rows.len(), batch.rows.clone()).await;
+        let Said { outcomes, released } = self.run(&batch.kind, batch.epoch, batch.rows.clone()).await;
         self.tally.note(batch.kind.spec().name, begin.elapsed(), outcomes.iter().map(|(_, outcome)| outcome));
         super::notes::batch(batch.kind.spec().name, &batch.rows, &outcomes, begin.elapsed());
-        let report = self.report(&batch, &outcomes);
+        let report = self.report(&batch, &outcomes, released);
         let next = self.settle(report, board, next).await;
         if batch.limited {
             board.room(batch.kind.spec().name);
@@ -188,15 +214,17 @@ impl Engine {
     }
 
     /// Runs jobs together; where they fail together, halves them until the guilty one stands alone.
-    async fn run(&self, kind: &Arc<dyn AnyKind>, epoch: i64, batch: usize, rows: Vec<ClaimedRow>) -> Vec<(Uuid, Outcome)> {
-        let mut outcomes = Vec::with_capacity(rows.len());
+    async fn run(&self, kind: &Arc<dyn AnyKind>, epoch: i64, rows: Vec<ClaimedRow>) -> Said {
+        let batch = rows.len();
+        let mut whole = Said { outcomes: Vec::with_capacity(batch), released: false };
         let mut parts = vec![rows];
         while let Some(mut part) = parts.pop() {
             let ids: Vec<Uuid> = part.iter().map(|r| r.id).collect();
             match self.run_once(kind, epoch, batch, part.clone()).await {
-                Ok(said) => {
-                    let mut said: HashMap<Uuid, Outcome> = said.into_iter().collect();
-                    outcomes.extend(ids.into_iter().map(|id| {
+                Ok(part) => {
+                    whole.released |= part.released;
+                    let mut said: HashMap<Uuid, Outcome> = part.outcomes.into_iter().collect();
+                    whole.outcomes.extend(ids.into_iter().map(|id| {
                         let outcome = said.remove(&id).unwrap_or_else(|| Outcome::Retry("The handler said nothing about this job.".into()));
                         (id, outcome)
                     }));
@@ -206,37 +234,33 @@ impl Engine {
                     parts.push(half);
                     parts.push(part);
                 }
-                Err(outcome) => outcomes.extend(ids.into_iter().map(|id| (id, outcome.clone()))),
+                Err(outcome) => whole.outcomes.extend(ids.into_iter().map(|id| (id, outcome.clone()))),
             }
         }
-        outcomes
+        whole
     }
 
     /// One call of the handler in a task of its own, so that its panic is its own too.
-    async fn run_once(
-        &self,
-        kind: &Arc<dyn AnyKind>,
-        epoch: i64,
-        batch: usize,
-        rows: Vec<ClaimedRow>,
-    ) -> Result<Vec<(Uuid, Outcome)>, Outcome> {
+    async fn run_once(&self, kind: &Arc<dyn AnyKind>, epoch: i64, batch: usize, rows: Vec<ClaimedRow>) -> Result<Said, Outcome> {
         let spec = kind.spec();
         let stop = self.hard.child_token();
         let single = (rows.len() == 1).then(|| rows.first().map(|r| r.id)).flatten();
         if let Some(id) = single {
             self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id, stop.clone());
         }
-        let ctx = Ctx { db: self.db.clone(), stop: stop.clone(), epoch, batch };
+        let released = Arc::new(AtomicBool::new(false));
+        let end = Instant::now() + spec.timeout;
+        let ctx = Ctx { db: self.db.clone(), stop: stop.clone(), epoch, batch, end, released: Arc::clone(&released) };
         let span = super::notes::span(spec.name, &rows);
         let mut task = tokio::spawn(Arc::clone(kind).run(ctx, rows).instrument(span.clone()));
         let said = tokio::select! {
             joined = &mut task => match joined {
-                Ok(Ok(outcomes)) => Ok(outcomes),
+                Ok(Ok(outcomes)) => Ok(Said { outcomes, released: released.load(Ordering::Relaxed) }),
                 Ok(Err(why)) => Err(Outcome::Retry(why)),
                 Err(e) => Err(Outcome::Retry(format!("{PANIC}{}", panic_text(e)))),
             },
             () = tokio::time::sleep(spec.timeout) => Err(Outcome::Retry(format!("{TIMEOUT}{} s.", spec.timeout.as_secs_f64()))),
-            () = stopped_for_long(&stop) => Err(Outcome::Snooze(Duration::ZERO)),
+            () = stopped_for_long(&stop) => Err(self.stopped.clone()),
         };
         task.abort();
         debug!(parent: &span, well = said.is_ok(), "a batch was handled");
@@ -246,10 +270,9 @@ impl Engine {
         said
     }
 
-    fn report(&self, batch: &Batch, outcomes: &[(Uuid, Outcome)]) -> Report {
+    fn report(&self, batch: &Batch, outcomes: &[(Uuid, Outcome)], released: bool) -> Report {
         let mut done = Finished { epoch: batch.epoch, last: true, ..Finished::default() };
         let mut back = Vec::new();
-        let mut committed = 0;
         let attempts: HashMap<Uuid, i32> = batch.rows.iter().map(|r| (r.id, r.attempt)).collect();
         let backoff = batch.kind.spec().backoff;
         for (id, outcome) in outcomes {
@@ -259,8 +282,9 @@ impl Engine {
                     done.ids.push(*id);
                     done.results.push((*id, value.to_string()));
                 }
-                Outcome::Committed => committed += 1,
-                Outcome::Lost => {}
+                Outcome::Committed => {}
+                // Another one's by now, which this does not touch; or ours still, and cancelled: then it is closed.
+                Outcome::Lost => back.push(Setback { id: *id, error: None, class: Class::Error, again_at: None, refund: true }),
                 Outcome::Retry(why) => {
                     let wait = backoff(attempts.get(id).copied().unwrap_or(1), rand::random());
                     back.push(Setback {
@@ -280,7 +304,8 @@ impl Engine {
                 }
             }
         }
-        Report { epoch: batch.epoch, done, back, needed: committed < batch.rows.len() }
+        let needed = !released || !done.ids.is_empty();
+        Report { epoch: batch.epoch, done, back, needed }
     }
 
     /// Tells the database, as long as it takes: through a restart of the server, until the drain is over. What it never
@@ -344,6 +369,8 @@ impl Engine {
     }
 }
 
+/// The server ends a statement so much later than we do: what we say is clearer.
+const GRACE: Duration = Duration::from_millis(250);
 const PANIC: &str = "The handler panicked: ";
 const TIMEOUT: &str = "It took longer than ";
 

@@ -22,7 +22,7 @@ pub enum Outcome {
     DoneWith(Value),
     /// Done and already finished in the handler's own transaction by [`Ctx::complete_in`].
     Committed,
-    /// Not ours any more; nothing was done for it.
+    /// Not ours any more, or cancelled by a person; nothing was done for it.
     Lost,
     /// It failed and is tried again after its kind's backoff, while attempts are left.
     Retry(String),

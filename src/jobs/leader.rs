@@ -8,7 +8,7 @@ use super::{schedule, tidy::Tidy};
 use crate::store::{
     Db,
     jobs::counts,
-    maintenance,
+    maintenance, operations,
     rollups::{self, Window},
     schedules, workers,
 };
@@ -34,27 +34,20 @@ const RESCUES: i64 = 200;
 struct Lead {
     me: Uuid,
     term: Option<i64>,
+    /// Whether the program's schedules are still to be written down.
+    unseeded: bool,
     /// Workers that were not there at the last tick. One that is missing twice is dead; once may be a reconnection.
     missing: HashSet<Uuid>,
     ticks: u64,
 }
 
 pub(super) async fn run(db: Db, me: Uuid, seeds: bool, cancel: CancellationToken, here: watch::Receiver<bool>) {
-    let mut lead = Lead { me, term: None, missing: HashSet::new(), ticks: 0 };
-    let mut seeded = !seeds;
+    let mut lead = Lead::new(me, seeds);
     let mut adding: Option<tokio::task::JoinHandle<()>> = None;
     let tidy = Arc::new(tokio::sync::Mutex::new(Tidy::default()));
     loop {
         if *here.borrow() {
-            let tick = async {
-                let mut conn = db.service().acquire().await?;
-                if !seeded {
-                    schedules::seed(&mut conn, &schedule::seeds()).await?;
-                    seeded = true;
-                }
-                lead.tick(&mut conn).await
-            };
-            if let Err(e) = tick.await {
+            if let Err(e) = lead.round(&db).await {
                 warn!(error = %e, "a duty of the lead failed; it is tried again");
             }
         }
@@ -73,12 +66,22 @@ pub(super) async fn run(db: Db, me: Uuid, seeds: bool, cancel: CancellationToken
             break;
         }
     }
-    if lead.term.is_some() {
-        let resigned = async { workers::resign(&mut *db.service().acquire().await?, DUTY, me).await };
-        if let Err(e) = resigned.await {
-            warn!(error = %e, "the lead could not be given up; its term ends by itself");
-        }
+    lead.resign(&db).await;
+}
+
+/// The duties once, if nobody leads: for whoever works only when called.
+pub(super) async fn once(db: &Db, me: Uuid, seeds: bool) -> sqlx::Result<()> {
+    let mut lead = Lead::new(me, seeds);
+    lead.round(db).await?;
+    if !lead.missing.is_empty() {
+        tokio::time::sleep(TICK).await;
+        lead.round(db).await?;
     }
+    if lead.term.is_some() {
+        add_up(db.clone()).await;
+    }
+    lead.resign(db).await;
+    Ok(())
 }
 
 /// What the dashboard says of all scores, where it is time; open dashboards hear of it.
@@ -99,6 +102,28 @@ async fn add_up(db: Db) {
 }
 
 impl Lead {
+    fn new(me: Uuid, seeds: bool) -> Self {
+        Self { me, term: None, unseeded: seeds, missing: HashSet::new(), ticks: 0 }
+    }
+
+    async fn round(&mut self, db: &Db) -> sqlx::Result<()> {
+        let mut conn = db.service().acquire().await?;
+        if self.unseeded {
+            schedules::seed(&mut conn, &schedule::seeds()).await?;
+            self.unseeded = false;
+        }
+        self.tick(&mut conn).await
+    }
+
+    async fn resign(&self, db: &Db) {
+        if self.term.is_some() {
+            let resigned = async { workers::resign(&mut *db.service().acquire().await?, DUTY, self.me).await };
+            if let Err(e) = resigned.await {
+                warn!(error = %e, "the lead could not be given up; its term ends by itself");
+            }
+        }
+    }
+
     async fn tick(&mut self, conn: &mut PgConnection) -> sqlx::Result<()> {
         let asked = Instant::now();
         let term = workers::lead(conn, DUTY, self.me, TERM).await?;
@@ -131,8 +156,9 @@ impl Lead {
         if self.ticks.is_multiple_of(SWEEP) && trusted() {
             let adopted = workers::adopt_orphans(conn).await?;
             let mended = counts::recount(conn).await?;
-            if adopted + mended > 0 {
-                warn!(adopted, mended, "jobs or counts were changed by hand; put right");
+            let abandoned = operations::end_abandoned(conn).await?;
+            if adopted + mended + abandoned > 0 {
+                warn!(adopted, mended, abandoned, "jobs, counts or operations were changed by hand; put right");
             }
         }
         self.ticks += 1;

@@ -51,8 +51,20 @@ pub async fn start_shadow(db: &Db, overrides: Option<&Overrides>, actor: &Actor)
 /// # Errors
 /// The database's; then nothing was started.
 pub async fn start_redrive(db: &Db, filter: &DeadFilter, actor: &Actor) -> sqlx::Result<Operation> {
+    start_on_letters(db, "redrive", filter, "", actor).await
+}
+
+/// Starts to throw dead letters away, with a note why, as an operation; their jobs do not run again.
+///
+/// # Errors
+/// The database's; then nothing was started.
+pub async fn start_discard(db: &Db, filter: &DeadFilter, note: &str, actor: &Actor) -> sqlx::Result<Operation> {
+    start_on_letters(db, "discard", filter, note, actor).await
+}
+
+async fn start_on_letters(db: &Db, kind: &str, filter: &DeadFilter, note: &str, actor: &Actor) -> sqlx::Result<Operation> {
     let mut tx = db.begin_service().await?;
-    let operation = operations::start_redrive(&mut tx, filter, &actor.name).await?;
+    let operation = operations::start_on_letters(&mut tx, kind, filter, note, &actor.name).await?;
     let detail = json!({ "kind": operation.kind, "total": operation.total, "filter": operation.filter });
     audit::write(&mut *tx, actor, "operation.start", Some(&operation.id.to_string()), &detail).await?;
     tx.commit().await?;

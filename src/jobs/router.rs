@@ -1,13 +1,17 @@
 //! `POST /functions/v1/job-worker`: works off what is due, now, and says what came of it.
 //!
-//! For the checklist and for whoever runs the program without its own workers. Bounded in time and number. It works
-//! under a worker's identity of its own, so everything that holds for workers holds here.
+//! For the checklist and for whoever runs the program without its own workers: a call also does what a leader does, once, if
+//! nobody leads. Bounded in time and number: a job that takes longer than a call may fails saying so, because only a worker has
+//! the time for it. It works under a worker's identity of its own, so everything that holds for workers holds here; and to its
+//! end, also when the caller hangs up.
 
 use super::{
     Kinds, Outcome, Settings,
     board::Board,
     engine::{Engine, Settled},
+    leader,
     presence::{self, Identity},
+    worker,
 };
 use crate::logbook::{self, Level, Line};
 use crate::store::{Db, workers};
@@ -24,13 +28,26 @@ use std::{
     time::{Duration, Instant},
 };
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// A call takes no new batch after so long.
-const TIME: Duration = Duration::from_secs(20);
-/// A call handles at most about so many jobs.
-const JOBS: usize = 1000;
+/// Where a call ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// It handles at most about so many jobs.
+    pub jobs: usize,
+    /// It takes no new batch after so long.
+    pub claims: Duration,
+    /// After so long it stops what still runs.
+    pub runs: Duration,
+}
+
+const BOUNDS: Bounds = Bounds { jobs: 1000, claims: Duration::from_secs(20), runs: Duration::from_secs(30) };
+/// What becomes of a job that was stopped.
+const TOO_LONG: &str = "It takes longer than a call of job-worker may. A worker process has the time for it.";
+/// So often a claim may come back empty: somebody else took the jobs, or a limit is reached.
+const EMPTY: usize = 10;
 
 /// What the route needs.
 #[derive(Clone)]
@@ -64,21 +81,26 @@ async fn drain(State((state, one)): State<(RouterState, Arc<Semaphore>)>, header
     if !given.is_some_and(|given| bool::from(given.trim().as_bytes().ct_eq(key.as_bytes()))) {
         return answer(StatusCode::UNAUTHORIZED, json!({ "success": false, "error": "The service key is missing or wrong." }));
     }
-    let Ok(_permit) = one.try_acquire() else {
+    let Ok(permit) = one.try_acquire_owned() else {
         return answer(
             StatusCode::OK,
             json!({ "success": true, "processed": 0, "failed": 0, "results": [], "note": "Another call is draining the queue." }),
         );
     };
     let begin = Instant::now();
-    match drain_due(&state.db, &state.kinds, JOBS, TIME).await {
+    // In a task of its own: else a caller who hangs up would leave jobs half done, and their lease alive.
+    let work = tokio::spawn(async move {
+        let _permit = permit;
+        drain_due(&state.db, &state.kinds, BOUNDS).await
+    });
+    match work.await.unwrap_or_else(|e| Err(sqlx::Error::Io(std::io::Error::other(e)))) {
         Ok(settled) => {
             let body = summary(&settled);
             log(&headers, &body, begin.elapsed());
             answer(StatusCode::OK, body)
         }
         Err(e) => {
-            tracing::error!(error = %e, "job-worker could not reach the database");
+            tracing::error!(error = %e, "job-worker could not work");
             answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "success": false, "error": "The database cannot be reached; try again." }))
         }
     }
@@ -117,55 +139,65 @@ fn summary(settled: &[Settled]) -> Value {
 }
 
 /// Works off what is due until nothing is, or the bounds are reached.
-async fn drain_due(db: &Db, kinds: &Kinds, most: usize, time: Duration) -> sqlx::Result<Vec<Settled>> {
-    let begin = Instant::now();
+pub(super) async fn drain_due(db: &Db, kinds: &Kinds, bounds: Bounds) -> sqlx::Result<Vec<Settled>> {
     let settings = Settings { role: "job-worker".into(), ..Settings::default() };
     let id = Uuid::now_v7();
     let me = Identity { id, node: settings.node.clone(), role: settings.role.clone(), detail: json!({}) };
     let session = presence::arrive(db.service(), &me).await?;
-    let beating = tokio::spawn({
-        let (db, lease) = (db.clone(), settings.lease);
-        async move {
-            loop {
-                tokio::time::sleep(lease / 5).await;
-                if let Ok(mut conn) = db.service().acquire().await {
-                    let _ = workers::heartbeat(&mut conn, id, lease).await; // a missed beat is made up by the next
-                }
-            }
-        }
+    let mut engine = Engine::new(db.clone(), kinds.clone(), settings, id);
+    engine.stopped = Outcome::Retry(TOO_LONG.into());
+    let engine = Arc::new(engine);
+    let mut beside = JoinSet::new(); // ends with us
+    beside.spawn(worker::heartbeats(Arc::clone(&engine), CancellationToken::new()));
+    let hard = engine.hard.clone();
+    beside.spawn(async move {
+        tokio::time::sleep(bounds.runs).await;
+        hard.cancel();
     });
-    let board = Board::new(kinds.names(None), settings.poll);
-    let engine = Engine::new(db.clone(), kinds.clone(), settings, id);
     let mut settled = Vec::new();
-    let (mut error, mut empty) = (None, 0);
-    while settled.len() < most && begin.elapsed() < time && empty < 10 {
-        let claimed = async {
-            let Some(pick) = board.peek(&engine.queue).await? else { return Ok(None) };
-            Ok(Some(engine.claim(&board, &pick).await?))
-        };
-        match claimed.await {
-            Ok(Some(Some(batch))) => {
-                empty = 0;
-                settled.extend(engine.work(batch, &board, None).await.0);
-            }
-            Ok(Some(None)) => empty += 1, // somebody else took it, or a limit is reached
-            Ok(None) => break,
-            Err(e) => {
-                error = Some(e);
-                break;
-            }
-        }
-    }
+    let worked = work_off(&engine, kinds, bounds, &mut settled).await;
     if let Err(e) = engine.tally.write(db, &engine.settings.node).await {
         tracing::warn!(error = %e, "what job-worker ran could not be logged");
     }
-    beating.abort();
+    drop(beside);
     session.end().await;
-    if let Ok(mut conn) = db.service().acquire().await {
-        workers::unregister(&mut conn, id).await?;
+    let signed_off = async { workers::unregister(&mut *db.service().acquire().await?, id).await };
+    if let Err(e) = signed_off.await {
+        tracing::warn!(error = %e, "job-worker could not sign off; the leader will notice");
     }
-    match error {
-        Some(e) if settled.is_empty() => Err(e),
+    match worked {
+        Err(e) if settled.is_empty() => Err(e),
         _ => Ok(settled),
     }
+}
+
+/// First what a leader does, so that what a dead call held is due again; then batch after batch, the slow kinds only when no
+/// quick one is due: one that takes all the time of each call keeps only its like waiting.
+async fn work_off(engine: &Engine, kinds: &Kinds, bounds: Bounds, settled: &mut Vec<Settled>) -> sqlx::Result<()> {
+    let begin = Instant::now();
+    leader::once(&engine.db, engine.worker, engine.settings.schedules).await?;
+    let boards = [false, true].map(|slow| Board::new(kinds.names(Some(slow)), engine.settings.poll));
+    let mut empty = 0;
+    while settled.len() < bounds.jobs && begin.elapsed() < bounds.claims && empty < EMPTY && !engine.hard.is_cancelled() {
+        let mut due = false;
+        let mut claimed = None;
+        for board in &boards {
+            if let Some(pick) = board.peek(&engine.queue).await? {
+                due = true;
+                claimed = engine.claim(board, &pick).await?.map(|batch| (batch, board));
+            }
+            if claimed.is_some() {
+                break;
+            }
+        }
+        match claimed {
+            Some((batch, board)) => {
+                empty = 0;
+                settled.extend(engine.work(batch, board, None).await.0);
+            }
+            None if due => empty += 1,
+            None => break,
+        }
+    }
+    Ok(())
 }

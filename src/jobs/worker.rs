@@ -151,7 +151,7 @@ async fn slot(engine: Arc<Engine>, board: Arc<Board>, mut here: watch::Receiver<
     }
 }
 
-async fn heartbeats(engine: Arc<Engine>, cancel: CancellationToken) {
+pub(super) async fn heartbeats(engine: Arc<Engine>, cancel: CancellationToken) {
     let every = engine.settings.lease / 5;
     while tokio::time::timeout(every, cancel.cancelled()).await.is_err() {
         let beat = async { workers::heartbeat(&mut *engine.db.service().acquire().await?, engine.worker, engine.settings.lease).await };

@@ -5,8 +5,8 @@
 //!
 //! A page finds the client in `Services::terra`; `None` there means that Terra's REST side is not configured, which the
 //! page says instead of offering a button. For administrators: [`connect_person`] makes a link for a person,
-//! `jobs::kinds::backfill::start` and `start_for_person` ask for the days of a gap, [`erase_person`] ends a person's
-//! connections there and erases them here.
+//! `jobs::kinds::backfill::start_for_person` asks for the days of a gap, [`erase_person`] ends a person's connections there
+//! and erases them here.
 
 mod allowance;
 mod connecting;

@@ -150,10 +150,6 @@ async fn deauthenticate(State(world): Shared, Query(query): Asked) -> Response {
 
 async fn user_info(State(world): Shared, Query(query): Asked) -> Response {
     let world = world.lock().unwrap();
-    if let Some(reference) = query.get("reference_id") {
-        let users: Vec<&Value> = world.users.values().filter(|u| u["reference_id"] == **reference).collect();
-        return if users.is_empty() { error(StatusCode::NOT_FOUND, "No users") } else { Json(json!(users)).into_response() };
-    }
     let id = &query["user_id"];
     match world.users.get(id) {
         Some(user) => Json(json!({ "status": "success", "user": user, "is_authenticated": !world.shut_out.contains(id) })).into_response(),

@@ -233,29 +233,6 @@ impl Client {
         }
     }
 
-    /// The connections that Terra has under one of our user ids.
-    ///
-    /// # Errors
-    /// [`TerraError`].
-    pub async fn users_of(&self, reference_id: &str) -> Result<Vec<RemoteUser>, TerraError> {
-        // A list by its description; older versions wrapped it, or gave the one there is.
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Answer {
-            Many(Vec<RemoteUser>),
-            Wrapped { users: Vec<RemoteUser> },
-            One { user: RemoteUser },
-        }
-        match send(self.ask(Method::GET, "userInfo")?.query(&[("reference_id", reference_id)])).await {
-            Ok(answer) => Ok(match read(answer).await? {
-                Answer::Many(users) | Answer::Wrapped { users } => users,
-                Answer::One { user } => vec![user],
-            }),
-            Err(TerraError::Unknown) => Ok(Vec::new()),
-            Err(other) => Err(other),
-        }
-    }
-
     /// A page of everybody Terra has for us; the first is 0.
     ///
     /// # Errors

@@ -132,7 +132,7 @@ async fn failures_are_sentences_without_the_key() {
 }
 
 #[tokio::test]
-async fn users_are_listed_page_by_page_and_found_by_either_id() {
+async fn users_are_listed_page_by_page_and_asked_for_one_by_one() {
     let terra = Terra::start().await;
     for (id, reference) in [("t1", Some("me")), ("t2", Some("me")), ("t3", None)] {
         terra.user(id, reference, true);
@@ -142,9 +142,6 @@ async fn users_are_listed_page_by_page_and_found_by_either_id() {
     assert_eq!((first.users.len(), first.next), (2, Some(1)));
     let second = client.subscriptions(1).await.unwrap();
     assert_eq!((second.users.len(), second.next), (1, None));
-    let ids: Vec<String> = client.users_of("me").await.unwrap().into_iter().map(|u| u.user_id).collect();
-    assert_eq!(ids, ["t1", "t2"]);
-    assert_eq!(client.users_of("nobody").await.unwrap(), []);
     terra.shut_out("t2");
     assert!(client.user_info("t1").await.unwrap().unwrap().is_alive());
     assert!(!client.user_info("t2").await.unwrap().unwrap().is_alive());
@@ -155,6 +152,61 @@ async fn users_are_listed_page_by_page_and_found_by_either_id() {
     assert!(client.deauthenticate("t1").await.unwrap());
     assert!(!client.deauthenticate("t1").await.unwrap());
     assert_eq!(terra.users(), ["t2", "t3"]);
+}
+
+#[tokio::test]
+async fn an_erasure_ends_the_connections_at_terra_first_and_no_refusal_there_stops_it() {
+    use crate::store::{audit::Actor, testing::database};
+    let (terra, t) = (Terra::start().await, database().await);
+    sqlx::raw_sql(
+        "INSERT INTO persons (user_id) VALUES ('anna'), ('ben'), ('cleo'), ('dora');
+         INSERT INTO connections (terra_user_id, user_id, provider, state) VALUES
+           ('a1', 'anna', 'garmin', 'active'), ('a2', 'anna', 'oura', 'error'), ('a3', 'anna', 'whoop', 'deauthorised'), ('a4', 'anna', 'polar', 'revoked'),
+           ('b1', 'ben', 'garmin', 'active'), ('b2', 'ben', 'oura', 'active'), ('c1', 'cleo', 'garmin', 'active'), ('c2', 'cleo', 'oura', 'active'),
+           ('d1', 'dora', 'garmin', 'active')",
+    )
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+    for id in ["a1", "a2", "a3", "b1", "b2", "c1", "c2"] {
+        terra.user(id, None, true);
+    }
+    let left_of = async |person: &'static str| -> i64 {
+        let sql = "SELECT (SELECT count(*) FROM persons WHERE user_id = $1) + (SELECT count(*) FROM connections WHERE user_id = $1)";
+        sqlx::query_scalar(sql).bind(person).fetch_one(t.db.service()).await.unwrap()
+    };
+    // Somebody holds the person's row, so the erasure cannot end: by then Terra must have been asked.
+    let mut holder = t.db.owner().begin().await.unwrap();
+    sqlx::query("SELECT FROM persons WHERE user_id = 'anna' FOR UPDATE").execute(&mut *holder).await.unwrap();
+    let (db, client) = (t.db.clone(), terra.client());
+    let erasing = tokio::spawn(async move { erase_person(&db, Some(&client), &Actor::system(), "anna").await });
+    let begin = std::time::Instant::now();
+    while terra.users().iter().any(|id| ["a1", "a2"].contains(&id.as_str())) {
+        assert!(begin.elapsed() < Duration::from_secs(10), "Terra was not asked before the erasure");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(left_of("anna").await, 5);
+    holder.rollback().await.unwrap();
+    let (left, report) = erasing.await.unwrap().unwrap();
+    assert_eq!(left, Left { ended: 2, unknown: 1, failed: Vec::new() });
+    assert_eq!((report.total() >= 5, left_of("anna").await), (true, 0));
+    terra.seen();
+    // A wrong key: asking for the others would fail alike. A fault: the others are asked for. Nobody there: as with a wrong key.
+    let system = Actor::system();
+    terra.answer_next(StatusCode::UNAUTHORIZED);
+    let (left, _) = erase_person(&t.db, Some(&terra.client()), &system, "ben").await.unwrap();
+    assert_eq!((left.ended, left.failed.len(), terra.seen().len()), (0, 1, 1));
+    assert!(left.failed[0].contains("TERRA_API_KEY"), "{left:?}");
+    terra.answer_next(StatusCode::BAD_GATEWAY);
+    let (left, _) = erase_person(&t.db, Some(&terra.client()), &system, "cleo").await.unwrap();
+    assert_eq!((left.ended, left.failed.len(), terra.seen().len()), (1, 1, 2));
+    let nobody = Client::new("http://127.0.0.1:1/v2", KEY, DEV_ID).unwrap();
+    let (left, _) = erase_person(&t.db, Some(&nobody), &system, "dora").await.unwrap();
+    assert_eq!((left.ended, left.failed.len()), (0, 1));
+    for person in ["ben", "cleo", "dora"] {
+        assert_eq!(left_of(person).await, 0, "{person}");
+    }
+    assert_eq!(terra.users(), ["a3", "b1", "b2", "c1"]);
 }
 
 /// The `in: query` parameters of a path's method in Terra's description, which is written with fixed indents.
@@ -189,11 +241,10 @@ async fn every_request_is_one_that_terra_describes() {
         client.request_data(model, "t1", day("2026-07-01"), day("2026-07-02")).await.unwrap();
     }
     client.user_info("t1").await.unwrap();
-    client.users_of("me").await.unwrap();
     client.subscriptions(0).await.unwrap();
     client.deauthenticate("t1").await.unwrap();
     let seen = terra.seen();
-    assert_eq!(seen.len(), 12);
+    assert_eq!(seen.len(), 11);
     for Seen { method, path, query } in seen {
         let known = described(&yaml, &path, &method.to_lowercase()).unwrap_or_else(|| panic!("Terra describes no {method} {path}"));
         for name in query.keys() {

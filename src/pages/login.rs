@@ -1,7 +1,7 @@
 //! The way in. The form is an ordinary one: it is answered by `access`, which redirects on, or back here with a code.
 
 use super::session::{Session, safe_next};
-use crate::components::Alert;
+use crate::components::{Alert, Announcer};
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
@@ -27,6 +27,11 @@ pub fn Login() -> impl IntoView {
     let query = use_query_map();
     let next = move || safe_next(query.read().get_str("next").unwrap_or("/")).to_owned();
     let problem = move || query.read().get_str("error").and_then(sentence);
+    Effect::new(move |_| {
+        if let Some(text) = problem() {
+            Announcer::say(text);
+        }
+    });
     let needs_code = move || query.read().get_str("error").is_some_and(|e| matches!(e, "code" | "code_refused"));
     let session = use_context::<Session>();
     let logged_in = session.and_then(|s| s.account).map(|a| a.email);
@@ -35,7 +40,7 @@ pub fn Login() -> impl IntoView {
         <div class="gate">
             <h1>"Log in"</h1>
             <p class="lead">"How far can today’s numbers be trusted?"</p>
-            {move || problem().map(|text| view! { <div id="problem"><Alert tone="bad" status=true>{text}</Alert></div> })}
+            {move || problem().map(|text| view! { <div id="problem"><Alert tone="bad">{text}</Alert></div> })}
             {logged_in.map(|email| view! { <Alert tone="note">"You are logged in as "{email}". "<a href="/">"Go on"</a></Alert> })}
             <form method="post" action="/login" class="form">
                 <input type="hidden" name="next" value=next/>

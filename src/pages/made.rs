@@ -3,12 +3,12 @@
 //! and puts it in place. A new page costs the browser nothing.
 //!
 //! The overview and one person's pages are kept up to date by themselves, and so is what is followed, such as a log or
-//! something that goes on. When something of a list changed, the page says so and waits, so that no row moves under the
-//! reader.
+//! something that goes on; not while the reader is at work in their rows. When something of a list changed, the page says
+//! so and waits, so that no row moves under the reader. A page that cannot be had anew stays, with the reason above it.
 
 use crate::{
-    components::{Announcer, LiveControl, Placed, Trouble, use_live},
-    error::AppError,
+    components::{Alert, Announcer, Link, Live, LiveControl, Placed, Told, Topics, Trouble, busy, use_live},
+    error::{AppError, ErrorKind},
 };
 use leptos::{
     prelude::*,
@@ -19,8 +19,11 @@ use leptos_router::hooks::{use_params_map, use_url};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What is followed is read anew after this time.
+/// What is followed is read anew after this time, and so is what had to wait for the reader.
 const AGAIN: Duration = Duration::from_secs(2);
+/// Between two announcements of news that wait lies at least so much time, in milliseconds.
+#[cfg(feature = "hydrate")]
+const SAID_AT_MOST_EVERY: f64 = 30_000.0;
 
 /// A page made by the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,11 @@ impl Made {
     pub fn at(title: &str, html: String, now: crate::model::Instant) -> Self {
         Self { title: title.into(), html, taken: crate::components::text::moment(now, now).text, follow: false }
     }
+
+    /// All but its HTML.
+    fn bare(&self) -> Self {
+        Self { title: self.title.clone(), html: String::new(), taken: self.taken.clone(), follow: self.follow }
+    }
 }
 
 type Answer = Result<Made, AppError>;
@@ -53,8 +61,7 @@ impl Encoder<Answer> for Bare {
     type Encoded = String;
 
     fn encode(answer: &Answer) -> Result<String, Self::Error> {
-        let bare = |m: &Made| Made { title: m.title.clone(), html: String::new(), taken: m.taken.clone(), follow: m.follow };
-        JsonSerdeCodec::encode(&answer.as_ref().map(bare).map_err(AppError::clone))
+        JsonSerdeCodec::encode(&answer.as_ref().map(Made::bare).map_err(AppError::clone))
     }
 }
 
@@ -79,6 +86,21 @@ impl Address {
     /// Whether each news is shown at once: the overview and one person's pages do not change their order by it.
     fn keeps_up(&self) -> bool {
         self.room == "overview" || self.room == "clients" && !self.words[0].is_empty()
+    }
+
+    /// What news concern it. Where none do, the page is as it was read, and listens to nothing.
+    fn topics(&self) -> Topics {
+        match (self.room, self.words[0].as_str()) {
+            ("overview", _) => &["scores", "jobs", "operation", "deliveries"],
+            ("clients", _) => &["scores"],
+            ("admin", "jobs" | "dead-letters") => &["jobs", "operation"],
+            ("admin", "webhooks") => &["deliveries", "operation"],
+            ("admin", "logs") => &["deliveries", "jobs"],
+            ("admin", "connections") => &["deliveries"],
+            ("admin", "nodes" | "schedules" | "kinds") => &["jobs"],
+            ("registry", _) => &["operation"],
+            _ => &[],
+        }
     }
 }
 
@@ -113,30 +135,6 @@ pub async fn load_page(
     }
 }
 
-/// What news mean for a room's pages.
-fn topics(room: &str) -> &'static [&'static str] {
-    match room {
-        "overview" => &["scores", "jobs", "operation", "deliveries"],
-        "clients" => &["scores"],
-        "status" => &[],
-        _ => &["jobs", "deliveries", "operation"],
-    }
-}
-
-/// Whether nothing of the page has the focus or was opened: then news may be shown without being asked for.
-#[cfg(feature = "hydrate")]
-fn untouched() -> bool {
-    let document = document();
-    let at_work = document.active_element().is_some_and(|e| e.tag_name() != "BODY");
-    !at_work && document.query_selector(".page details[open]").ok().flatten().is_none()
-}
-
-/// No page is open on the server.
-#[cfg(not(feature = "hydrate"))]
-fn untouched() -> bool {
-    false
-}
-
 /// The page of the present address in a room.
 #[component]
 pub fn Page(
@@ -144,71 +142,206 @@ pub fn Page(
     room: &'static str,
 ) -> impl IntoView {
     let (params, url) = (use_params_map(), use_url());
-    let topics = topics(room);
-    let live = use_live(topics);
-    let seen = RwSignal::new(0_u32);
     let address = Memo::new(move |_| {
         let params = params.read();
         let word = |names: &[&str]| names.iter().find_map(|n| params.get_str(n)).unwrap_or_default().to_owned();
         let words = [word(&["user_id", "list"]), word(&["metric", "id"]), word(&["day"])];
         Address { room, words, query: url.read().search().to_owned() }
     });
-    let ask = |(a, _): (Address, u32)| {
+    let live = use_live(Memo::new(move |_| address.with(Address::topics)));
+    let seen = RwSignal::new(0_u32);
+    // What was told when the page was asked for; until the answer is there it is not asked for again: over a slow connection
+    // no answer would ever be waited for.
+    let asked = StoredValue::new(None::<Told>);
+    let ask = move |(a, _): (Address, u32)| {
+        asked.set_value(Some(live.told()));
         let [first, second, third] = a.words;
         load_page(a.room.to_owned(), first, second, third, a.query)
     };
-    let by_itself = move || address.with(Address::keeps_up);
     let data = Resource::<Answer, Bare>::new_with_options(move || (address.get(), seen.get()), ask, false);
-    let again = move || seen.update(|n| *n = n.wrapping_add(1));
-    // Not while the reader is at work in the page: it is replaced as a whole, and what had the focus would lose it.
-    Effect::new(move |before: Option<u32>| {
-        let version = live.version.get();
-        if before.is_some_and(|b| b != version) && address.with_untracked(Address::keeps_up) && untouched() {
-            again();
+    let again = move || {
+        if asked.with_value(Option::is_none) {
+            seen.update(|n| *n = n.wrapping_add(1));
         }
-        version
-    });
-    Effect::new(move |before: Option<bool>| {
-        let follow = matches!(&*data.read(), Some(Ok(made)) if made.follow);
-        if follow && !live.paused.get() {
-            let timer = set_timeout_with_handle(again, AGAIN);
-            on_cleanup(move || drop(timer.map(|t| t.clear())));
-        } else if before == Some(true) && !follow {
-            Announcer::say("What was going on has ended.");
-        }
-        follow
-    });
-    // The news that what is shown holds already, and how many changes they told of.
-    let shown = RwSignal::new((0_u32, 0_u32));
-    Effect::new(move |_| {
-        data.track();
-        shown.set((live.version.get_untracked(), live.changes.get_untracked()));
-    });
-    let news = move || {
-        let (version, changes) = shown.get();
-        (live.version.get() != version && !(by_itself() && untouched())).then(|| {
-            let n = move || live.changes.get().saturating_sub(changes);
-            // The number is for the eye: said each time, it would speak without end.
-            let count = move || (n() > 1).then(|| view! { <span class="soft" aria-hidden="true">{format!(" · {} changes", n())}</span> });
-            view! { <button class="quiet" type="button" on:click=move |_| again()>"Something changed. Show it"{count}</button> }
-        })
     };
+    let news = keep_up(address, live, data, asked, again);
+    // What is shown, without its HTML: it stays when the same page cannot be had anew.
+    let good = StoredValue::new(None::<(Address, Made)>);
     view! {
         <div class="page">
-            <div class="news with-js" aria-live="polite">{news}</div>
-            <Transition fallback=|| view! { <p class="soft">"Loading…"</p> }>
+            <div class="news with-js">{news}</div>
+            <Transition fallback=|| view! { <p class="soft loading">"Loading…"</p> }>
                 {move || Suspend::new(async move {
-                    match data.await {
+                    let answer = data.await;
+                    let here = address.get_untracked();
+                    match answer {
                         Ok(made) => {
-                            let placed = Placed { html: made.html };
-                            let control = (!topics.is_empty()).then(|| view! { <LiveControl live taken_at=made.taken/> });
-                            view! { <Title text=made.title/>{control}{placed.into_view()} }.into_any()
+                            good.set_value(Some((here, made.bare())));
+                            shown(address, live, made, String::new())
                         }
-                        Err(error) => view! { <Title text="Not shown"/><h1 class="sr-only">"This page is not shown"</h1><Trouble error/> }.into_any(),
+                        Err(error) => match good.get_value() {
+                            Some((of, made)) if of == here && passes(error.kind) => shown(address, live, made, error.message),
+                            _ => view! { <Title text="Not shown"/><h1 class="sr-only">"This page is not shown"</h1><Trouble error/> }.into_any(),
+                        },
                     }
                 })}
             </Transition>
         </div>
     }
     .into_any()
+}
+
+/// Whether a page that was shown may stay in spite of an error: what is gone or forbidden may not.
+fn passes(kind: ErrorKind) -> bool {
+    !matches!(kind, ErrorKind::Forbidden | ErrorKind::NotFound)
+}
+
+/// A page, and why it could not be brought up to date; empty: it is.
+fn shown(address: Memo<Address>, live: Live, made: Made, problem: String) -> AnyView {
+    let (topics, keeps_up) = address.with_untracked(|a| (a.topics(), a.keeps_up()));
+    let rhythm = match (made.follow, keeps_up) {
+        (true, _) => "updates every 2 s",
+        (_, true) => "updates at once",
+        _ => "updates on request",
+    };
+    let stale = (!problem.is_empty()).then(|| {
+        let of = if made.taken.is_empty() { String::new() } else { format!("What you see is as of {}. ", made.taken) };
+        view! { <Alert tone="bad">{of}{problem}</Alert> }
+    });
+    let control = (!topics.is_empty()).then(|| view! { <LiveControl live taken_at=made.taken rhythm/> });
+    view! { <Title text=made.title/>{stale}{control}{Placed { html: made.html }.into_view()} }.into_any()
+}
+
+/// Asks for the page again when it may, and gives the button that offers what has to wait.
+fn keep_up(
+    address: Memo<Address>,
+    live: Live,
+    data: Resource<Answer, Bare>,
+    asked: StoredValue<Option<Told>>,
+    again: impl Fn() + Copy + Send + Sync + 'static,
+) -> impl Fn() -> Option<AnyView> {
+    // The news that what is shown holds already.
+    let held = RwSignal::new(Told::default());
+    let follow = RwSignal::new(false);
+    // Whether news wait because the reader is at work.
+    let waits = RwSignal::new(false);
+    // Of which page the last good answer was, and whether it was followed.
+    Effect::new(move |before: Option<Option<(Address, bool)>>| {
+        let answer = data.read();
+        let Some(answer) = &*answer else { return None };
+        let told = asked.try_update_value(Option::take).flatten();
+        let here = address.get_untracked();
+        let before = before.flatten().filter(|(of, _)| *of == here);
+        match answer {
+            Ok(made) => {
+                held.set(told.unwrap_or_default());
+                waits.set(false);
+                follow.set(made.follow);
+                if before.is_some_and(|(_, followed)| followed && !made.follow) {
+                    Announcer::say("What was going on has ended.");
+                }
+                if live.link.get_untracked() == Link::Ended {
+                    live.link.set(Link::Connecting);
+                }
+                Some((here, made.follow))
+            }
+            // It is asked for again, as long as it was followed or there are news.
+            Err(error) => {
+                if error.kind == ErrorKind::Unauthenticated {
+                    live.link.set(Link::Ended);
+                }
+                if before.is_some() {
+                    Announcer::say(&error.message);
+                } else {
+                    follow.set(false);
+                }
+                before
+            }
+        }
+    });
+    let by_itself = move || address.with(Address::keeps_up);
+    let news = move || live.version.get() != held.get().version;
+    Effect::new(move |_| {
+        let (ended, news) = (live.link.get() == Link::Ended, news() && by_itself());
+        if ended || live.paused.get() || !(news || follow.get()) {
+            return;
+        }
+        let ask = move || {
+            let disturbs = busy();
+            waits.set(disturbs);
+            if !disturbs {
+                again();
+            }
+        };
+        if news {
+            ask();
+        }
+        let timer = set_interval_with_handle(ask, AGAIN);
+        on_cleanup(move || drop(timer.map(|t| t.clear())));
+    });
+    // A refusal of news does not say why; the page's own answer does.
+    Effect::new(move |_| {
+        if live.link.get() == Link::Refused {
+            again();
+        }
+    });
+    let offered = Memo::new(move |_| news() && (waits.get() || !by_itself()) && live.link.get() != Link::Ended);
+    announce(offered);
+    move || {
+        offered.get().then(|| {
+            let n = move || live.changes.get().saturating_sub(held.get().changes);
+            // The number is for the eye: said each time, it would speak without end.
+            let count = move || (n() > 1).then(|| view! { <span class="soft" aria-hidden="true">{format!(" · {} changes", n())}</span> });
+            view! { <button class="quiet" type="button" on:click=move |_| again()>"Something changed. Show it"{count}</button> }.into_any()
+        })
+    }
+}
+
+/// Says that news wait, now and then.
+#[cfg(feature = "hydrate")]
+fn announce(offered: Memo<bool>) {
+    let said = StoredValue::new(0.0);
+    Effect::new(move |_| {
+        let now = js_sys::Date::now();
+        if offered.get() && now - said.get_value() > SAID_AT_MOST_EVERY {
+            said.set_value(now);
+            Announcer::say("Something changed. A button above the page shows it.");
+        }
+    });
+}
+
+/// Nobody listens on the server.
+#[cfg(not(feature = "hydrate"))]
+fn announce(_: Memo<bool>) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(room: &'static str, first: &str) -> Address {
+        Address { room, words: [first.into(), String::new(), String::new()], query: String::new() }
+    }
+
+    #[test]
+    fn a_page_is_told_of_what_concerns_it_and_a_page_of_settings_of_nothing() {
+        for still in ["settings", "trainers", "limits", "calibration"] {
+            assert!(address("admin", still).topics().is_empty(), "{still}");
+        }
+        assert!(address("status", "").topics().is_empty());
+        assert!(address("admin", "jobs").topics().contains(&"jobs") && !address("admin", "jobs").topics().contains(&"deliveries"));
+        assert!(address("admin", "webhooks").topics().contains(&"deliveries") && !address("admin", "webhooks").topics().contains(&"jobs"));
+        assert_eq!(address("clients", "somebody").topics(), ["scores"]);
+    }
+
+    #[test]
+    fn the_overview_and_one_person_keep_up_by_themselves_and_lists_wait() {
+        assert!(address("overview", "").keeps_up() && address("clients", "somebody").keeps_up());
+        assert!(!address("clients", "").keeps_up() && !address("admin", "jobs").keeps_up());
+    }
+
+    #[test]
+    fn what_is_gone_or_forbidden_does_not_stay_on_the_screen() {
+        assert!(passes(ErrorKind::Unavailable) && passes(ErrorKind::Unauthenticated) && passes(ErrorKind::Internal));
+        assert!(!passes(ErrorKind::NotFound) && !passes(ErrorKind::Forbidden));
+    }
 }

@@ -3,6 +3,9 @@
 //! The rhythm is learned from the person's own days: on which share of the days that were due a value came (with one imagined
 //! success and one imagined failure, so that few days say little), and how long after the day it came. A value is missed when that
 //! many missed turns would come about by chance less than one time in twenty. Pure: what is known and the time go in.
+//!
+//! A provider is out when hardly anybody's data come from it, for longer than anybody's ordinarily keep away: a day, where
+//! everybody is heard of daily, since all may synchronise in the morning; a week for scales.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +22,9 @@ const USUAL_WAIT: f64 = 12.0;
 /// Persons of a provider below which its silence is nobody's but the person's.
 pub const ENOUGH_PERSONS: i64 = 5;
 /// Share of a provider's persons from which data must still come.
-const STILL_TALKS: f64 = 0.2;
+pub const STILL_TALKS: f64 = 0.2;
+/// A provider is silent when it is for so much longer than is usual.
+const LONGER: f64 = 1.25;
 
 /// Whether a metric of a person comes from a provider as it usually does, and if not, why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,18 +56,20 @@ impl Arrival {
 }
 
 /// How a provider does with everybody it serves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pulse {
-    /// Persons whose data came within the last days.
+    /// Persons whose data came in the weeks before its newest data: however long it is silent, they stay its persons.
     pub usual: i64,
-    /// Of these: within the last hours.
-    pub lately: i64,
+    /// Hours since data came from more than [`STILL_TALKS`] of them.
+    pub quiet_hours: f64,
+    /// Hours over which the newest data of most of them are spread: so long they keep away from each other ordinarily.
+    pub spread_hours: f64,
 }
 
 impl Pulse {
-    /// Whether it is silent for hardly anybody's fault.
-    pub fn is_out(self) -> bool {
-        self.usual >= ENOUGH_PERSONS && (self.lately as f64) < STILL_TALKS * self.usual as f64
+    /// Whether it is silent for nobody's fault, as seen by somebody whose data come every so many days.
+    pub fn is_out(self, every_days: f64) -> bool {
+        self.usual >= ENOUGH_PERSONS && self.quiet_hours > LONGER * self.spread_hours.max(every_days.max(1.0) * 24.0)
     }
 }
 
@@ -115,7 +122,7 @@ pub fn judge(known: &Known<'_>) -> Option<Rhythm> {
     let turns = (f64::from(last - first) / every).round() + 1.0;
     let rate = ((recent.len() as f64 + 1.0) / (turns + 2.0)).clamp(0.05, 0.98);
     let chance = libm::pow(1.0 - rate, missed);
-    let arrival = if missed < 1.0 || chance >= BY_CHANCE { Arrival::OnTime } else { why(known, last) };
+    let arrival = if missed < 1.0 || chance >= BY_CHANCE { Arrival::OnTime } else { why(known, last, every) };
     Some(Rhythm { arrival, every_days: every, wait_hours: wait, silent_days: (known.today - last).max(0), chance })
 }
 
@@ -137,10 +144,10 @@ fn wait(known: &Known<'_>) -> f64 {
     waits[(waits.len() - 1) * 9 / 10]
 }
 
-fn why(known: &Known<'_>, last: i32) -> Arrival {
+fn why(known: &Known<'_>, last: i32, every: f64) -> Arrival {
     if known.broken {
         Arrival::ConnectionBroken
-    } else if known.pulse.is_out() {
+    } else if known.pulse.is_out(every) {
         Arrival::ProviderOutage
     } else if known.source_days.last().is_some_and(|d| *d > last) {
         Arrival::NotWorn
@@ -192,11 +199,21 @@ mod tests {
         let other: Vec<i32> = (70..=99).collect();
         assert_eq!(judge(&Known { source_days: &other, ..it }).unwrap().arrival, Arrival::NotWorn);
         assert_eq!(judge(&Known { broken: true, ..it }).unwrap().arrival, Arrival::ConnectionBroken);
-        let out = Pulse { usual: 40, lately: 3 };
+        let out = Pulse { usual: 40, quiet_hours: 31.0, spread_hours: 3.0 };
         assert_eq!(judge(&Known { pulse: out, ..it }).unwrap().arrival, Arrival::ProviderOutage);
-        assert_eq!(judge(&Known { pulse: Pulse { usual: 40, lately: 30 }, ..it }).unwrap().arrival, Arrival::NotSynced);
-        assert!(!Pulse { usual: 2, lately: 0 }.is_out(), "two persons are no provider");
+        assert_eq!(judge(&Known { pulse: Pulse { quiet_hours: 1.0, ..out }, ..it }).unwrap().arrival, Arrival::NotSynced);
         assert_eq!(judge(&known(&[], &[])), None);
+    }
+
+    #[test]
+    fn a_provider_is_out_when_it_is_silent_for_longer_than_is_usual() {
+        let pulse = |quiet_hours, spread_hours| Pulse { usual: 5, quiet_hours, spread_hours };
+        assert!(!pulse(14.0, 2.0).is_out(1.0), "the evening of a day on whose morning everybody synchronised");
+        assert!(pulse(31.0, 2.0).is_out(1.0), "a morning on which nobody did");
+        assert!(!pulse(7.0 * 24.0, 3.0).is_out(7.0), "all weigh on Mondays, and it is Monday");
+        assert!(!pulse(50.0, 100.0).is_out(1.0), "one who weighs daily among weekly weighers");
+        assert!(pulse(9.0 * 24.0, 100.0).is_out(7.0));
+        assert!(!Pulse { usual: 4, ..pulse(1000.0, 2.0) }.is_out(1.0), "four persons are no provider");
     }
 
     #[test]

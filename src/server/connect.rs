@@ -158,7 +158,8 @@ async fn fill(
         Ok(n) => {
             let jobs =
                 format!("/admin/jobs?kind=backfill&q={}", crate::components::text::segment(&format!("user:\"{}\"", asked.user.trim())));
-            let html = format!("Asked for the days of {n} connections. <a href=\"{}\">See the jobs</a>", escape(&jobs));
+            let connections = if n == 1 { "connection" } else { "connections" };
+            let html = format!("Asked for the days of {n} {connections}. <a href=\"{}\">See the jobs</a>", escape(&jobs));
             page.answer(StatusCode::OK, &alert("good", "Done", &html), &asked)
         }
         Err(backfill::NotAsked::Gap(sentence)) => page.refused(StatusCode::UNPROCESSABLE_ENTITY, &sentence, &asked),

@@ -4,7 +4,7 @@
 //! then nobody is logged in and nothing panics.
 
 use crate::{
-    error::AppError,
+    error::{AppError, ErrorKind},
     model::Role,
     server::Services,
     store::{Caller, audit::Actor},
@@ -20,6 +20,8 @@ pub struct Request {
     pub services: Arc<Services>,
     /// Who is logged in.
     pub caller: Option<Caller>,
+    /// Whether somebody may well be logged in, but could not be looked up: the database is away.
+    pub unknown: bool,
     /// In the answer's header, the log and error messages.
     pub request_id: String,
     /// Where from, after trusted proxies.
@@ -38,9 +40,15 @@ impl Request {
     /// The caller, whoever it is.
     ///
     /// # Errors
-    /// `Unauthenticated` when nobody is logged in.
+    /// `Unauthenticated` when nobody is logged in; `Unavailable` when that cannot be told.
     pub fn account(&self) -> Result<&Caller, AppError> {
-        self.caller.as_ref().ok_or_else(|| answered(AppError::unauthenticated()))
+        self.caller.as_ref().ok_or_else(|| {
+            answered(if self.unknown {
+                AppError::new(ErrorKind::Unavailable, "The database does not answer just now. Nothing was lost; try again in a moment.")
+            } else {
+                AppError::unauthenticated()
+            })
+        })
     }
 
     /// The caller, an administrator.

@@ -1,7 +1,9 @@
-//! The document around the few pages that need no script at all: account, accounts, invitation. Same style sheet, same
-//! header and footer as the rest.
+//! The document around the few pages that the server makes by itself: account, accounts, invitation. Same style sheet,
+//! same keys, same header and footer as the rest.
 
-use crate::{access::forms::Sheet, model::Role};
+use crate::{access::forms::Sheet, components::menu::MENU, model::Role, pages::session::SetTheme};
+use axum::http::{Method, Uri};
+use leptos::server_fn::ServerFn;
 use std::path::Path;
 
 /// The reader's theme, painted by the server.
@@ -35,9 +37,29 @@ impl Theme {
     }
 }
 
+/// What a document takes from the request it answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// How it is painted.
+    pub theme: Theme,
+    /// The address's path: it decides which entry of the menu is the current one.
+    pub path: String,
+    /// The address to return to, where it can be asked for again and holds no secret.
+    pub back: Option<String>,
+}
+
+impl View {
+    /// Of a request, and the theme in its cookies.
+    pub fn of(method: &Method, uri: &Uri, theme: Theme) -> Self {
+        let path = uri.path().to_owned();
+        let again = method == Method::GET && !path.starts_with("/invite/");
+        Self { theme, path, back: again.then(|| uri.path_and_query().map(ToString::to_string)).flatten() }
+    }
+}
+
 tokio::task_local! {
     /// Of the request at hand.
-    pub static THEME: Theme;
+    pub static VIEW: View;
 }
 
 /// The hashed name of the style sheet, from the site's hash.txt.
@@ -50,72 +72,116 @@ pub fn stylesheet(hash_file: &Path) -> Result<String, String> {
     Ok(format!("/pkg/assay.{}.css", hash.trim()))
 }
 
-/// The main pages by role, as the application's own header has them.
-const MEMBERS: [(&str, &str); 1] = [("/clients", "People")];
-const ADMINS: [(&str, &str); 9] = [
-    ("/admin", "Overview"),
-    ("/clients", "People"),
-    ("/admin/jobs", "Jobs"),
-    ("/admin/dead-letters", "Dead letters"),
-    ("/admin/webhooks", "Webhooks"),
-    ("/admin/logs", "Logs"),
-    ("/admin/nodes", "System"),
-    ("/admin/users", "Accounts"),
-    ("/admin/audit", "Audit log"),
-];
-
 /// A whole document.
 pub fn document(stylesheet: &str, sheet: &Sheet<'_>) -> String {
     let title = escaped(sheet.title);
-    let theme = THEME.try_with(|t| *t).unwrap_or_default().word();
-    let pages: &[(&str, &str)] = match sheet.role {
-        Some(Role::Admin) => &ADMINS,
-        Some(Role::Trainer) => &MEMBERS,
-        None => &[],
-    };
-    let links: String = pages.iter().map(|(to, text)| format!("<a href=\"{to}\">{text}</a>")).collect();
-    let account = if sheet.role.is_some() {
-        "<a class=\"button small\" href=\"/account\">Account</a>"
-    } else {
-        "<a class=\"button small\" href=\"/login\">Log in</a>"
-    };
+    let View { theme, path, back } = VIEW.try_with(View::clone).unwrap_or_default();
+    let links: String = MENU
+        .iter()
+        .filter(|entry| entry.is_for(sheet.role))
+        .map(|entry| {
+            let current = if entry.covers(&path) { " aria-current=\"page\"" } else { "" };
+            format!("<a href=\"{}\"{current}>{}</a>", entry.href, entry.text)
+        })
+        .collect();
     format!(
-        "<!DOCTYPE html><html lang=\"en\" data-theme=\"{theme}\"><head><meta charset=\"utf-8\">\
+        "<!DOCTYPE html><html lang=\"en\" data-theme=\"{}\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
-         <link rel=\"icon\" href=\"/favicon.svg\" type=\"image/svg+xml\"><link rel=\"stylesheet\" href=\"{stylesheet}\"><title>{title} · Assay</title></head>\
+         <link rel=\"icon\" href=\"/favicon.svg\" type=\"image/svg+xml\"><link rel=\"stylesheet\" href=\"{stylesheet}\">\
+         <script src=\"/keys.js\" defer></script><title>{title} · Assay</title></head>\
          <body><a class=\"skip\" href=\"#main\">Skip to the content</a>\
-         <header class=\"mast\"><a class=\"brand\" href=\"/\"><span>Assay</span></a><nav class=\"mast-nav\" aria-label=\"Main\">{links}</nav>{account}</header>\
+         <header class=\"mast\"><a class=\"brand\" href=\"/\"><span>Assay</span></a><nav class=\"mast-nav\" aria-label=\"Main\">{links}</nav>{}</header>\
          <main id=\"main\" class=\"sheet\" tabindex=\"-1\">{}</main>\
-         <footer class=\"foot\"><span>Assay {}</span><a href=\"/status\">Status</a><a href=\"/preferences\">Preferences</a></footer></body></html>",
+         <footer class=\"foot\"><span>Assay {}</span><a href=\"/status\">Status</a><a href=\"/preferences\">Preferences</a>\
+         <button class=\"quiet with-js\" type=\"button\" data-keys>Keyboard</button></footer></body></html>",
+        theme.word(),
+        menu(sheet.role, theme, back.as_deref().unwrap_or("/")),
         sheet.body,
         env!("CARGO_PKG_VERSION")
     )
 }
 
-/// A title may hold a person's name.
+/// Theme, account and the way out, as in the application's own header.
+fn menu(role: Option<Role>, theme: Theme, back: &str) -> String {
+    let themes: String = [(Theme::System, "System"), (Theme::Light, "Light"), (Theme::Dark, "Dark")]
+        .iter()
+        .map(|(t, words)| {
+            format!("<button type=\"submit\" name=\"theme\" value=\"{}\" aria-pressed=\"{}\">{words}</button>", t.word(), *t == theme)
+        })
+        .collect();
+    let link = |to: &str, words: &str| format!("<a class=\"button wide\" href=\"{to}\">{words}</a>");
+    let (account, out) = match role {
+        Some(_) => (
+            link("/account", "Account"),
+            "<form method=\"post\" action=\"/logout\"><button class=\"button wide\" type=\"submit\">Log out</button></form>".to_owned(),
+        ),
+        None => (String::new(), link("/login", "Log in")),
+    };
+    let users = if role == Some(Role::Admin) { link("/admin/users", "Accounts and invitations") } else { String::new() };
+    format!(
+        "<details class=\"menu\"><summary><span class=\"menu-name\">{}</span></summary><div class=\"menu-body\">{account}{users}\
+         <form method=\"post\" action=\"{}\" class=\"segments\"><input type=\"hidden\" name=\"back\" value=\"{}\">\
+         <fieldset><legend>Theme</legend>{themes}</fieldset></form>{out}</div></details>",
+        if role.is_some() { "Account" } else { "Display" },
+        SetTheme::url(),
+        escaped(back)
+    )
+}
+
+/// A title or a path may hold a person's name.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
     use super::*;
     use crate::access::guard::{Decision, decide};
 
+    fn at(path: &str, theme: Theme, role: Option<Role>) -> String {
+        let sheet = Sheet { title: "<b>Erika", body: "<h1>Account</h1>", role };
+        let view = View::of(&Method::GET, &path.parse().unwrap(), theme);
+        VIEW.sync_scope(view, || document("/pkg/assay.abc.css", &sheet))
+    }
+
     #[test]
-    fn the_document_links_the_hashed_style_sheet_and_needs_no_script() {
-        let sheet = Sheet { title: "<b>Erika", body: "<h1>Account</h1>", role: Some(Role::Trainer) };
-        let html = document("/pkg/assay.abc.css", &sheet);
+    fn the_document_links_the_hashed_style_sheet_and_has_no_script_but_the_keys() {
+        let html = at("/account", Theme::System, Some(Role::Trainer));
         assert!(html.contains("href=\"/pkg/assay.abc.css\"") && html.contains("<title>&lt;b&gt;Erika · Assay</title>"));
-        let dark = THEME.sync_scope(Theme::from_cookie(Some("dark")), || document("/x.css", &sheet));
-        assert!(html.contains("data-theme=\"system\"") && dark.contains("data-theme=\"dark\""));
-        assert!(!html.contains("<script") && !html.contains("style=") && !html.contains("/admin"));
+        assert!(
+            html.contains("data-theme=\"system\"")
+                && at("/account", Theme::from_cookie(Some("dark")), None).contains("data-theme=\"dark\"")
+        );
+        assert_eq!(html.matches("<script").count(), 1);
+        assert!(html.contains("<script src=\"/keys.js\" defer></script>") && !html.contains("style="));
+        assert!(!html.contains("/admin"));
+    }
+
+    #[test]
+    fn the_menu_is_that_of_the_application_and_says_where_one_is() {
+        let html = at("/admin/settings/retention", Theme::Light, Some(Role::Admin));
+        assert!(html.contains("<a href=\"/admin/calibration\">Calibration</a>"));
+        assert!(html.contains("<a href=\"/admin/nodes\" aria-current=\"page\">System</a>"));
+        assert_eq!(html.matches("aria-current").count(), 1);
+        assert!(
+            html.contains("value=\"light\" aria-pressed=\"true\"") && html.contains("name=\"back\" value=\"/admin/settings/retention\"")
+        );
+        assert!(!at("/account", Theme::System, Some(Role::Admin)).contains("aria-current"));
+    }
+
+    #[test]
+    fn the_theme_s_form_leads_back_with_the_filter_and_never_to_a_secret_or_to_what_was_sent() {
+        assert!(at("/admin/audit?text=a&action=b", Theme::Dark, Some(Role::Admin)).contains("value=\"/admin/audit?text=a&amp;action=b\""));
+        let html = at("/invite/0123456789", Theme::System, None);
+        assert!(!html.contains("0123456789") && html.contains("name=\"back\" value=\"/\""));
+        assert_eq!(View::of(&Method::POST, &"/account/password".parse().unwrap(), Theme::System).back, None);
     }
 
     #[test]
     fn nobody_is_offered_what_is_refused() {
-        for (pages, role) in [(&ADMINS[..], Role::Admin), (&MEMBERS[..], Role::Trainer)] {
-            assert!(pages.iter().all(|(to, _)| decide(to, Some(role)) == Decision::Allow));
+        for role in [Role::Admin, Role::Trainer] {
+            assert!(MENU.iter().filter(|e| e.is_for(Some(role))).all(|e| decide(e.href, Some(role)) == Decision::Allow));
         }
     }
 }

@@ -20,6 +20,8 @@ use std::{
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
+/// So often the session of an open page is looked up again.
+const CHECKED_EVERY: Duration = Duration::from_secs(20);
 /// A page is on its way to its reader, until its stream is open, for at most so long.
 const ON_ITS_WAY: Duration = Duration::from_secs(20);
 /// At most so many announcements are remembered for such pages.
@@ -89,22 +91,25 @@ impl Live {
         (self.sender.subscribe(), missed) // under the lock: nothing falls between the two
     }
 
-    /// The event stream of a page that was asked for `age` ago. Ends when the session ends, the process stops, or the
-    /// reader goes.
+    /// The event stream of a page that was asked for `age` ago. Ends when the session ends, which its last event says, when
+    /// the process stops, or when the reader goes.
     pub fn stream(&self, caller: Caller, db: Db, age: Duration) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
         let (news, missed) = self.subscribe(age);
-        let state = (news, missed, Listener { caller, db, clients: None, checked: None }, self.cancel.clone());
-        let events = stream::unfold(state, |(mut news, mut missed, mut listener, cancel)| async move {
+        let state = Some((news, missed, Listener { caller, db, clients: None, checked: None }, self.cancel.clone()));
+        let events = stream::unfold(state, |state| async move {
+            let (mut news, mut missed, mut listener, cancel) = state?;
             loop {
-                if !listener.may_stay().await {
-                    return None;
+                match listener.session().await {
+                    Session::Holds => {}
+                    Session::Ended => return Some((Ok(Event::default().event("ended").data("{}")), None)),
+                    Session::Unknown => return None,
                 }
                 if let Some(event) = listener.first_of(&mut missed) {
-                    return Some((Ok(event), (news, missed, listener, cancel)));
+                    return Some((Ok(event), Some((news, missed, listener, cancel))));
                 }
                 let next = tokio::select! {
                     () = cancel.cancelled() => return None,
-                    next = tokio::time::timeout(Duration::from_secs(20), news.recv()) => next,
+                    next = tokio::time::timeout(CHECKED_EVERY, news.recv()) => next,
                 };
                 let event = match next {
                     Err(_) => continue, // quiet: look whether the session still holds
@@ -115,7 +120,7 @@ impl Live {
                     Ok(Err(broadcast::error::RecvError::Lagged(_))) => Event::default().event("resync").data("{}"),
                     Ok(Err(broadcast::error::RecvError::Closed)) => return None,
                 };
-                return Some((Ok(event), (news, missed, listener, cancel)));
+                return Some((Ok(event), Some((news, missed, listener, cancel))));
             }
         });
         Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
@@ -124,6 +129,15 @@ impl Live {
 
 fn event(topic: &str, n: i64) -> Event {
     Event::default().event(topic).data(format!("{{\"n\":{n}}}"))
+}
+
+/// What is known of a listener's session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Session {
+    Holds,
+    Ended,
+    /// It could not be looked up, and never was.
+    Unknown,
 }
 
 /// One open page: whose it is, and whom that account may hear of.
@@ -135,19 +149,20 @@ struct Listener {
 }
 
 impl Listener {
-    /// Every 20 seconds the session and the assignments are looked up again.
-    async fn may_stay(&mut self) -> bool {
-        if self.checked.is_some_and(|at| at.elapsed() < Duration::from_secs(20)) {
-            return true;
+    /// The session and the assignments are looked up again from time to time.
+    async fn session(&mut self) -> Session {
+        if self.checked.is_some_and(|at| at.elapsed() < CHECKED_EVERY) {
+            return Session::Holds;
         }
         match crate::store::live::clients_of(&self.db, &self.caller).await {
             Ok(Some(clients)) => {
                 self.clients = Some(clients);
                 self.checked = Some(tokio::time::Instant::now());
-                true
+                Session::Holds
             }
-            Ok(None) => false, // the session has ended
-            Err(_) => self.clients.is_some(),
+            Ok(None) => Session::Ended,
+            Err(_) if self.clients.is_some() => Session::Holds,
+            Err(_) => Session::Unknown,
         }
     }
 
@@ -172,8 +187,23 @@ impl Listener {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
 mod tests {
     use super::*;
+    use crate::store::{Token, testing};
+    use axum::response::IntoResponse;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn a_page_whose_session_has_ended_is_told_so_and_hears_nothing_else() {
+        let t = testing::database().await;
+        let live = Live { sender: broadcast::channel(8).0, recent: Arc::default(), cancel: CancellationToken::new() };
+        live.publish(r#"{"topic": "jobs", "n": 3}"#);
+        let nobody = Caller::new(uuid::Uuid::nil(), Role::Admin, String::new(), String::new(), Token::from_bytes([7; 32]));
+        let answer = live.stream(nobody, t.db.clone(), Duration::from_secs(5)).into_response();
+        let told = tokio::time::timeout(Duration::from_secs(5), answer.into_body().collect()).await.unwrap().unwrap().to_bytes();
+        assert_eq!(String::from_utf8_lossy(&told), "event: ended\ndata: {}\n\n");
+    }
 
     #[test]
     fn what_was_announced_while_a_page_was_on_its_way_is_not_lost_and_what_came_before_is_not_said() {

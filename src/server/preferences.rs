@@ -34,7 +34,8 @@ pub(super) async fn apply(mut request: Request, next: Next) -> Response {
     let chosen = of_account.or_else(|| cookie(request.headers(), COOKIE).map(Preferences::from_cookie)).unwrap_or_default();
     let theme = frame::Theme::from_cookie(cookie(request.headers(), "theme"));
     request.extensions_mut().insert(chosen);
-    frame::THEME.scope(theme, REQUEST.scope(chosen, next.run(request))).await
+    let view = frame::View::of(request.method(), request.uri(), theme);
+    frame::VIEW.scope(view, REQUEST.scope(chosen, next.run(request))).await
 }
 
 #[derive(Clone)]

@@ -171,6 +171,7 @@ fn request_context(services: &Arc<Services>) {
     provide_context(PageRequest {
         services: Arc::clone(services),
         caller: extension.get::<Identity>().and_then(|i| i.0.clone()),
+        unknown: extension.get::<access::identify::Unavailable>().is_some(),
         request_id: extension.get::<RequestId>().map(|r| r.0.to_string()).unwrap_or_default(),
         address: peer.map(|p| client_address(p, &parts.headers, &services.config.trusted_proxies)),
     });

@@ -9,7 +9,7 @@ use crate::jobs;
 use crate::model::Role;
 use crate::outbound;
 use crate::quality::registry::Registry;
-use crate::store::sessions;
+use crate::store::{audit::Actor, sessions};
 use axum::http::{HeaderMap, header};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -131,12 +131,14 @@ fn administrators(db: &crate::store::Db, site: &Site) -> trial::Authorise {
         let ours = text(header::ORIGIN).is_some_and(|origin| site.is_ours(origin, text(header::HOST)));
         let (db, token) = (db.clone(), session::token_of(headers, &site).filter(|_| ours));
         Box::pin(async move {
-            let Some(token) = token else { return false };
-            match sessions::find(&db, &token, session::IDLE_SECONDS).await {
-                Ok(found) => found.is_some_and(|f| f.caller.role == Role::Admin && !f.must_enrol),
+            match sessions::find(&db, &token?, session::IDLE_SECONDS).await {
+                Ok(found) => {
+                    let admin = found.filter(|f| f.caller.role == Role::Admin && !f.must_enrol)?;
+                    Some(Actor::of(&admin.caller, None, None))
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a session could not be looked up");
-                    false
+                    None
                 }
             }
         })

@@ -2,16 +2,17 @@
 
 use crate::model::{Instant, Metric, Source};
 use crate::quality::Registry;
-use crate::quality::arrival::{self, Arrival, Known, Pulse, Rhythm};
+use crate::quality::arrival::{self, Arrival, Known, Pulse, Rhythm, STILL_TALKS};
 use chrono::{NaiveDate, Timelike};
 use sqlx::PgConnection;
 use std::collections::{BTreeMap, HashMap};
 
 /// Days of values looked at, back from today.
 const BACK: i32 = 84;
-/// Days within which a provider's data make it one that is in use, and hours within which it should talk.
-const IN_USE: i32 = 7;
-const LATELY: i32 = 12;
+/// Days before a provider's newest data within which somebody's data make them one of its persons.
+const IN_USE: i32 = 14;
+/// The share of a provider's persons at either end of the spread of their newest data.
+const OUTER: f64 = STILL_TALKS;
 
 /// One metric of one source of a person.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,16 +46,23 @@ struct Row {
 /// # Errors
 /// The database's.
 pub async fn pulses(service: &mut PgConnection, now: Instant) -> sqlx::Result<HashMap<String, Pulse>> {
-    let rows: Vec<(String, i64, i64)> = sqlx::query_as(
-        "SELECT provider, count(DISTINCT user_id), count(DISTINCT user_id) FILTER (WHERE last_data_at > $1 - make_interval(hours => $3))
-           FROM connections WHERE state IN ('active', 'reauthorised') AND last_data_at > $1 - make_interval(days => $2) GROUP BY provider",
+    let rows: Vec<(String, i64, f64, f64)> = sqlx::query_as(
+        "WITH newest AS (SELECT provider, user_id, max(last_data_at) AS at FROM connections
+                          WHERE state IN ('active', 'reauthorised') AND user_id IS NOT NULL
+                            AND last_data_at <= $1 AND last_data_at > $1 - make_interval(days => $2) GROUP BY 1, 2),
+              known AS (SELECT provider, at, max(at) OVER (PARTITION BY provider) AS heard_at FROM newest),
+              share AS (SELECT provider, count(*) AS usual, percentile_disc(ARRAY[$4::float8, 1 - $4::float8]) WITHIN GROUP (ORDER BY at) AS ends
+                          FROM known WHERE at > heard_at - make_interval(days => $3) GROUP BY 1)
+         SELECT provider, usual, extract(epoch FROM $1 - ends[2])::float8 / 3600, extract(epoch FROM ends[2] - ends[1])::float8 / 3600 FROM share",
     )
     .bind(now)
+    .bind(BACK)
     .bind(IN_USE)
-    .bind(LATELY)
+    .bind(OUTER)
     .fetch_all(service)
     .await?;
-    Ok(rows.into_iter().map(|(provider, usual, lately)| (provider, Pulse { usual, lately })).collect())
+    let pulse = |(provider, usual, quiet_hours, spread_hours)| (provider, Pulse { usual, quiet_hours, spread_hours });
+    Ok(rows.into_iter().map(pulse).collect())
 }
 
 /// How the values of some persons arrive, as the caller may see them; by person, metric and source. Metrics that are not
@@ -170,7 +178,7 @@ mod tests {
         let mut conn = t.db.service().acquire().await.unwrap();
         let now: Instant = DateTime::parse_from_rfc3339("2026-03-31T12:00:00Z").unwrap().to_utc();
         let pulses = pulses(&mut conn, now).await.unwrap();
-        assert_eq!(pulses.get("oura").map(|p| (p.usual, p.lately)), Some((1, 0)));
+        assert_eq!(pulses.get("oura"), Some(&Pulse { usual: 1, quiet_hours: 108.0, spread_hours: 0.0 }));
         let users = ["a", "b", "c"].map(String::from);
         let found = arrivals(&mut conn, &pulses, &users, now).await.unwrap();
         let said: Vec<_> = found.iter().map(|a| (a.user_id.as_str(), a.metric, a.rhythm.arrival)).collect();
@@ -185,5 +193,42 @@ mod tests {
         );
         assert!((found[0].rhythm.wait_hours - 7.0).abs() < 1e-9);
         assert_eq!(gaps(&found).len(), 3);
+    }
+
+    /// Six weigh once a week, on different days, and one of them stopped weeks ago; six are measured daily and synchronise at
+    /// seven in the morning, and one of them stopped days ago.
+    const PROVIDERS: &str = "
+        CREATE TEMP TABLE world AS
+          SELECT 'scale-' || n AS u, 'withings' AS source, 'weight' AS m, date '2026-03-23' + n - CASE n WHEN 1 THEN 14 ELSE 0 END AS until, 7 AS every FROM generate_series(1, 6) n
+          UNION ALL
+          SELECT 'ring-' || n, 'oura', 'steps', date '2026-03-30' - CASE n WHEN 1 THEN 3 ELSE 0 END, 1 FROM generate_series(1, 6) n;
+        INSERT INTO persons (user_id) SELECT u FROM world;
+        INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id, created_at)
+        SELECT u, m, source, until - n * every, 50, '', 1, 't', now(), gen_random_uuid(), (until - n * every + 1)::timestamp AT TIME ZONE 'UTC' + interval '7 hours'
+          FROM world, generate_series(0, 27) n;
+        INSERT INTO connections (user_id, provider, terra_user_id, last_data_at)
+        SELECT u, source, 't-' || u, (until + 1)::timestamp AT TIME ZONE 'UTC' + interval '7 hours' FROM world;
+        DROP TABLE world;";
+
+    #[tokio::test]
+    async fn a_provider_is_out_only_when_it_is_silent_for_longer_than_its_persons_ordinarily_are() {
+        let t = database().await;
+        sqlx::raw_sql(PROVIDERS).execute(t.db.owner()).await.unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let mut said = async |now: &str| {
+            let now = DateTime::parse_from_rfc3339(now).unwrap().to_utc();
+            let pulses = pulses(&mut conn, now).await.unwrap();
+            let users = ["scale-1", "scale-6", "ring-1", "ring-6"].map(String::from);
+            let found = arrivals(&mut conn, &pulses, &users, now).await.unwrap();
+            let of = |user: &str| found.iter().find(|a| a.user_id == user).unwrap().rhythm.arrival;
+            users.each_ref().map(|user| of(user))
+        };
+        use Arrival::{NotSynced, OnTime, ProviderOutage};
+        // In the evening of a day on whose morning everybody synchronised. Nobody weighed within twelve hours either.
+        assert_eq!(said("2026-03-31T21:00:00Z").await, [NotSynced, OnTime, NotSynced, OnTime]);
+        // Nobody synchronised this morning. That nobody weighed in these days says nothing yet.
+        assert_eq!(said("2026-04-01T18:00:00Z").await, [NotSynced, OnTime, ProviderOutage, ProviderOutage]);
+        // Half a month of silence: they are still the providers' persons.
+        assert_eq!(said("2026-04-15T12:00:00Z").await, [ProviderOutage; 4]);
     }
 }

@@ -5,7 +5,7 @@ use super::{Caller, Db};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::{PgExecutor, types::Json};
+use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 
 /// Whoever acts, as the log names them.
@@ -86,7 +86,7 @@ pub async fn note_reading(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result
 ///
 /// # Errors
 /// Any of the database's.
-pub async fn forget(owner: &mut sqlx::PgConnection, days: i32) -> sqlx::Result<i64> {
+pub async fn forget(owner: &mut PgConnection, days: i32) -> sqlx::Result<i64> {
     use sqlx::Connection;
     let mut tx = owner.begin().await?;
     let done = sqlx::query("DELETE FROM audit_log WHERE at < now() - make_interval(days => $1)").bind(days).execute(&mut *tx).await?;
@@ -159,9 +159,46 @@ pub async fn search(db: &Db, caller: &Caller, filter: &Filter, before: Option<Uu
     Ok(entries)
 }
 
-/// Entries as CSV (RFC 4180), with a header line.
+/// The newest entry about each of some subjects whose action begins so; a subject without one has none.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn newest_about(conn: &mut PgConnection, subjects: &[String], action: &str) -> sqlx::Result<Vec<Entry>> {
+    sqlx::query_as(
+        "SELECT e.* FROM unnest($1::text[]) AS s (subject)
+          CROSS JOIN LATERAL (SELECT id, at, actor, action, subject, detail, address, request_id FROM audit_log a
+                               WHERE a.subject = s.subject AND starts_with(a.action, $2) ORDER BY a.at DESC, a.id DESC LIMIT 1) e",
+    )
+    .bind(subjects)
+    .bind(action)
+    .fetch_all(conn)
+    .await
+}
+
+/// The newest deed on a job: an entry that names it, or one of a moment at which something was done to it among others. A
+/// deed and its entry are one commit, and so of one moment.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn last_deed(conn: &mut PgConnection, job: Uuid, moments: &[DateTime<Utc>]) -> sqlx::Result<Option<Entry>> {
+    sqlx::query_as(
+        "SELECT id, at, actor, action, subject, detail, address, request_id FROM audit_log
+          WHERE (subject = $1 OR at = ANY ($2))
+            AND (starts_with(action, 'jobs.') OR starts_with(action, 'dead_letters.') OR action = 'operation.cancel')
+          ORDER BY at DESC, id DESC LIMIT 1",
+    )
+    .bind(job.to_string())
+    .bind(moments)
+    .fetch_optional(conn)
+    .await
+}
+
+/// The header line of [`csv`].
+pub const CSV_HEAD: &str = "at,actor,action,subject,detail,address,request_id\r\n";
+
+/// Entries as lines of CSV (RFC 4180).
 pub fn csv(entries: &[Entry]) -> String {
-    let mut out = String::from("at,actor,action,subject,detail,address,request_id\r\n");
+    let mut out = String::new();
     for e in entries {
         let fields = [
             e.at.to_rfc3339(),

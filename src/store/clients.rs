@@ -1,19 +1,26 @@
 //! What the pages about people read. Every statement runs in the caller's transaction, so a trainer sees the assigned
 //! clients and nobody else, in rows as well as in counts.
 
-use crate::model::Instant;
+use crate::model::{Instant, Metric};
 use chrono::NaiveDate;
 use sqlx::PgConnection;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Values read with a score ready, and without, since the process started: the true hit rate of the cache.
+/// Values read with a score ready, and without, since the process started: the true hit rate of the cache. What reads scores
+/// value by value counts them here itself, so no page can forget to.
 static HITS: AtomicI64 = AtomicI64::new(0);
 static MISSES: AtomicI64 = AtomicI64::new(0);
 
-/// Counts reads of scores; vendor scores, which never have one, are not counted.
-pub fn count_reads(hits: i64, misses: i64) {
+/// Counts values read, each with its metric's key and whether its score was there. A vendor's own score never gets one: no miss.
+pub(super) fn count_reads<'r>(reads: impl IntoIterator<Item = (&'r str, bool)>) {
+    let (hits, misses) = tally(reads);
     HITS.fetch_add(hits, Ordering::Relaxed);
     MISSES.fetch_add(misses, Ordering::Relaxed);
+}
+
+fn tally<'r>(reads: impl IntoIterator<Item = (&'r str, bool)>) -> (i64, i64) {
+    let scorable = reads.into_iter().filter(|(key, _)| Metric::from_key(key).is_some_and(|m| !m.is_vendor_score()));
+    scorable.fold((0, 0), |(hits, misses), (_, hit)| if hit { (hits + 1, misses) } else { (hits, misses + 1) })
 }
 
 /// Reads answered from the cache, and not, since the process started.
@@ -97,7 +104,7 @@ pub struct LatestRow {
 /// The newest values of some persons, of the 90 days up to each one's newest day, all metrics when none are named. Within a day the chosen
 /// source counts, else the evidence's rank.
 pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String]) -> sqlx::Result<Vec<LatestRow>> {
-    sqlx::query_as(
+    let rows: Vec<LatestRow> = sqlx::query_as(
         // The newest row is picked first: what is unpacked from JSON is unpacked for it alone.
         "SELECT n.user_id, n.metric_name, n.source, n.measurement_date, n.value, n.measured_at, n.received_at, n.confidence_score, n.low, n.high,
                 ARRAY(SELECT (n.factors ->> part)::float8
@@ -123,7 +130,9 @@ pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String
     .bind(users)
     .bind(metrics)
     .fetch_all(conn)
-    .await
+    .await?;
+    count_reads(rows.iter().map(|r| (r.metric_name.as_str(), r.confidence_score.is_some())));
+    Ok(rows)
 }
 
 /// One person; `None` when absent or not the caller's to see.
@@ -207,6 +216,12 @@ mod tests {
           ('1', 'mine', 'garmin', 'active', now() - interval '3 days'), ('2', 'mine', 'whoop', 'active', now()),
           ('3', 'also-mine', 'oura', 'error', NULL), ('4', 'not-mine', 'oura', 'error', NULL);";
 
+    #[test]
+    fn a_value_without_a_score_is_a_miss_and_a_vendors_own_score_is_neither() {
+        let reads = [("steps", true), ("steps", false), ("weight", true), ("recovery_score", false), ("no_metric", false)];
+        assert_eq!(tally(reads), (2, 1));
+    }
+
     #[tokio::test]
     async fn a_trainer_sees_own_clients_only_in_rows_and_in_one_persons_page() {
         let t = crate::store::testing::database().await;
@@ -234,6 +249,10 @@ mod tests {
         assert_eq!(names(wish("", Some(Metric::Steps), Some((0, 59)))).await, ["mine"], "of one metric");
         assert!(names(wish("", Some(Metric::Weight), None)).await.is_empty(), "who has no value of the metric is not in its list");
         assert_eq!(names(Wish { sort: Sort::Gain, ..Wish::default() }).await, ["also-mine", "mine"], "the one with most to gain first");
+        let unknown = |metric| Wish { metric, unknown: true, ..Wish::default() };
+        assert_eq!(names(unknown(None)).await, ["also-mine"], "the one with a value that was never scored");
+        assert_eq!(names(unknown(Some(Metric::Spo2))).await, ["also-mine"]);
+        assert!(names(unknown(Some(Metric::Steps))).await.is_empty());
         assert_eq!(names(Wish { links: Links::Silent, ..Wish::default() }).await, ["mine"]);
         assert_eq!(names(Wish { links: Links::Broken, ..Wish::default() }).await, ["also-mine"]);
         assert_eq!(names(Wish { sort: Sort::Age, ..Wish::default() }).await, ["also-mine", "mine"], "never any data first");

@@ -177,15 +177,6 @@ pub async fn giving(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Vec<
     .await
 }
 
-/// Whose a connection is, by Terra's present id: `None` when there is no such connection; inside, our user id where
-/// known.
-///
-/// # Errors
-/// The database's.
-pub async fn owner(conn: &mut PgConnection, terra_user_id: &str) -> sqlx::Result<Option<Option<String>>> {
-    sqlx::query_scalar("SELECT user_id FROM connections WHERE terra_user_id = $1").bind(terra_user_id).fetch_optional(conn).await
-}
-
 /// A connection as the reconciliation compares it.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Known {

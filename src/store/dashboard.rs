@@ -281,10 +281,10 @@ mod tests {
             .await
             .unwrap();
         let mut conn = t.db.service().acquire().await.unwrap();
-        let soon = chrono::Utc::now() + chrono::TimeDelta::minutes(1);
-        assert_eq!(crate::store::letter_lists::discard_group(&mut conn, "other", "x", soon, None, 10, "").await.unwrap(), 0);
+        let of = |fingerprint: &str| crate::store::jobs::settle::DeadFilter { fingerprint: Some(fingerprint.into()), ..Default::default() };
+        assert_eq!(crate::store::letter_lists::discard(&mut conn, &of("other"), 10, "").await.unwrap(), 0);
         assert_eq!(open_dead_letters(&mut conn).await.unwrap(), Some(3));
-        assert_eq!(crate::store::letter_lists::discard_group(&mut conn, "f", "x", soon, None, 10, "").await.unwrap(), 3);
+        assert_eq!(crate::store::letter_lists::discard(&mut conn, &of("f"), 10, "").await.unwrap(), 3);
         assert_eq!(open_dead_letters(&mut conn).await.unwrap(), Some(0));
         sqlx::raw_sql("DROP TABLE background_jobs_dlq").execute(t.db.owner()).await.unwrap();
         assert_eq!(open_dead_letters(&mut conn).await.unwrap(), None);

@@ -2,6 +2,7 @@
 //! nothing here fails for it.
 
 use super::jobs::settle::{DeadFilter, Retried};
+use super::jobs::taking_up;
 use chrono::{DateTime, Utc};
 use sqlx::{Acquire, PgConnection, types::Json};
 use uuid::Uuid;
@@ -162,14 +163,16 @@ pub async fn redrive(conn: &mut PgConnection, filter: &DeadFilter, limit: i64) -
     }
     let mut result = super::jobs::settle::retry(&mut tx, &DeadFilter { ids: Some(ids.clone()), ..DeadFilter::default() }, i64::MAX).await?;
     // What is still unmarked has no failed job any more.
-    result.recreated = sqlx::query(
+    result.recreated = sqlx::query(concat!(
         "WITH lost AS (
            UPDATE background_jobs_dlq d SET retried = true, retried_at = now()
             WHERE d.original_job_id = ANY ($1) AND d.retried = false AND d.discarded_at IS NULL
               AND NOT EXISTS (SELECT 1 FROM background_jobs j WHERE j.id = d.original_job_id)
-           RETURNING original_job_id, type, payload, user_id)
-         INSERT INTO background_jobs (type, payload, user_id) SELECT DISTINCT ON (original_job_id) type, payload, user_id FROM lost",
-    )
+           RETURNING original_job_id, type, payload, user_id),
+         taken_up AS (SELECT DISTINCT ON (original_job_id) type, payload, user_id, NULL::text AS error FROM lost), ",
+        taking_up!(),
+        " INSERT INTO background_jobs (type, payload, user_id) SELECT type, payload, user_id FROM taken_up"
+    ))
     .bind(&ids)
     .execute(&mut *tx)
     .await?

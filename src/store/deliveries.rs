@@ -68,6 +68,8 @@ pub struct NewDelivery {
     pub headers: String,
     /// The request's id, which joins the job's log lines to the request's; letters, digits and dashes only.
     pub request_id: Option<String>,
+    /// The fingerprint of the key it was signed with; `None`: fetched over a signed link.
+    pub signed_by: Option<String>,
     /// The exact bytes (of the content: after gzip was undone).
     pub body: Bytes,
 }
@@ -142,11 +144,11 @@ pub async fn insert_new(conn: &mut PgConnection, rows: &[&NewDelivery]) -> sqlx:
            SELECT * FROM unnest($1::text[], $2::bytea[], $3::uuid[], $4::timestamptz[])
          ), raw AS (
            INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, provider, user_id, terra_user_id, status, error,
-                                           ordering_ms, reference, headers, body)
-           SELECT id, at, trace, type, provider, user_id, terra_user_id, status, error, ordering, reference, headers::jsonb, body
+                                           ordering_ms, reference, headers, body, signed_by)
+           SELECT id, at, trace, type, provider, user_id, terra_user_id, status, error, ordering, reference, headers::jsonb, body, signed_by
              FROM unnest($3::uuid[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-                         $11::text[], $12::int8[], $13::text[], $14::text[], $15::bytea[])
-               AS d (id, at, trace, type, provider, user_id, terra_user_id, status, error, ordering, reference, headers, body)
+                         $11::text[], $12::int8[], $13::text[], $14::text[], $15::bytea[], $19::text[])
+               AS d (id, at, trace, type, provider, user_id, terra_user_id, status, error, ordering, reference, headers, body, signed_by)
          )
          INSERT INTO background_jobs (id, type, payload, user_id)
          SELECT id, 'webhook_processing', payload::jsonb, user_id FROM unnest($16::uuid[], $17::text[], $18::text[]) AS j (id, payload, user_id)",
@@ -154,6 +156,7 @@ pub async fn insert_new(conn: &mut PgConnection, rows: &[&NewDelivery]) -> sqlx:
     .bind(column(&work, |r| r.id))
     .bind(column(&work, NewDelivery::job))
     .bind(column(&work, |r| r.user_id.as_deref()))
+    .bind(column(rows, |r| r.signed_by.as_deref()))
     .execute(conn)
     .await?;
     Ok(())
@@ -174,11 +177,11 @@ pub async fn insert(conn: &mut PgConnection, rows: &[&NewDelivery]) -> sqlx::Res
            RETURNING raw_id
          ), raw AS (
            INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, provider, user_id, terra_user_id, status, error,
-                                           ordering_ms, reference, headers, body)
-           SELECT id, at, trace, type, provider, user_id, terra_user_id, status, error, ordering, reference, headers::jsonb, body
+                                           ordering_ms, reference, headers, body, signed_by)
+           SELECT id, at, trace, type, provider, user_id, terra_user_id, status, error, ordering, reference, headers::jsonb, body, signed_by
              FROM unnest($3::uuid[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-                         $11::text[], $12::int8[], $13::text[], $14::text[], $15::bytea[])
-               AS d (id, at, trace, type, provider, user_id, terra_user_id, status, error, ordering, reference, headers, body)
+                         $11::text[], $12::int8[], $13::text[], $14::text[], $15::bytea[], $17::text[])
+               AS d (id, at, trace, type, provider, user_id, terra_user_id, status, error, ordering, reference, headers, body, signed_by)
             WHERE id IN (SELECT raw_id FROM new_key)
          ), job AS (
            INSERT INTO background_jobs (id, type, payload, user_id)
@@ -190,6 +193,7 @@ pub async fn insert(conn: &mut PgConnection, rows: &[&NewDelivery]) -> sqlx::Res
         )
     )
     .bind(column(rows, NewDelivery::job))
+    .bind(column(rows, |r| r.signed_by.as_deref()))
     .fetch_all(conn)
     .await
 }
@@ -226,11 +230,12 @@ pub async fn make_partitions(owner: &PgPool) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Keys that are deleted in one statement.
+/// Rows that are deleted in one statement and commit.
 const FORGET_AT_ONCE: i64 = 20_000;
 
 /// Removes deliveries and keys that are older than their time, as the owner. Whole months of deliveries are dropped,
-/// once nothing of them waits any more; deliveries of no use go one by one. A month that is in use today goes tomorrow.
+/// once nothing of them waits any more; deliveries of no use and keys go some thousands at a time, so that no transaction
+/// is long. A month that is in use today goes tomorrow.
 ///
 /// # Errors
 /// The database's; what was removed before stays removed.
@@ -253,34 +258,32 @@ pub async fn forget(conn: &mut PgConnection, kept: &Retention) -> sqlx::Result<V
             Err(error) => return Err(error),
         }
     }
-    if let Some(days) = kept.useless_days {
-        let n = sqlx::query(
-            "DELETE FROM terra_webhooks_raw WHERE status IN ('ignored', 'conflict', 'invalid') AND created_at < now() - make_interval(days => $1)",
-        )
-        .bind(days)
-        .execute(&mut *conn)
-        .await?
-        .rows_affected();
-        removed.push(("terra_webhooks_raw of no use", n as i64));
-    }
-    if let Some(days) = kept.key_days {
+    let batches = [
+        (
+            "terra_webhooks_raw of no use",
+            "DELETE FROM terra_webhooks_raw WHERE (id, created_at) IN (
+               SELECT id, created_at FROM terra_webhooks_raw
+                WHERE status IN ('ignored', 'conflict', 'invalid') AND created_at < now() - make_interval(days => $1) LIMIT $2)",
+            kept.useless_days,
+        ),
+        (
+            "delivery_keys",
+            "DELETE FROM delivery_keys WHERE trace_id IN (
+               SELECT trace_id FROM delivery_keys WHERE created_at < now() - make_interval(days => $1) LIMIT $2)",
+            kept.key_days,
+        ),
+    ];
+    for (table, sql, days) in batches {
+        let Some(days) = days else { continue };
         let mut sum = 0;
         loop {
-            let n = sqlx::query(
-                "DELETE FROM delivery_keys WHERE trace_id IN (
-                   SELECT trace_id FROM delivery_keys WHERE created_at < now() - make_interval(days => $1) LIMIT $2)",
-            )
-            .bind(days)
-            .bind(FORGET_AT_ONCE)
-            .execute(&mut *conn)
-            .await?
-            .rows_affected() as i64;
+            let n = sqlx::query(sql).bind(days).bind(FORGET_AT_ONCE).execute(&mut *conn).await?.rows_affected() as i64;
             sum += n;
             if n < FORGET_AT_ONCE {
                 break;
             }
         }
-        removed.push(("delivery_keys", sum));
+        removed.push((table, sum));
     }
     Ok(removed)
 }
@@ -343,9 +346,25 @@ pub async fn add_counts(pool: &PgPool, node: &str, answered: &[Answered], refuse
     tokio::time::timeout(limit, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
+/// Deliveries since a time that were signed, but not with our secret, or by a wrong clock; of very many minutes and addresses
+/// the newest 100,000 are added up. Whoever does not sign at all may be anybody, and is not counted.
+///
+/// # Errors
+/// The database's.
+pub async fn badly_signed(conn: &mut PgConnection, since: DateTime<Utc>) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "SELECT coalesce(sum(count), 0)::bigint FROM (
+           SELECT reason, count FROM refused_deliveries WHERE minute >= $1 ORDER BY minute DESC LIMIT 100000) r
+          WHERE reason IN ('signature_mismatch', 'signature_stale')",
+    )
+    .bind(since)
+    .fetch_one(conn)
+    .await
+}
+
 /// Marks a person as simulated, making them if need be; whether that may be. A person who exists and is not simulated
 /// stays as they are, unless `always`: the checklist's own test user.
-pub async fn claim_simulated(pool: &PgPool, user_id: &str, always: bool) -> sqlx::Result<bool> {
+pub async fn claim_simulated(conn: &mut PgConnection, user_id: &str, always: bool) -> sqlx::Result<bool> {
     sqlx::query_scalar(
         "INSERT INTO persons AS p (user_id, simulated) VALUES ($1, true)
          ON CONFLICT (user_id) DO UPDATE SET simulated = p.simulated OR $2
@@ -353,6 +372,6 @@ pub async fn claim_simulated(pool: &PgPool, user_id: &str, always: bool) -> sqlx
     )
     .bind(user_id)
     .bind(always)
-    .fetch_one(pool)
+    .fetch_one(conn)
     .await
 }

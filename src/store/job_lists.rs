@@ -4,7 +4,7 @@
 //! an index. What no index narrows (an error's text, a kind in history) is looked for among the newest [`WINDOW`]
 //! only, so that no page reads a history of millions. Statements are planned for their values, not kept.
 
-use super::jobs::into_history;
+use super::jobs::{cancelled, giving_up, into_history};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -256,6 +256,25 @@ pub async fn count(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<i64
     Ok(n.min(most))
 }
 
+/// How many jobs of these kinds wait for a later time, counted up to [`COUNTED`] + 1: by the index that claims use, so that
+/// a queue of due jobs costs nothing.
+///
+/// # Errors
+/// The database's.
+pub async fn count_later(conn: &mut PgConnection, kinds: &[String]) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM (
+           SELECT FROM unnest($1::text[]) AS k (kind) CROSS JOIN generate_series(0, 9) AS p (priority)
+            CROSS JOIN LATERAL (SELECT FROM background_jobs
+                                 WHERE failed_at IS NULL AND status = 'pending' AND type = k.kind AND priority = p.priority AND scheduled_at > now()
+                                 LIMIT $2) j LIMIT $2) c",
+    )
+    .bind(kinds)
+    .bind(COUNTED + 1)
+    .fetch_one(conn)
+    .await
+}
+
 /// The next jobs of the queue (not of history) that match, for acting on them: at most `limit` ids after `after`.
 ///
 /// # Errors
@@ -272,13 +291,19 @@ pub async fn matching(conn: &mut PgConnection, filter: &Filter, after: Option<Uu
 }
 
 const CANCEL: &str = concat!(
-    "WITH gone AS (DELETE FROM background_jobs WHERE id = ANY ($1) AND status IN ('pending', 'failed') RETURNING *), ",
+    "WITH gone AS (DELETE FROM background_jobs WHERE id = ANY ($1) AND status IN ('pending', 'failed') RETURNING *),
+     given_up AS (SELECT type, payload, '",
+    cancelled!(),
+    "' AS error FROM gone WHERE status = 'pending'), ",
+    giving_up!(),
+    ", ",
     into_history!("gone", "cancelled", "coalesce(error, 'cancelled')"),
     ", asked AS (UPDATE background_jobs SET cancel_requested = true WHERE id = ANY ($1) AND status = 'processing' RETURNING id)
      SELECT (SELECT count(*) FROM gone), (SELECT count(pg_notify('assay_jobs', 'cancel:' || id)) FROM asked)"
 );
 
-/// Cancels these jobs: waiting and dead ones at once, running ones by asking their workers. Returns how many of each.
+/// Cancels these jobs: waiting and dead ones at once, running ones by asking their workers. Returns how many of each. What
+/// hung on them ends too (`giving_up`); with the dead ones it did when they died.
 ///
 /// # Errors
 /// The database's; then nothing has changed.
@@ -348,13 +373,16 @@ pub async fn of_delivery(
     sqlx::query_as(
         "SELECT * FROM (
            (SELECT id, type AS kind, status, attempts, created_at, completed_at, left(error, 400) AS error FROM background_jobs
-             WHERE id = $1 OR (user_id = $3 AND type = 'webhook_processing' AND payload ->> 'delivery_id' = $1::text) LIMIT 20)
+             WHERE id = $1 OR (user_id = $3 AND (type = 'webhook_processing' AND payload ->> 'delivery_id' = $1::text
+                                              OR type = 'replay' AND payload #>> '{filter,ids,0}' = $1::text)) LIMIT 20)
            UNION ALL
            (SELECT id, type, status, attempts, created_at, completed_at, left(error, 400) FROM job_history
              WHERE id = $1 AND completed_at >= $2 LIMIT 20)
            UNION ALL
            (SELECT id, type, status, attempts, created_at, completed_at, left(error, 400) FROM job_history
-             WHERE user_id = $3 AND completed_at >= $2 AND id <> $1 AND type = 'webhook_processing' AND payload ->> 'delivery_id' = $1::text LIMIT 20)) j
+             WHERE user_id = $3 AND completed_at >= $2 AND id <> $1
+               AND (type = 'webhook_processing' AND payload ->> 'delivery_id' = $1::text OR type = 'replay' AND payload #>> '{filter,ids,0}' = $1::text)
+             LIMIT 20)) j
           ORDER BY created_at, id LIMIT 20",
     )
     .persistent(false)

@@ -1,12 +1,26 @@
 //! Dead letters by group, as the administrator deals with them. The table may be missing: then there are none.
 
-use super::{dead_letters::exists, jobs::into_history};
+use super::{
+    dead_letters::exists,
+    jobs::{into_history, settle::DeadFilter},
+};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// Groups are made of this many of the newest open letters.
 pub const WINDOW: i64 = 100_000;
+
+/// Which open letters. Empty fields do not narrow.
+#[derive(Debug, Clone, Default)]
+pub struct Filter<'a> {
+    /// That died at or after this time.
+    pub since: Option<DateTime<Utc>>,
+    /// Of this kind.
+    pub kind: Option<&'a str>,
+    /// With this fingerprint.
+    pub fingerprint: Option<&'a str>,
+}
 
 /// Open letters of one kind whose errors differ only in ids and numbers.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -25,30 +39,38 @@ pub struct Group {
     pub first_at: DateTime<Utc>,
     /// The newest.
     pub last_at: DateTime<Utc>,
+    /// How many groups there are, this page's and the others.
+    pub groups: i64,
+    /// How many letters are in all of them.
+    pub letters: i64,
 }
 
-/// Groups of the open letters since a time, the biggest first, and how many letters they were made of.
+/// Groups of the open letters, the biggest first.
 ///
 /// # Errors
 /// The database's.
-pub async fn groups(conn: &mut PgConnection, since: Option<DateTime<Utc>>, kind: Option<&str>, limit: i64) -> sqlx::Result<Vec<Group>> {
+pub async fn groups(conn: &mut PgConnection, filter: &Filter<'_>, limit: i64, offset: i64) -> sqlx::Result<Vec<Group>> {
     if !exists(conn).await? {
         return Ok(Vec::new());
     }
     sqlx::query_as(
         "SELECT fingerprint, type AS kind, (array_agg(left(error, 400) ORDER BY failed_at DESC))[1] AS error,
                 (array_agg(reason_class ORDER BY failed_at DESC))[1] AS reason_class,
-                count(*) AS open, min(failed_at) AS first_at, max(failed_at) AS last_at
+                count(*) AS open, min(failed_at) AS first_at, max(failed_at) AS last_at,
+                count(*) OVER () AS groups, (sum(count(*)) OVER ())::int8 AS letters
            FROM (SELECT fingerprint, type, error, reason_class, failed_at FROM background_jobs_dlq
                   WHERE retried = false AND discarded_at IS NULL AND ($1::timestamptz IS NULL OR failed_at >= $1) AND ($2::text IS NULL OR type = $2)
-                  ORDER BY failed_at DESC LIMIT $3) l
-          GROUP BY 1, 2 ORDER BY open DESC, last_at DESC LIMIT $4",
+                    AND ($3::text IS NULL OR fingerprint = $3)
+                  ORDER BY failed_at DESC LIMIT $4) l
+          GROUP BY 1, 2 ORDER BY open DESC, last_at DESC, fingerprint, type LIMIT $5 OFFSET $6",
     )
     .persistent(false)
-    .bind(since)
-    .bind(kind)
+    .bind(filter.since)
+    .bind(filter.kind)
+    .bind(filter.fingerprint)
     .bind(WINDOW)
     .bind(limit)
+    .bind(offset)
     .fetch_all(conn)
     .await
 }
@@ -106,6 +128,72 @@ pub async fn of_group(
     .await
 }
 
+/// A letter that somebody dealt with.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Dealt {
+    /// The letter.
+    pub id: Uuid,
+    /// Its job; it may be gone.
+    pub original_job_id: Uuid,
+    /// The kind.
+    pub kind: String,
+    /// The beginning of the error.
+    pub error: Option<String>,
+    /// Thrown away; else brought back.
+    pub discarded: bool,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Why, in the words of whoever did it.
+    pub note: String,
+    /// Who, as the audit log names them; gone with its entry.
+    pub by: Option<String>,
+}
+
+/// Letters that were brought back or thrown away, the newest deed first, after the given one. A deed and its audit entry
+/// are one commit, and so of one moment: that is how the entry is found.
+///
+/// # Errors
+/// The database's.
+pub async fn dealt_with(conn: &mut PgConnection, after: Option<(DateTime<Utc>, Uuid)>, limit: i64) -> sqlx::Result<Vec<Dealt>> {
+    if !exists(conn).await? {
+        return Ok(Vec::new());
+    }
+    sqlx::query_as(
+        "SELECT d.id, d.original_job_id, d.type AS kind, left(d.error, 400) AS error, d.discarded_at IS NOT NULL AS discarded,
+                coalesce(d.discarded_at, d.retried_at) AS at, d.note,
+                (SELECT a.actor FROM audit_log a WHERE a.at = coalesce(d.discarded_at, d.retried_at)
+                    AND (starts_with(a.action, 'jobs.') OR starts_with(a.action, 'dead_letters.')) LIMIT 1) AS by
+           FROM background_jobs_dlq d
+          WHERE coalesce(discarded_at, retried_at) IS NOT NULL
+            AND ($1::timestamptz IS NULL OR (coalesce(discarded_at, retried_at), id) < ($1, $2))
+          ORDER BY coalesce(discarded_at, retried_at) DESC, id DESC LIMIT $3",
+    )
+    .persistent(false)
+    .bind(after.map(|(at, _)| at))
+    .bind(after.map(|(_, id)| id))
+    .bind(limit)
+    .fetch_all(conn)
+    .await
+}
+
+/// When the letters of a job were dealt with.
+///
+/// # Errors
+/// The database's.
+pub async fn moments_of(conn: &mut PgConnection, job: Uuid) -> sqlx::Result<Vec<DateTime<Utc>>> {
+    if !exists(conn).await? {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar(
+        "SELECT coalesce(discarded_at, retried_at) FROM background_jobs_dlq
+          WHERE original_job_id = $1 AND coalesce(discarded_at, retried_at) IS NOT NULL ORDER BY 1 DESC LIMIT 20",
+    )
+    .persistent(false)
+    .bind(job)
+    .fetch_all(conn)
+    .await
+}
+
 /// Marks the open letters of these jobs as thrown away; returns how many.
 ///
 /// # Errors
@@ -127,7 +215,9 @@ pub async fn discard_of_jobs(conn: &mut PgConnection, jobs: &[Uuid], note: &str)
 const DISCARD: &str = concat!(
     "WITH letters AS (
        SELECT id, original_job_id FROM background_jobs_dlq
-        WHERE fingerprint = $1 AND type = $2 AND retried = false AND discarded_at IS NULL AND failed_at <= $3 AND ($4::timestamptz IS NULL OR failed_at >= $4)
+        WHERE retried = false AND discarded_at IS NULL AND ($1::text IS NULL OR fingerprint = $1) AND ($2::text IS NULL OR type = $2)
+          AND ($3::timestamptz IS NULL OR failed_at < $3) AND ($4::timestamptz IS NULL OR failed_at >= $4)
+          AND ($7::uuid[] IS NULL OR original_job_id = ANY ($7))
         ORDER BY failed_at DESC, id DESC LIMIT $5 FOR UPDATE SKIP LOCKED),
      marked AS (
        UPDATE background_jobs_dlq d SET discarded_at = now(), note = $6 FROM letters l WHERE d.id = l.id RETURNING d.id),
@@ -136,24 +226,26 @@ const DISCARD: &str = concat!(
     " SELECT count(*) FROM marked"
 );
 
-/// Throws away at most `limit` open letters of a group that died until a time: marked with a note, and their dead jobs
-/// closed as cancelled, so that no retry brings them back. Returns how many letters.
+/// Throws away at most `limit` open letters: marked with a note, and their dead jobs closed as cancelled, so that no retry
+/// brings them back. Returns how many letters.
 ///
 /// # Errors
 /// The database's; then nothing has changed.
-pub async fn discard_group(
-    conn: &mut PgConnection,
-    fingerprint: &str,
-    kind: &str,
-    until: DateTime<Utc>,
-    since: Option<DateTime<Utc>>,
-    limit: i64,
-    note: &str,
-) -> sqlx::Result<i64> {
+pub async fn discard(conn: &mut PgConnection, filter: &DeadFilter, limit: i64, note: &str) -> sqlx::Result<i64> {
     if !exists(conn).await? {
         return Ok(0);
     }
-    sqlx::query_scalar(DISCARD).bind(fingerprint).bind(kind).bind(until).bind(since).bind(limit).bind(note).fetch_one(conn).await
+    sqlx::query_scalar(DISCARD)
+        .persistent(false)
+        .bind(&filter.fingerprint)
+        .bind(&filter.kind)
+        .bind(filter.until)
+        .bind(filter.since)
+        .bind(limit)
+        .bind(note)
+        .bind(&filter.ids)
+        .fetch_one(conn)
+        .await
 }
 
 #[cfg(test)]
@@ -175,20 +267,31 @@ mod tests {
         .await
         .unwrap();
         let mut conn = t.db.service().acquire().await.unwrap();
-        let groups_now = groups(&mut conn, None, None, 10).await.unwrap();
+        let all = Filter::default();
+        let groups_now = groups(&mut conn, &all, 10, 0).await.unwrap();
         assert_eq!(groups_now.iter().map(|g| g.open).collect::<Vec<_>>(), [5, 2]);
-        assert!(groups(&mut conn, None, Some("b"), 10).await.unwrap().is_empty());
+        assert!(groups(&mut conn, &Filter { kind: Some("b"), ..all.clone() }, 10, 0).await.unwrap().is_empty());
+        // A page of them still says how many there are.
+        let second = groups(&mut conn, &all, 1, 1).await.unwrap();
+        assert_eq!(second.iter().map(|g| (g.open, g.groups, g.letters)).collect::<Vec<_>>(), [(2, 2, 7)]);
+        let one = groups(&mut conn, &Filter { fingerprint: Some(&second[0].fingerprint), ..all.clone() }, 1, 0).await.unwrap();
+        assert_eq!(one.iter().map(|g| (g.open, g.fingerprint == second[0].fingerprint)).collect::<Vec<_>>(), [(2, true)]);
         let g = &groups_now[0];
         let first = of_group(&mut conn, &g.fingerprint, "a", None, None, 3).await.unwrap();
         let rest = of_group(&mut conn, &g.fingerprint, "a", None, first.last().map(|l| (l.failed_at, l.id)), 9).await.unwrap();
         assert_eq!((first.len(), rest.len()), (3, 2));
-        let now = chrono::Utc::now() + chrono::TimeDelta::minutes(1);
+        let these = DeadFilter { kind: Some("a".into()), fingerprint: Some(g.fingerprint.clone()), ..DeadFilter::default() };
         let mut thrown = Vec::new();
         for _ in 0..3 {
-            thrown.push(discard_group(&mut conn, &g.fingerprint, "a", now, None, 3, "known").await.unwrap());
+            thrown.push(discard(&mut conn, &these, 3, "known").await.unwrap());
         }
         assert_eq!(thrown, [3, 2, 0]);
-        assert_eq!(groups(&mut conn, None, None, 10).await.unwrap().len(), 1);
+        assert_eq!(groups(&mut conn, &all, 10, 0).await.unwrap().len(), 1);
+        let dealt = dealt_with(&mut conn, None, 3).await.unwrap();
+        let rest = dealt_with(&mut conn, dealt.last().map(|d| (d.at, d.id)), 9).await.unwrap();
+        assert_eq!((dealt.len(), rest.len()), (3, 2));
+        assert!(dealt.iter().chain(&rest).all(|d| d.discarded && d.note == "known" && d.by.is_none()), "nobody wrote an entry");
+        assert_eq!(moments_of(&mut conn, dealt[0].original_job_id).await.unwrap(), [dealt[0].at]);
         let counts = counts::counts(&mut conn).await.unwrap();
         let of = |status: &str| counts.iter().filter(|c| c.status == status).map(|c| c.count).sum::<i64>();
         assert_eq!((of("failed"), of("cancelled")), (2, 5));
@@ -199,8 +302,10 @@ mod tests {
         let t = testing::database().await;
         sqlx::raw_sql("DROP TABLE background_jobs_dlq CASCADE").execute(t.db.owner()).await.unwrap();
         let mut conn = t.db.service().acquire().await.unwrap();
-        assert!(groups(&mut conn, None, None, 10).await.unwrap().is_empty());
-        assert_eq!(discard_group(&mut conn, "f", "a", chrono::Utc::now(), None, 3, "").await.unwrap(), 0);
+        assert!(groups(&mut conn, &Filter::default(), 10, 0).await.unwrap().is_empty());
+        assert!(dealt_with(&mut conn, None, 10).await.unwrap().is_empty());
+        assert!(moments_of(&mut conn, Uuid::nil()).await.unwrap().is_empty());
+        assert_eq!(discard(&mut conn, &DeadFilter::default(), 3, "").await.unwrap(), 0);
         assert_eq!(discard_of_jobs(&mut conn, &[Uuid::nil()], "").await.unwrap(), 0);
     }
 }

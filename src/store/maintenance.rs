@@ -1,7 +1,7 @@
 //! Housekeeping: the materialized view, partitions, retention, roll-ups, VACUUM. What needs ownership runs on the
 //! owner's pool. Each statement may run at any time and again.
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{Acquire, AssertSqlSafe, PgConnection, PgPool};
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -56,10 +56,47 @@ pub async fn refresh_latest(owner: &PgPool) -> sqlx::Result<Option<f64>> {
     Ok(Some(seconds))
 }
 
-/// Makes the partitions of the days and months to come.
+/// Whether a statement was given up because somebody held a lock for longer than it may wait.
+pub fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|e| e.code()).as_deref() == Some("55P03")
+}
+
+/// Makes the partitions of the days and months to come. None waits long for a lock: those of one table that could not be made
+/// do not keep the other's from being made.
+///
+/// # Errors
+/// The database's; what was made before stays.
 pub async fn make_partitions(owner: &PgPool) -> sqlx::Result<()> {
-    sqlx::query("SELECT app.make_job_history_partition(current_date + n) FROM generate_series(0, 7) AS n").execute(owner).await?;
-    super::deliveries::make_partitions(owner).await
+    let history = make_history_partitions(owner).await;
+    super::deliveries::make_partitions(owner).await?;
+    history
+}
+
+/// One commit each.
+async fn make_history_partitions(owner: &PgPool) -> sqlx::Result<()> {
+    for n in 0..=7 {
+        let mut tx = owner.begin().await?;
+        sqlx::query("SELECT set_config('lock_timeout', '2s', true)").execute(&mut *tx).await?;
+        sqlx::query("SELECT app.make_job_history_partition((now() AT TIME ZONE 'UTC')::date + $1)").bind(n).execute(&mut *tx).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Drops days of finished jobs. Every worker that finishes jobs waits while this waits, so it gives up soon: `None`.
+async fn drop_history(conn: &mut PgConnection, days: i32) -> sqlx::Result<Option<i64>> {
+    let mut tx = conn.begin().await?;
+    sqlx::query("SELECT set_config('lock_timeout', '500ms', true)").execute(&mut *tx).await?;
+    let dropped =
+        sqlx::query_scalar("SELECT app.drop_job_history_before((now() AT TIME ZONE 'UTC')::date - $1)").bind(days).fetch_one(&mut *tx);
+    match dropped.await {
+        Ok(n) => {
+            tx.commit().await?;
+            Ok(Some(n))
+        }
+        Err(e) if is_lock_timeout(&e) => Ok(None), // rolls back
+        Err(e) => Err(e),
+    }
 }
 
 /// What retention took away: the table and its rows.
@@ -75,8 +112,11 @@ pub async fn retention(owner: &PgPool) -> sqlx::Result<Removed> {
     let kept = super::retention::read(&mut *conn).await?;
     let (history, logs, letters, figures) = (kept.history_days, kept.log_days, kept.letter_days, kept.figure_days);
     let mut removed = Removed::new();
-    let n: i64 = sqlx::query_scalar("SELECT app.drop_job_history_before(current_date - $1)").bind(history).fetch_one(&mut *conn).await?;
-    removed.push(("job_history", n));
+    roll_up_logs(&mut conn).await?; // after this the lines may go
+    match drop_history(&mut conn, history).await? {
+        Some(n) => removed.push(("job_history", n)),
+        None => tracing::info!("the history of finished jobs is in use; its old days are dropped at the next run"),
+    }
     let plain = [
         ("edge_function_logs", "DELETE FROM edge_function_logs WHERE timestamp < now() - make_interval(days => $1)", logs),
         ("health_snapshots", "DELETE FROM health_snapshots WHERE at < now() - make_interval(days => $1)", letters),
@@ -112,7 +152,12 @@ pub async fn clean_rate_limits(conn: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar("SELECT cleanup_rate_limits()").fetch_one(conn).await
 }
 
-/// Sums up the log lines of yesterday and today by function and level; returns how many sums were written.
+/// Sums up the log lines by day, function and level, from the last day that was summed up on: it was not over then, and days
+/// on which nobody did this are made up for. A sum that retention has taken lines from is not made anew. Returns how many
+/// sums were written.
+///
+/// # Errors
+/// The database's; then the next run begins where this one did.
 pub async fn roll_up_logs(conn: &mut PgConnection) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "INSERT INTO log_rollups AS r (date, function_name, level, count, avg_duration_ms, max_duration_ms)
@@ -120,9 +165,10 @@ pub async fn roll_up_logs(conn: &mut PgConnection) -> sqlx::Result<u64> {
            FROM edge_function_logs l CROSS JOIN LATERAL (SELECT
                   CASE jsonb_typeof(metadata -> 'calls') WHEN 'number' THEN (metadata ->> 'calls')::numeric::bigint ELSE 1 END AS calls,
                   CASE jsonb_typeof(metadata -> 'max_ms') WHEN 'number' THEN (metadata ->> 'max_ms')::numeric::int ELSE duration_ms END AS longest) c
-          WHERE timestamp >= ((now() AT TIME ZONE 'UTC')::date - 1)::timestamp AT TIME ZONE 'UTC' GROUP BY 1, 2, 3
+          WHERE timestamp >= coalesce((SELECT max(date) FROM log_rollups)::timestamp AT TIME ZONE 'UTC', '-infinity') GROUP BY 1, 2, 3
          ON CONFLICT (date, function_name, level) DO UPDATE
-            SET count = excluded.count, avg_duration_ms = excluded.avg_duration_ms, max_duration_ms = excluded.max_duration_ms",
+            SET count = excluded.count, avg_duration_ms = excluded.avg_duration_ms, max_duration_ms = excluded.max_duration_ms
+          WHERE excluded.count >= r.count",
     )
     .execute(conn)
     .await?;

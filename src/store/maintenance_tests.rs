@@ -57,6 +57,62 @@ async fn the_view_is_made_anew_for_news_only_and_its_age_is_that_of_its_contents
     assert!(wait > 0.0, "{wait}");
 }
 
+/// Lines of a function at noon, so many days ago.
+async fn lines(t: &testing::TestDb, days_ago: i32, n: i32) {
+    sqlx::query(
+        "INSERT INTO edge_function_logs (timestamp, level, function_name, message, duration_ms)
+         SELECT ((now() AT TIME ZONE 'UTC')::date - $1)::timestamp AT TIME ZONE 'UTC' + interval '12 hours', 'info', 'act', 'x', 10 FROM generate_series(1, $2)",
+    )
+    .bind(days_ago)
+    .bind(n)
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+}
+
+/// Days ago and how many.
+async fn sums(t: &testing::TestDb) -> Vec<(i32, i64)> {
+    sqlx::query_as("SELECT (now() AT TIME ZONE 'UTC')::date - date, count FROM log_rollups ORDER BY date")
+        .fetch_all(t.db.owner())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn sums_of_the_log_survive_its_lines_and_days_on_which_nobody_summed_up_are_made_up_for() {
+    let t = testing::database().await;
+    let mut conn = t.db.service().acquire().await.unwrap();
+    for days_ago in [5, 4, 1, 0] {
+        lines(&t, days_ago, 3).await;
+    }
+    roll_up_logs(&mut conn).await.unwrap();
+    assert_eq!(sums(&t).await, [(5, 3), (4, 3), (1, 3), (0, 3)], "no worker ran for days");
+    // The first run of a day comes after retention has taken a part of yesterday: it does not believe what is left.
+    for sql in [
+        "DELETE FROM log_rollups WHERE date = (now() AT TIME ZONE 'UTC')::date",
+        "DELETE FROM edge_function_logs WHERE id = (SELECT id FROM edge_function_logs WHERE (timestamp AT TIME ZONE 'UTC')::date = (now() AT TIME ZONE 'UTC')::date - 1 LIMIT 1)",
+    ] {
+        assert_eq!(sqlx::query(sql).execute(t.db.owner()).await.unwrap().rows_affected(), 1);
+    }
+    roll_up_logs(&mut conn).await.unwrap();
+    assert_eq!(sums(&t).await, [(5, 3), (4, 3), (1, 3), (0, 3)]);
+    // What came after the last sum of a day counts.
+    lines(&t, 0, 2).await;
+    roll_up_logs(&mut conn).await.unwrap();
+    assert_eq!(sums(&t).await.last(), Some(&(0, 5)));
+}
+
+#[tokio::test]
+async fn retention_takes_no_line_that_was_not_summed_up() {
+    let t = testing::database().await;
+    lines(&t, 20, 3).await;
+    lines(&t, 1, 2).await;
+    assert!(retention(t.db.owner()).await.unwrap().contains(&("edge_function_logs", 3)));
+    assert_eq!(sums(&t).await, [(20, 3), (1, 2)]);
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM edge_function_logs").fetch_one(t.db.owner()).await.unwrap();
+    assert_eq!(left, 2);
+}
+
 #[tokio::test]
 async fn one_persons_newest_values_are_found_by_index() {
     let t = testing::database().await;

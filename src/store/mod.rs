@@ -71,6 +71,7 @@ pub use connect::{ConnectError, DatabaseUrl};
 pub use migrate::{MigrateError, ensure_logins, is_migrated, migrate, repair};
 
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+use std::time::Duration;
 
 /// The pools of one process.
 #[derive(Debug, Clone)]
@@ -135,6 +136,13 @@ impl Db {
     /// A read-write transaction of the service. Writes for a person's action come here after they were authorised.
     pub async fn begin_service(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
         self.service.begin().await
+    }
+
+    /// The same for work that may take so long: the server itself ends a statement that takes longer. Whoever stops waiting
+    /// for a statement does not stop it, and the locks of its transaction would stay as long as it runs.
+    pub async fn begin_service_within(&self, limit: Duration) -> sqlx::Result<Transaction<'static, Postgres>> {
+        let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128);
+        self.service.begin_with(AssertSqlSafe(format!("BEGIN; SET LOCAL statement_timeout = {milliseconds}"))).await
     }
 
     /// How the pools stand, for `/metrics`.

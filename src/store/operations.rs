@@ -10,7 +10,7 @@ use uuid::Uuid;
 pub struct Operation {
     /// Its id.
     pub id: Uuid,
-    /// 'recalculate_all', 'shadow', 'replay' or 'redrive'.
+    /// 'recalculate_all', 'shadow', 'replay', 'redrive' or 'discard'.
     pub kind: String,
     /// running, completed, cancelled or failed.
     pub state: String,
@@ -20,7 +20,7 @@ pub struct Operation {
     pub total: i64,
     /// Units done.
     pub done: i64,
-    /// Units whose work failed for good.
+    /// Units whose work failed for good, or was cancelled.
     pub failed: i64,
     /// Who pressed the button.
     pub started_by: String,
@@ -131,17 +131,30 @@ pub async fn newest(conn: &mut PgConnection, kind: &str) -> sqlx::Result<Option<
         .await
 }
 
-/// Starts a redrive of dead letters as an operation: counted first, then worked off in chunks by one job.
-pub async fn start_redrive(conn: &mut PgConnection, filter: &DeadFilter, started_by: &str) -> sqlx::Result<Operation> {
+/// Starts a redrive of dead letters as an operation, or, as `discard`, throws them away with a note: counted first, then
+/// worked off in chunks by one job.
+///
+/// # Errors
+/// The database's; then nothing was started.
+pub async fn start_on_letters(
+    conn: &mut PgConnection,
+    kind: &str,
+    filter: &DeadFilter,
+    note: &str,
+    started_by: &str,
+) -> sqlx::Result<Operation> {
     let total = super::dead_letters::count_open(&mut *conn, filter).await?;
     sqlx::query_as(concat!(
-        "WITH o AS (INSERT INTO operations (kind, filter, total, chunks_total, started_by) VALUES ('redrive', $1, $2, 1, $3) RETURNING ", columns!(), "),
+        "WITH o AS (INSERT INTO operations (kind, filter, total, chunks_total, started_by)
+                    VALUES ($4, $1::jsonb || jsonb_build_object('note', $5::text), $2, 1, $3) RETURNING ", columns!(), "),
          job AS (INSERT INTO background_jobs (type, priority, payload) SELECT 'redrive', 4, jsonb_build_object('v', 1, 'operation', id) FROM o)
          SELECT * FROM o"
     ))
     .bind(Json(filter))
     .bind(total)
     .bind(started_by)
+    .bind(kind)
+    .bind(note)
     .fetch_one(conn)
     .await
 }
@@ -161,6 +174,24 @@ pub async fn progress(conn: &mut PgConnection, id: Uuid, done: i64, failed: i64,
     .bind(chunks)
     .fetch_optional(conn)
     .await
+}
+
+/// Ends what runs but has no job left, because somebody deleted it by hand or with a person: else it would run for ever, and
+/// every press of its button would join it. What was not done counts as failed. Returns how many those were.
+///
+/// # Errors
+/// The database's; then nothing has changed.
+pub async fn end_abandoned(conn: &mut PgConnection) -> sqlx::Result<u64> {
+    let done = sqlx::query(
+        "UPDATE operations o SET state = 'failed', failed = greatest(failed, total - done), finished_at = now(),
+                error = 'Its jobs are gone; somebody deleted them. Start it again.'
+          WHERE state = 'running' AND started_at < now() - interval '1 minute'
+            AND NOT EXISTS (SELECT FROM background_jobs j WHERE j.failed_at IS NULL AND j.type IN ('recalculation', 'replay', 'redrive')
+                                AND j.payload ->> 'operation' = o.id::text)",
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 /// Cancels a running operation and its waiting chunks; `false`: it does not run. A chunk in work is finished.

@@ -186,52 +186,16 @@ pub async fn export(db: &Db, caller: &Caller, actor: &Actor, user_id: &str) -> s
     Ok(Some(found))
 }
 
-#[derive(sqlx::FromRow)]
-struct MetricLine {
-    measurement_date: chrono::NaiveDate,
-    metric_name: String,
-    source: String,
-    value: f64,
-    unit: String,
-    confidence_score: Option<i32>,
-    findings: Value,
-}
-
-/// A person's day values with their scores as CSV (RFC 4180), oldest first; `None` when the caller sees none.
+/// How many persons have values.
 ///
 /// # Errors
-/// Any of the database's.
-pub async fn export_csv(db: &Db, caller: &Caller, actor: &Actor, user_id: &str) -> sqlx::Result<Option<String>> {
-    let mut tx = db.begin_as(caller).await?;
-    let lines: Vec<MetricLine> = sqlx::query_as(
-        "SELECT m.measurement_date, m.metric_name, m.source, m.value, m.unit, c.confidence_score, m.findings
-           FROM unified_metrics m LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
-          WHERE m.user_id = $1 ORDER BY m.measurement_date, m.metric_name, m.source",
-    )
-    .bind(user_id)
-    .fetch_all(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    if lines.is_empty() {
-        return Ok(None);
-    }
-    let mut out = String::from("measurement_date,metric_name,source,value,unit,confidence_score,findings\r\n");
-    for l in &lines {
-        let score = l.confidence_score.map(|s| s.to_string()).unwrap_or_default();
-        let text = [l.metric_name.as_str(), &l.source].map(audit::csv_field);
-        out.push_str(&format!(
-            "{},{},{},{},{},{score},{}\r\n",
-            l.measurement_date,
-            text[0],
-            text[1],
-            l.value,
-            audit::csv_field(&l.unit),
-            audit::csv_field(&l.findings.to_string())
-        ));
-    }
-    audit::write(db.service(), actor, "person.export", Some(user_id), &json!({ "form": "csv" })).await?;
-    Ok(Some(out))
+/// The database's.
+pub async fn count_with_values(conn: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM persons p WHERE EXISTS (SELECT FROM unified_metrics m WHERE m.user_id = p.user_id)")
+        .fetch_one(conn)
+        .await
 }
+
 /// Some persons that have values, as many as asked for, spread over all of them by a hash of their id.
 ///
 /// # Errors

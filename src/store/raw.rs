@@ -37,6 +37,8 @@ pub struct Settled<'a> {
     pub error: Option<&'a str>,
     /// Values it gave.
     pub readings: i32,
+    /// What was suspicious about it and its records.
+    pub findings: i32,
     /// Whose it turned out to be.
     pub user_id: Option<&'a str>,
 }
@@ -101,15 +103,15 @@ pub async fn load_some(conn: &mut PgConnection, deliveries: &[(Uuid, Instant)]) 
 pub async fn settle(conn: &mut PgConnection, settled: &[Settled<'_>]) -> sqlx::Result<()> {
     sqlx::query(
         "WITH s AS (
-           SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::int4[], $6::text[])
-             AS s (id, created_at, status, error, readings, user_id)),
+           SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::int4[], $6::text[], $7::int4[])
+             AS s (id, created_at, status, error, readings, user_id, findings)),
          -- Counted as it happens, so that no probe ever counts deliveries. One row a minute and backend: nobody waits.
          counted AS (
            INSERT INTO gateway_counts AS c (minute, outcome, node, count)
            SELECT date_trunc('minute', now()), status, 'backend ' || pg_backend_pid(), count(*) FROM s GROUP BY status
            ON CONFLICT (minute, outcome, node) DO UPDATE SET count = c.count + EXCLUDED.count)
          UPDATE terra_webhooks_raw r
-            SET status = s.status, error = s.error, processed_count = s.readings, processed_at = now(), user_id = coalesce(s.user_id, r.user_id)
+            SET status = s.status, error = s.error, processed_count = s.readings, findings = s.findings, processed_at = now(), user_id = coalesce(s.user_id, r.user_id)
            FROM s
           WHERE r.id = s.id AND r.created_at = s.created_at",
     )
@@ -119,6 +121,7 @@ pub async fn settle(conn: &mut PgConnection, settled: &[Settled<'_>]) -> sqlx::R
     .bind(settled.iter().map(|s| s.error).collect::<Vec<_>>())
     .bind(settled.iter().map(|s| s.readings).collect::<Vec<_>>())
     .bind(settled.iter().map(|s| s.user_id).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| s.findings).collect::<Vec<_>>())
     .execute(conn)
     .await?;
     Ok(())

@@ -6,10 +6,10 @@
 //! 1. a [`Filter`] from the form, [`Filter::problem`] for what is wrong with it, in a sentence;
 //! 2. [`count`], shown before anything starts;
 //! 3. [`start`], which answers with the operation; [`one`] for a single delivery;
-//! 4. `operations::find` for its progress (`done` and `failed` of `total`, `remaining_seconds`);
-//! 5. [`cancel`].
+//! 4. `operations::find` for its progress (`done` and `failed` of `total`, `remaining_seconds`), and
+//!    `jobs::operations::cancel` to stop it: its waiting chunks are cancelled, the one in work is finished.
 //!
-//! Starting and cancelling write their audit entries in the commit of the deed.
+//! Starting writes its audit entry in the commit of the deed.
 
 use super::{Db, audit, audit::Actor, jobs, jobs::NewJob, maintenance, operations, operations::Operation};
 use crate::model::Instant;
@@ -156,26 +156,8 @@ pub async fn start(db: &Db, actor: &Actor, filter: &Filter) -> sqlx::Result<Oper
     Ok(operation)
 }
 
-/// Stops a running replay: its waiting chunks are cancelled, the one in work is finished, what was done stays. `false`:
-/// it does not run, or is no replay. The caller has checked that the actor is an administrator.
-///
-/// # Errors
-/// The database's; then it goes on.
-pub async fn cancel(db: &Db, actor: &Actor, operation_id: Uuid) -> sqlx::Result<bool> {
-    let mut tx = db.begin_service().await?;
-    let Some(operation) = operations::find(&mut tx, operation_id).await?.filter(|o| o.kind == KIND) else { return Ok(false) };
-    if !operations::cancel(&mut tx, operation_id).await? {
-        return Ok(false);
-    }
-    let detail = json!({ "kind": operation.kind, "done": operation.done, "total": operation.total });
-    audit::write(&mut *tx, actor, "operation.cancel", Some(&operation_id.to_string()), &detail).await?;
-    maintenance::announce(&mut tx, "operation", &[], 1).await?;
-    tx.commit().await?;
-    Ok(true)
-}
-
-/// Replays one delivery, ahead of everything that waits; returns its job. `None`: there is no such delivery, or it is a
-/// conflict or no JSON. The caller has checked that the actor is an administrator.
+/// Replays one delivery, ahead of everything that waits; returns its job, which a second press joins. `None`: there is no
+/// such delivery, or it is a conflict or no JSON. The caller has checked that the actor is an administrator.
 ///
 /// # Errors
 /// The database's; then nothing was started.

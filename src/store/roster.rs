@@ -78,6 +78,8 @@ pub struct Wish {
     pub tier: Option<(i32, i32)>,
     /// Connections.
     pub links: Links,
+    /// Only who has a newest value without a score: of the metric, or of any.
+    pub unknown: bool,
     /// Only whose newest value is of a day before this one: it hardly speaks for today.
     pub before: Option<NaiveDate>,
     /// Order.
@@ -110,7 +112,7 @@ pub struct LinkRow {
     pub broken: Vec<String>,
 }
 
-/// Badges in the table's set, by the lowest score of each.
+/// Badges in the table's set, by the lowest score of each. Beside them 16 stands for a newest value without a score.
 const TIERS: [(i32, i16); 4] = [(80, 1), (60, 2), (40, 4), (0, 8)];
 
 /// The badges between two scores as the table's set.
@@ -139,6 +141,7 @@ pub async fn page(conn: &mut PgConnection, role: Role, wish: &Wish, now: Instant
         (Some(_), None) => "AND r.tiers & $3 <> 0".to_owned(),
         (None, _) => "AND $3 = 0".to_owned(),
     };
+    let unknown = if wish.unknown { "AND r.tiers & 16 <> 0" } else { "" };
     let of_day = if wish.before.is_some() { "AND r.day < $6" } else { "AND $6::date IS NULL" };
     let links = match wish.links {
         Links::Any => "AND $4::timestamptz IS NOT NULL",
@@ -162,7 +165,7 @@ pub async fn page(conn: &mut PgConnection, role: Role, wish: &Wish, now: Instant
     let sql = format!(
         "SELECT p.user_id, p.label, p.simulated, r.score AS average
            FROM roster r JOIN persons p ON p.user_id = r.user_id {whole}
-          WHERE r.metric_name = '{metric}' {mine} {found} {of_tier} {of_day} {links}
+          WHERE r.metric_name = '{metric}' {mine} {found} {of_tier} {unknown} {of_day} {links}
           ORDER BY {order} LIMIT $1 OFFSET $5"
     );
     sqlx::query_as(AssertSqlSafe(sql))
@@ -257,12 +260,12 @@ pub(super) const ROLL_UP: &str = "
      ORDER BY m.user_id, m.metric_name, m.day DESC, (w.source IS NOT DISTINCT FROM m.source) DESC, coalesce(k.rank, 1000), m.source),
   one AS (
     SELECT t.user_id, t.metric_name, t.day, c.confidence_score::float8 AS score,
-           CASE WHEN c.confidence_score >= 80 THEN 1 WHEN c.confidence_score >= 60 THEN 2 WHEN c.confidence_score >= 40 THEN 4 WHEN c.confidence_score >= 0 THEN 8 ELSE 0 END::int2 AS tiers,
+           CASE WHEN c.confidence_score >= 80 THEN 1 WHEN c.confidence_score >= 60 THEN 2 WHEN c.confidence_score >= 40 THEN 4 WHEN c.confidence_score >= 0 THEN 8 ELSE 16 END::int2 AS tiers,
            coalesce(a.points, 0) AS gain
       FROM taken t
       LEFT JOIN metric_confidence_cache c ON c.user_id = t.user_id AND c.metric_name = t.metric_name AND c.source = t.source AND c.measurement_date = t.day
       LEFT JOIN score_advice a ON a.user_id = t.user_id AND a.metric_name = t.metric_name AND a.source = t.source AND a.measurement_date = t.day),
-  gains AS (SELECT user_id, max(gain) AS gain FROM one GROUP BY 1),
+  gains AS (SELECT user_id, max(gain) AS gain, bool_or(score IS NULL) AS unknown FROM one GROUP BY 1),
   linked AS (
     SELECT user_id, max(last_data_at) AS last_data_at, min(coalesce(last_data_at, created_at)) FILTER (WHERE state IN ('active', 'reauthorised')) AS quiet_at,
            bool_or(state IN ('revoked', 'error', 'deauthorised')) AS broken
@@ -270,7 +273,8 @@ pub(super) const ROLL_UP: &str = "
   fresh AS (
     SELECT user_id, metric_name, score, tiers, gain, day, NULL::timestamptz AS last_data_at, NULL::timestamptz AS quiet_at, false AS broken FROM one
     UNION ALL
-    SELECT p.user_id, '', s.average, ((s.excellent > 0)::int + 2 * (s.good > 0)::int + 4 * (s.fair > 0)::int + 8 * (s.poor > 0)::int)::int2,
+    SELECT p.user_id, '', s.average,
+           (coalesce((s.excellent > 0)::int + 2 * (s.good > 0)::int + 4 * (s.fair > 0)::int + 8 * (s.poor > 0)::int, 0) + 16 * coalesce(g.unknown, false)::int)::int2,
            g.gain, s.newest, l.last_data_at, l.quiet_at, l.broken
       FROM persons p LEFT JOIN person_scores s USING (user_id) LEFT JOIN gains g USING (user_id) LEFT JOIN linked l USING (user_id)),
   gone AS (DELETE FROM roster r WHERE NOT EXISTS (SELECT FROM fresh f WHERE f.user_id = r.user_id AND f.metric_name = r.metric_name) RETURNING 1),

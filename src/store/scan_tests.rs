@@ -3,14 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 use super::{
-    Caller, Token, accounts, clients, dashboard, job_lists,
-    jobs::counts,
-    letter_lists, log_lists,
+    Caller, Token, accounts, audit, clients, confidence, dashboard, dead_letters, findings, job_lists,
+    jobs::{counts, settle::DeadFilter},
+    letter_lists, log_lists, read_api,
     rollups::{self, Window},
     roster::{self, Links, Sort, Wish},
-    sessions, system_lists, testing, webhook_lists,
+    series, sessions, source_choice, system_lists, testing, webhook_lists,
 };
-use crate::model::{Metric, Role};
+use crate::model::{Metric, Role, Source};
 use sqlx::PgPool;
 
 const FILL: &str = "
@@ -27,7 +27,7 @@ const FILL: &str = "
   SELECT app.uuid_v7(), 't' || n, 'daily', 'oura', 'p' || n % 3000, 'completed', n, '{}', now() - make_interval(secs => n) FROM generate_series(1, 30000) n;
   INSERT INTO edge_function_logs (timestamp, level, function_name, message) SELECT now() - make_interval(secs => n), 'info', 'f', 'm' FROM generate_series(1, 30000) n;
   INSERT INTO person_scores SELECT user_id, current_date, 70, 0, 7, 0, 0 FROM persons;";
-const BIG: &str = "relname ~ '^(connections|unified_metrics|metric_confidence_cache|job_history.*|background_jobs|terra_webhooks_raw.*|edge_function_logs|person_scores|roster|score_advice)$'";
+const BIG: &str = "relname ~ '^(connections|unified_metrics|metric_confidence_cache|job_history.*|background_jobs|terra_webhooks_raw.*|edge_function_logs|person_scores|roster|score_advice|background_jobs_dlq|audit_log|refused_deliveries|delivery_keys|records)$'";
 
 /// A caller with a session of its own.
 async fn caller(t: &testing::TestDb, email: &str, role: Role, seed: u8) -> Caller {
@@ -94,7 +94,7 @@ async fn no_page_of_the_administrator_reads_a_big_table_as_a_whole() {
     }
     asks!("logs", log_lists::page(&mut tx, &log_lists::Filter::default(), None, 50).await);
     asks!("logs counted", log_lists::count(&mut tx, &log_lists::Filter::default()).await);
-    asks!("letters", letter_lists::groups(&mut tx, None, None, 100).await);
+    asks!("letters", letter_lists::groups(&mut tx, &letter_lists::Filter::default(), 100, 0).await);
     asks!("connections", system_lists::connections(&mut tx, &system_lists::ConnectionFilter::default(), None, 50).await);
     // The server's counters are told at the end of a transaction.
     sqlx::query("SELECT pg_stat_force_next_flush()").execute(&mut *tx).await.unwrap();
@@ -135,6 +135,7 @@ async fn no_list_of_clients_reads_a_big_table_as_a_whole() {
             wishes.push(Wish { metric, tier, links, ..Wish::default() });
         }
         wishes.push(Wish { metric, search: "p77".into(), ..Wish::default() });
+        wishes.push(Wish { metric, unknown: true, ..Wish::default() });
         wishes.push(Wish { metric, before: Some(now.date_naive()), ..Wish::default() });
     }
     for (who, all) in [(&admin, 3000), (&trainer, 40)] {
@@ -164,4 +165,107 @@ async fn no_list_of_clients_reads_a_big_table_as_a_whole() {
         tx.commit().await.unwrap();
         nothing_whole(&before, &scanned(t.db.owner()).await, &asked);
     }
+}
+
+const MORE: &str = "
+  UPDATE metric_confidence_cache SET factors = '{\"evidence\": 1, \"plausibility\": 0, \"completeness\": 0, \"concordance\": 0, \"provenance\": 0, \"consistency\": 0}';
+  INSERT INTO background_jobs_dlq (original_job_id, type, payload, error, fingerprint, failed_at, retried, retried_at)
+  SELECT gen_random_uuid(), 'a', '{}', 'e', 'f' || n % 50, now() - make_interval(secs => n), n > 500, CASE WHEN n > 500 THEN now() - make_interval(secs => n) END
+    FROM generate_series(1, 30000) n;
+  INSERT INTO audit_log (at, actor, action, subject) SELECT now() - make_interval(secs => n), 'a', 'jobs.retry', 's' || n FROM generate_series(1, 30000) n;
+  INSERT INTO refused_deliveries SELECT date_trunc('minute', now()) - make_interval(mins => n), 'signature_missing', '10.0.0.1', 1 FROM generate_series(1, 30000) n;
+  INSERT INTO delivery_keys (trace_id, body_hash, raw_id) SELECT trace_id, '', id FROM terra_webhooks_raw;
+  INSERT INTO records (user_id, source, model, key, measurement_date, ordering_ms, trace_id, received_at, delivery_id)
+  SELECT 'p' || n % 3000, 'oura', 'daily', n::text, current_date - n % 10, 1, 't', now(), gen_random_uuid() FROM generate_series(1, 30000) n";
+
+/// Nor do the pages of one person and of one metric, the reasons, the read API, and what the administrator searches.
+#[tokio::test]
+async fn no_page_of_a_person_no_search_and_no_api_reads_a_big_table_as_a_whole() {
+    let t = testing::database().await;
+    sqlx::raw_sql(FILL).execute(t.db.owner()).await.unwrap();
+    sqlx::raw_sql(MORE).execute(t.db.owner()).await.unwrap();
+    let (admin, trainer) = (caller(&t, "a@example.com", Role::Admin, 7).await, caller(&t, "t@example.com", Role::Trainer, 8).await);
+    sqlx::query("INSERT INTO trainer_clients (trainer_id, user_id) SELECT $1, 'p' || n FROM generate_series(1, 40) n")
+        .bind(trainer.account_id)
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+    sqlx::raw_sql("VACUUM ANALYZE").execute(t.db.owner()).await.unwrap();
+    let now = chrono::Utc::now();
+    let (today, user, someone) = (now.date_naive(), "p7".to_owned(), Some("p7".to_owned()));
+    let span = read_api::Filter { from: today - chrono::Days::new(90), to: today, metrics: Vec::new(), source: None };
+    // What is asked, where it is asked: each alone, so that the message says which it was.
+    macro_rules! alone {
+        ($who:expr, $($name:literal: |$tx:ident| $call:expr),+ $(,)?) => {$(
+            tell(&t).await;
+            let before = scanned(t.db.owner()).await;
+            let mut tx = t.db.begin_as($who).await.unwrap();
+            let $tx = &mut *tx;
+            $call.unwrap_or_else(|e| panic!("{}: {e}", $name));
+            sqlx::query("SELECT pg_stat_force_next_flush()").execute(&mut *tx).await.unwrap();
+            tx.commit().await.unwrap();
+            nothing_whole(&before, &scanned(t.db.owner()).await, $name);
+        )+};
+    }
+    for who in [&admin, &trainer] {
+        alone!(who,
+            "a person": |tx| clients::person(tx, &user).await,
+            "a person's newest values": |tx| clients::latest(tx, std::slice::from_ref(&user), &[]).await,
+            "a person's scores": |tx| clients::scores(tx, &user, 30).await,
+            "a person's connections": |tx| clients::connections(tx, &user).await,
+            "a person's strip": |tx| series::strip(tx, &user, today - chrono::Days::new(29)).await,
+            "a person's doubts": |tx| findings::doubts(tx, &user, 30, 50).await,
+            "a metric's newest day": |tx| series::newest_day(tx, &user, Metric::Steps).await,
+            "a metric's values": |tx| series::points(tx, &user, Metric::Steps, today - chrono::Days::new(400), today).await,
+            "a metric's sources": |tx| series::sources(tx, &user, Metric::Steps).await,
+            "a metric's choice": |tx| source_choice::of(tx, &user, Metric::Steps).await,
+            "a value's origin": |tx| series::origin(tx, &user, Metric::Steps, "oura", today).await,
+            "a value's score": |tx| confidence::score_of(tx, &user, Metric::Steps, &Source::from_provider("oura"), today).await,
+            "what a score is made of": |tx| crate::rescore::context(tx, crate::quality::Registry::built_in(), &user, today).await,
+            "a person's deliveries": |tx| webhook_lists::page(tx, &webhook_lists::Filter { user_id: someone.clone(), ..Default::default() }, None, 20).await,
+            "a person's jobs": |tx| job_lists::page(tx, &job_lists::Filter { user_id: someone.clone(), ..Default::default() }, Default::default(), 20).await,
+            "a person's log": |tx| log_lists::page(tx, &log_lists::Filter { user_id: someone.clone(), ..Default::default() }, None, 20).await,
+            "the API's clients": |tx| read_api::clients(tx, None, None, 50).await,
+            "the API's next clients": |tx| read_api::clients(tx, None, Some("p2"), 50).await,
+            "the API's client": |tx| read_api::clients(tx, Some(&user), None, 1).await,
+            "whether the API knows somebody": |tx| read_api::exists(tx, &user).await,
+            "the API's history": |tx| read_api::history(tx, &user, &span, None, 100).await,
+            "the API's newest values": |tx| read_api::newest(tx, &user, &[]).await,
+            "the API's scores": |tx| read_api::scores(tx, &user, &span, None, 100).await,
+            "the API's deliveries": |tx| read_api::deliveries(tx, &user, None, 100).await,
+        );
+    }
+    let letters = letter_lists::Filter::default();
+    let one = letter_lists::Filter { fingerprint: Some("f7"), kind: Some("a"), ..letters.clone() };
+    let dead = DeadFilter { fingerprint: Some("f7".into()), ..DeadFilter::default() };
+    let text = |s: &str| Some(s.to_owned());
+    let deliveries = webhook_lists::Filter::default();
+    let logs = log_lists::Filter::default();
+    let (id, page) = (uuid::Uuid::from_u128(7), Some((now, uuid::Uuid::max())));
+    alone!(&admin,
+        "groups of dead letters": |tx| letter_lists::groups(tx, &letters, 100, 0).await,
+        "a group of dead letters": |tx| letter_lists::groups(tx, &one, 1, 0).await,
+        "the letters of a group": |tx| letter_lists::of_group(tx, "f7", "a", None, None, 50).await,
+        "letters to be brought back": |tx| dead_letters::count_open(tx, &dead).await,
+        "letters dealt with": |tx| letter_lists::dealt_with(tx, None, 50).await,
+        "more letters dealt with": |tx| letter_lists::dealt_with(tx, page, 50).await,
+        "a job's letters": |tx| letter_lists::moments_of(tx, id).await,
+        "a job's last deed": |tx| audit::last_deed(tx, id, &[now]).await,
+        "who changed something": |tx| audit::newest_about(tx, &["s7".to_owned()], "jobs.").await,
+        "finished jobs": |tx| job_lists::page(tx, &job_lists::Filter { status: text("completed"), ..Default::default() }, Default::default(), 50).await,
+        "finished jobs, older": |tx| job_lists::page(tx, &job_lists::Filter { status: text("completed"), ..Default::default() }, job_lists::Cursor { done: page, hot: None }, 50).await,
+        "jobs that wait for later": |tx| job_lists::count_later(tx, &["a".to_owned(), "b".to_owned()]).await,
+        "failed deliveries": |tx| webhook_lists::page(tx, &webhook_lists::Filter { status: text("failed"), ..deliveries.clone() }, None, 50).await,
+        "deliveries by body": |tx| webhook_lists::page(tx, &webhook_lists::Filter { body: text("zz"), ..deliveries.clone() }, None, 50).await,
+        "deliveries by header": |tx| webhook_lists::page(tx, &webhook_lists::Filter { header: text("zz"), ..deliveries.clone() }, None, 50).await,
+        "a delivery by its trace": |tx| webhook_lists::page(tx, &webhook_lists::Filter { trace: Some(("t7".into(), vec![id])), ..deliveries.clone() }, None, 50).await,
+        "deliveries, older": |tx| webhook_lists::page(tx, &deliveries, page, 50).await,
+        "a delivery": |tx| webhook_lists::one(tx, id).await,
+        "what came of a delivery": |tx| webhook_lists::outcome(tx, id, &user).await,
+        "the jobs of a delivery": |tx| job_lists::of_delivery(tx, id, now, Some(&user)).await,
+        "what was turned away": |tx| webhook_lists::refused(tx, now - chrono::TimeDelta::hours(24), 200, 0).await,
+        "errors in the log": |tx| log_lists::page(tx, &log_lists::Filter { level: text("error"), ..logs.clone() }, None, 50).await,
+        "a request's log": |tx| log_lists::page(tx, &log_lists::Filter { request_id: text("r7"), ..logs.clone() }, None, 50).await,
+        "the log, older": |tx| log_lists::page(tx, &logs, page, 50).await,
+    );
 }

@@ -26,7 +26,7 @@ pub struct ScheduleRow {
     pub runs: i64,
     /// Runs that were due while nobody led.
     pub missed: i64,
-    /// Why the last try to fire failed.
+    /// Why the last try to fire failed; `None`: it did not.
     pub last_error: Option<String>,
 }
 
@@ -69,41 +69,69 @@ pub async fn seed(conn: &mut PgConnection, seeds: &[Seed]) -> sqlx::Result<()> {
 }
 
 /// Fires what is due: one job a schedule, however many runs were missed; the next run keeps to the old beat. A run
-/// whose predecessor still waits is merged into it (the job's key is the schedule's name). Returns the fired names.
+/// whose predecessor still waits is merged into it (the job's key is the schedule's name). Each is a commit of its own: one
+/// that cannot be fired says why in its row, is tried again within a minute, and keeps no other from its run. Returns the
+/// fired names.
 ///
 /// # Errors
-/// The database's; then nothing was fired.
+/// The database's, when it cannot be reached.
 pub async fn fire_due(conn: &mut PgConnection) -> sqlx::Result<Vec<String>> {
-    fire(conn, None).await
+    let due: Vec<String> = sqlx::query_scalar("SELECT name FROM schedules WHERE NOT paused AND next_run_at <= now() ORDER BY name")
+        .fetch_all(&mut *conn)
+        .await?;
+    let mut fired = Vec::with_capacity(due.len());
+    for name in due {
+        match fire(conn, &name, true).await {
+            Ok(true) => fired.push(name),
+            Ok(false) => {} // another leader was quicker
+            Err(sqlx::Error::Database(e)) => put_off(conn, &name, e.message()).await?,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(fired)
+}
+
+async fn put_off(conn: &mut PgConnection, name: &str, why: &str) -> sqlx::Result<()> {
+    sqlx::query("UPDATE schedules SET last_error = $2, next_run_at = now() + make_interval(secs => least(every_s, 60)) WHERE name = $1")
+        .bind(name)
+        .bind(why)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Fires one schedule now, paused or not; the beat stays. `false`: there is no such schedule.
+///
+/// # Errors
+/// The database's; then it was not fired.
 pub async fn run_now(conn: &mut PgConnection, name: &str) -> sqlx::Result<bool> {
-    Ok(!fire(conn, Some(name)).await?.is_empty())
+    fire(conn, name, false).await
 }
 
-async fn fire(conn: &mut PgConnection, only: Option<&str>) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(
+/// `due`: only if it is due, and then its next run follows.
+async fn fire(conn: &mut PgConnection, name: &str, due: bool) -> sqlx::Result<bool> {
+    let fired: Option<String> = sqlx::query_scalar(
         "WITH due AS (
            SELECT name, job_type, payload, every_s, next_run_at, app.uuid_v7() AS job FROM schedules
-            WHERE CASE WHEN $1::text IS NULL THEN NOT paused AND next_run_at <= now() ELSE name = $1 END
-            ORDER BY name FOR UPDATE SKIP LOCKED),
+            WHERE name = $1 AND (NOT $2 OR (NOT paused AND next_run_at <= now())) FOR UPDATE SKIP LOCKED),
          jobs AS (
            INSERT INTO background_jobs AS j (id, type, priority, payload, max_attempts, unique_key, pending_key)
            SELECT job, job_type, 6, payload, 3, 'schedule:' || name, 'schedule:' || name FROM due
            ON CONFLICT (pending_key) WHERE pending_key IS NOT NULL DO UPDATE SET scheduled_at = least(j.scheduled_at, now())
            RETURNING j.id, j.unique_key)
          UPDATE schedules s SET last_run_at = now(), last_job_id = jobs.id, runs = s.runs + 1, last_error = NULL,
-                missed = s.missed + CASE WHEN $1::text IS NULL THEN floor(extract(epoch FROM now() - d.next_run_at) / d.every_s)::bigint ELSE 0 END,
-                next_run_at = CASE WHEN $1::text IS NULL
+                missed = s.missed + CASE WHEN $2 THEN floor(extract(epoch FROM now() - d.next_run_at) / d.every_s)::bigint ELSE 0 END,
+                next_run_at = CASE WHEN $2
                   THEN d.next_run_at + make_interval(secs => (floor(extract(epoch FROM now() - d.next_run_at) / d.every_s) + 1) * d.every_s)
                   ELSE s.next_run_at END
            FROM due d JOIN jobs ON jobs.unique_key = 'schedule:' || d.name
           WHERE s.name = d.name RETURNING s.name",
     )
-    .bind(only)
-    .fetch_all(conn)
-    .await
+    .bind(name)
+    .bind(due)
+    .fetch_optional(conn)
+    .await?;
+    Ok(fired.is_some())
 }
 
 /// Pauses or resumes; a resumed schedule keeps its beat and catches up at most one run. `false`: there is none.

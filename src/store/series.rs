@@ -1,9 +1,11 @@
 //! A person's values over time as the pages draw them: each day's value of each source with its score, its device and
 //! what it is suspected of. Read in the caller's transaction.
 
-use crate::model::{Instant, Metric};
+use super::metrics::Provenance;
+use crate::model::{Instant, Metric, Origin};
 use chrono::NaiveDate;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
 
 /// No more values than this are read for one page.
 const MOST: i64 = 5_000;
@@ -37,6 +39,30 @@ pub struct Point {
     pub verdict: Option<String>,
 }
 
+/// Which delivery brought a value, and how it came to be, as far as its row says; `None`: there is no such value.
+///
+/// # Errors
+/// The database's.
+pub async fn origin(
+    conn: &mut PgConnection,
+    user_id: &str,
+    metric: Metric,
+    source: &str,
+    day: NaiveDate,
+) -> sqlx::Result<Option<(Uuid, Origin)>> {
+    let found: Option<(Uuid, Json<serde_json::Value>)> = sqlx::query_as(
+        "SELECT delivery_id, provenance FROM unified_metrics WHERE user_id = $1 AND metric_name = $2 AND source = $3 AND measurement_date = $4",
+    )
+    .bind(user_id)
+    .bind(metric.key())
+    .bind(source)
+    .bind(day)
+    .fetch_optional(conn)
+    .await?;
+    // A row made by hand may say nothing.
+    Ok(found.map(|(delivery, p)| (delivery, serde_json::from_value::<Provenance>(p.0).map(|p| p.origin).unwrap_or_default())))
+}
+
 /// A metric's newest day; `None` without values.
 ///
 /// # Errors
@@ -55,7 +81,7 @@ pub async fn newest_day(conn: &mut PgConnection, user_id: &str, metric: Metric) 
 /// # Errors
 /// The database's.
 pub async fn points(conn: &mut PgConnection, user_id: &str, metric: Metric, from: NaiveDate, to: NaiveDate) -> sqlx::Result<Vec<Point>> {
-    sqlx::query_as(
+    let points: Vec<Point> = sqlx::query_as(
         "SELECT m.source, m.measurement_date AS day, m.value, m.measured_at, m.received_at, m.provenance -> 'device' ->> 'name' AS device,
                 c.confidence_score AS score, c.probability, c.low, c.high, v.verdict,
                 ARRAY(SELECT DISTINCT f ->> 'kind' FROM jsonb_array_elements(coalesce(c.findings, '[]') || m.findings) AS f
@@ -74,7 +100,9 @@ pub async fn points(conn: &mut PgConnection, user_id: &str, metric: Metric, from
     .bind(to)
     .bind(MOST)
     .fetch_all(conn)
-    .await
+    .await?;
+    super::clients::count_reads(points.iter().map(|p| (metric.key(), p.score.is_some())));
+    Ok(points)
 }
 
 /// A source of a person's metric.
@@ -128,7 +156,7 @@ pub struct StripCell {
 /// # Errors
 /// The database's.
 pub async fn strip(conn: &mut PgConnection, user_id: &str, from: NaiveDate) -> sqlx::Result<Vec<StripCell>> {
-    sqlx::query_as(
+    let cells: Vec<StripCell> = sqlx::query_as(
         "SELECT DISTINCT ON (m.metric_name, m.measurement_date) m.metric_name, m.measurement_date AS day, c.confidence_score AS score
            FROM unified_metrics m
            LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
@@ -141,7 +169,9 @@ pub async fn strip(conn: &mut PgConnection, user_id: &str, from: NaiveDate) -> s
     .bind(from)
     .bind(MOST)
     .fetch_all(conn)
-    .await
+    .await?;
+    super::clients::count_reads(cells.iter().map(|c| (c.metric_name.as_str(), c.score.is_some())));
+    Ok(cells)
 }
 
 #[cfg(test)]

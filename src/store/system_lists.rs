@@ -47,7 +47,7 @@ pub async fn limited(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Option
 pub struct ConnectionFilter {
     /// In lower case.
     pub provider: Option<String>,
-    /// A word of the table's `state`.
+    /// A word of the table's `state`, or `broken`: revoked or in error.
     pub state: Option<String>,
     /// Whose.
     pub user_id: Option<String>,
@@ -70,8 +70,8 @@ pub struct Connection {
     pub state: String,
     /// Why, in Terra's words.
     pub reason: Option<String>,
-    /// Since when.
-    pub created_at: Instant,
+    /// Since when it is in this state.
+    pub state_at: Instant,
     /// When data last came.
     pub last_data_at: Option<Instant>,
 }
@@ -82,8 +82,8 @@ pub struct Connection {
 /// The database's.
 pub async fn connections(conn: &mut PgConnection, f: &ConnectionFilter, after: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Connection>> {
     sqlx::query_as(
-        "SELECT id, terra_user_id, user_id, provider, state, left(reason, 400) AS reason, created_at, last_data_at FROM connections
-          WHERE ($1::text IS NULL OR provider = $1) AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR user_id = $3)
+        "SELECT id, terra_user_id, user_id, provider, state, left(reason, 400) AS reason, state_at, last_data_at FROM connections
+          WHERE ($1::text IS NULL OR provider = $1) AND ($2::text IS NULL OR state = $2 OR $2 = 'broken' AND state IN ('error', 'revoked')) AND ($3::text IS NULL OR user_id = $3)
             AND (NOT $4 OR state IN ('active', 'reauthorised') AND coalesce(last_data_at, created_at) < now() - interval '48 hours')
             AND ($5::uuid IS NULL OR id < $5)
           ORDER BY id DESC LIMIT $6",
@@ -219,7 +219,7 @@ mod tests {
     const WORLD: &str = "
       INSERT INTO persons (user_id) SELECT 'p' || n FROM generate_series(1, 9) n;
       INSERT INTO connections (terra_user_id, user_id, provider, state, last_data_at)
-      SELECT 't' || n, 'p' || n, CASE WHEN n % 2 = 0 THEN 'oura' ELSE 'whoop' END, CASE WHEN n = 3 THEN 'error' ELSE 'active' END,
+      SELECT 't' || n, 'p' || n, CASE WHEN n % 2 = 0 THEN 'oura' ELSE 'whoop' END, CASE n WHEN 3 THEN 'error' WHEN 5 THEN 'revoked' ELSE 'active' END,
              CASE WHEN n > 6 THEN now() - interval '3 days' ELSE now() END FROM generate_series(1, 9) n;
       INSERT INTO rate_limits (key, tat, count, refused) VALUES ('login:1.2.3.4', now() + interval '1 minute', 5, 3), ('login:5.6.7.8', now() + interval '1 hour', 5, 0), ('api:old', now() - interval '1 minute', 9, 9);
       INSERT INTO accounts (email, role) VALUES ('t@example.com', 'trainer'), ('a@example.com', 'admin');
@@ -245,6 +245,7 @@ mod tests {
             (filter(None, None, false), 9),
             (filter(Some("oura"), None, false), 4),
             (filter(None, Some("error"), false), 1),
+            (filter(None, Some("broken"), false), 2),
             (filter(None, None, true), 3),
         ] {
             let first = connections(&mut conn, &f, None, 2).await.unwrap();

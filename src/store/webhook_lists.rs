@@ -59,13 +59,17 @@ pub struct Row {
     pub processed_count: i32,
     /// When it was processed.
     pub processed_at: Option<Instant>,
+    /// The fingerprint of the key it was signed with, where that was noted.
+    pub signed_by: Option<String>,
+    /// Findings about it and its records when it was last processed.
+    pub findings: i32,
 }
 
 // $1 state, $2 type, $3 provider, $4 person, $5 since, $6 trace id, $7 its ids, $8 and $9 after this one, $10 window,
 // $12 in the body, $13 in the headers
 macro_rules! found {
     () => {
-        "(SELECT id, created_at, type, provider, user_id, status, error, processed_count, processed_at, headers, body FROM terra_webhooks_raw
+        "(SELECT id, created_at, type, provider, user_id, status, error, processed_count, processed_at, signed_by, findings, headers, body FROM terra_webhooks_raw
            WHERE ($1::text IS NULL OR $1 IN ('completed', 'ignored') OR status = $1)
              AND ($4::text IS NULL OR user_id = $4) AND ($5::timestamptz IS NULL OR created_at >= $5)
              AND ($6::text IS NULL OR id = ANY ($7::uuid[]) OR (status = 'conflict' AND trace_id = $6))
@@ -110,7 +114,7 @@ fn window(f: &Filter, limit: i64) -> i64 {
 /// The database's.
 pub async fn page(conn: &mut PgConnection, filter: &Filter, after: Option<(Instant, Uuid)>, limit: i64) -> sqlx::Result<Vec<Row>> {
     const SQL: &str = concat!(
-        "SELECT id, created_at, type AS kind, provider, user_id, status, left(error, 400) AS error, processed_count, processed_at FROM ",
+        "SELECT id, created_at, type AS kind, provider, user_id, status, left(error, 400) AS error, processed_count, processed_at, signed_by, findings FROM ",
         found!(),
         " ORDER BY created_at DESC, id DESC LIMIT $11"
     );
@@ -160,7 +164,7 @@ pub struct Detail {
 /// The database's.
 pub async fn one(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Detail>> {
     sqlx::query_as(
-        "SELECT id, created_at, type AS kind, provider, user_id, status, error, processed_count, processed_at, trace_id, terra_user_id, ordering_ms,
+        "SELECT id, created_at, type AS kind, provider, user_id, status, error, processed_count, processed_at, signed_by, findings, trace_id, terra_user_id, ordering_ms,
                 headers, substr(body, 1, 65536) AS body, length(body) AS size
            FROM terra_webhooks_raw WHERE id = $1 LIMIT 1",
     )
@@ -212,7 +216,7 @@ pub async fn outcome(conn: &mut PgConnection, id: Uuid, user_id: &str) -> sqlx::
     .bind(id)
     .fetch_all(&mut *conn)
     .await?;
-    let values = sqlx::query_as(
+    let values: Vec<Value> = sqlx::query_as(
         "SELECT m.metric_name, m.value, m.measurement_date, c.confidence_score
            FROM unified_metrics m LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
           WHERE m.user_id = $1 AND m.delivery_id = $2 ORDER BY m.measurement_date DESC, m.metric_name LIMIT 200",
@@ -221,25 +225,8 @@ pub async fn outcome(conn: &mut PgConnection, id: Uuid, user_id: &str) -> sqlx::
     .bind(id)
     .fetch_all(conn)
     .await?;
+    super::clients::count_reads(values.iter().map(|v| (v.metric_name.as_str(), v.confidence_score.is_some())));
     Ok((records, values))
-}
-
-/// Has a delivery processed again: a new job, and what was given up is on its way again. `None`: there is no such
-/// delivery, or it is one that is never processed (a conflict, or not JSON).
-///
-/// # Errors
-/// The database's; then nothing has changed.
-pub async fn replay(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Uuid>> {
-    sqlx::query_scalar(
-        "WITH d AS (SELECT id, created_at, user_id FROM terra_webhooks_raw WHERE id = $1 AND status NOT IN ('conflict', 'invalid') LIMIT 1),
-         again AS (UPDATE terra_webhooks_raw r SET status = 'pending', error = NULL FROM d
-                    WHERE r.id = d.id AND r.created_at = d.created_at AND r.status IN ('failed', 'parked', 'ignored'))
-         INSERT INTO background_jobs (type, payload, user_id)
-         SELECT 'webhook_processing', jsonb_build_object('delivery_id', id, 'created_at', created_at), user_id FROM d RETURNING id",
-    )
-    .bind(id)
-    .fetch_optional(conn)
-    .await
 }
 
 /// How many deliveries a replay would reach, up to [`REPLAY_COUNTED`] + 1.
@@ -263,21 +250,29 @@ pub struct Refused {
     pub first_at: Instant,
     /// The newest.
     pub last_at: Instant,
+    /// How many rows of reason and address there are, this page's and the others.
+    pub rows: i64,
+    /// How many were turned away in all of them.
+    pub total: i64,
+    /// Minutes they were added up from: [`WINDOW`] are not all.
+    pub read: i64,
 }
 
-/// Refusals since a time by reason and address, most first; of many minutes the newest 100,000 are added up.
+/// Refusals since a time by reason and address, most first; of many minutes the newest [`WINDOW`] are added up.
 ///
 /// # Errors
 /// The database's.
-pub async fn refused(conn: &mut PgConnection, since: Instant, limit: i64) -> sqlx::Result<Vec<Refused>> {
+pub async fn refused(conn: &mut PgConnection, since: Instant, limit: i64, offset: i64) -> sqlx::Result<Vec<Refused>> {
     sqlx::query_as(
-        "SELECT reason, address, sum(count)::int8 AS count, min(minute) AS first_at, max(minute) AS last_at
+        "SELECT reason, address, sum(count)::int8 AS count, min(minute) AS first_at, max(minute) AS last_at,
+                count(*) OVER () AS rows, (sum(sum(count)) OVER ())::int8 AS total, (sum(count(*)) OVER ())::int8 AS read
            FROM (SELECT * FROM refused_deliveries WHERE minute >= $1 ORDER BY minute DESC LIMIT $2) r
-          GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT $3",
+          GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT $3 OFFSET $4",
     )
     .bind(since)
     .bind(WINDOW)
     .bind(limit)
+    .bind(offset)
     .fetch_all(conn)
     .await
 }
@@ -286,7 +281,7 @@ pub async fn refused(conn: &mut PgConnection, since: Instant, limit: i64) -> sql
 #[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
     use super::*;
-    use crate::store::{jobs::counts, testing};
+    use crate::store::testing;
 
     const FILL: &str = "
       INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, provider, user_id, status, ordering_ms, body)
@@ -330,24 +325,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_replay_is_one_job_counted_once_and_a_conflict_never_comes_back() {
-        let t = testing::database().await;
-        sqlx::raw_sql(FILL).execute(t.db.owner()).await.unwrap();
-        let mut conn = t.db.service().acquire().await.unwrap();
-        let failed = page(&mut conn, &Filter { status: Some("failed".into()), ..Filter::default() }, None, 1).await.unwrap().remove(0);
-        let job = replay(&mut conn, failed.id).await.unwrap().unwrap();
-        let after = one(&mut conn, failed.id).await.unwrap().unwrap();
-        assert_eq!(after.row.status, "pending");
-        let jobs = crate::store::job_lists::of_delivery(&mut conn, failed.id, failed.created_at, failed.user_id.as_deref()).await.unwrap();
-        assert_eq!(jobs.iter().map(|j| j.id).collect::<Vec<_>>(), [job]);
-        let counts = counts::counts(&mut conn).await.unwrap();
-        assert_eq!(counts.iter().map(|c| (c.status.as_str(), c.count)).collect::<Vec<_>>(), [("pending", 1)]);
-        let conflict = page(&mut conn, &Filter { status: Some("conflict".into()), ..Filter::default() }, None, 1).await.unwrap().remove(0);
-        assert_eq!(replay(&mut conn, conflict.id).await.unwrap(), None);
-        assert_eq!(replay(&mut conn, Uuid::nil()).await.unwrap(), None);
-    }
-
-    #[tokio::test]
     async fn refusals_are_added_up_by_reason_and_address() {
         let t = testing::database().await;
         sqlx::raw_sql("INSERT INTO refused_deliveries SELECT now() - make_interval(mins => n), 'signature_missing', '10.0.0.' || n % 2, 2 FROM generate_series(1, 6) n")
@@ -355,7 +332,10 @@ mod tests {
             .await
             .unwrap();
         let mut conn = t.db.service().acquire().await.unwrap();
-        let rows = refused(&mut conn, chrono::Utc::now() - chrono::TimeDelta::hours(1), 10).await.unwrap();
+        let rows = refused(&mut conn, chrono::Utc::now() - chrono::TimeDelta::hours(1), 10, 0).await.unwrap();
         assert_eq!(rows.iter().map(|r| (r.address.as_str(), r.count)).collect::<Vec<_>>(), [("10.0.0.0", 6), ("10.0.0.1", 6)]);
+        let second = refused(&mut conn, chrono::Utc::now() - chrono::TimeDelta::hours(1), 1, 1).await.unwrap();
+        let said: Vec<_> = second.iter().map(|r| (r.address.as_str(), r.rows, r.total, r.read)).collect();
+        assert_eq!(said, [("10.0.0.1", 2, 12, 6)], "a page of them still says how many there are");
     }
 }

@@ -4,8 +4,9 @@
 //! go of that lock when the session ends, so a killed process is noticed without waiting for any clock.
 
 use super::jobs::settle::{Class, SetBack, Setback, set_back};
+use super::maintenance::is_lock_timeout;
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgExecutor, types::Json};
+use sqlx::{Connection, PgConnection, PgExecutor, types::Json};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -129,7 +130,9 @@ pub async fn resign(conn: &mut PgConnection, name: &str, me: Uuid) -> sqlx::Resu
 }
 
 /// Gives back what is held by nobody: batches of the given absent workers, of unknown ones, and those whose lease is
-/// over. Oldest first, at most `limit` batches a call, so that long-running ones cannot hide the rest.
+/// over. Oldest first, at most `limit` batches a call, so that long-running ones cannot hide the rest. Jobs that their worker
+/// still locks (its process is stopped, or its last statement runs on) are left to the next call: waiting for one would keep
+/// the leader from all its duties.
 ///
 /// # Errors
 /// The database's; batches rescued before the failing one stay rescued.
@@ -143,14 +146,21 @@ pub async fn rescue(conn: &mut PgConnection, absent: &[Uuid], limit: i64) -> sql
     .bind(limit)
     .fetch_all(&mut *conn)
     .await?;
-    let mut total = SetBack::default();
+    let (mut rescued, mut total) = (0, SetBack::default());
     for (epoch, ids, gone) in &batches {
         let why = if *gone { "The worker stopped while it held this job." } else { "The worker did not renew its lease on this job." };
         let jobs: Vec<Setback> =
             ids.iter().map(|id| Setback { id: *id, error: Some(why.into()), class: Class::Lost, again_at: None, refund: false }).collect();
-        let one = set_back(conn, *epoch, &jobs).await?;
-        // Only now: a crash in between leaves the lease, and the next rescue finds nothing left to do.
-        release(conn, *epoch).await?;
+        let mut tx = conn.begin().await?;
+        sqlx::query("SELECT set_config('lock_timeout', '100ms', true)").execute(&mut *tx).await?;
+        let one = match set_back(&mut tx, *epoch, &jobs).await {
+            Ok(one) => one,
+            Err(e) if is_lock_timeout(&e) => continue,
+            Err(e) => return Err(e),
+        };
+        release(&mut tx, *epoch).await?;
+        tx.commit().await?;
+        rescued += 1;
         total.pending += one.pending;
         total.failed += one.failed;
         total.closed += one.closed;
@@ -162,11 +172,11 @@ pub async fn rescue(conn: &mut PgConnection, absent: &[Uuid], limit: i64) -> sql
             .execute(&mut *conn)
             .await?;
     }
-    if !batches.is_empty() || !absent.is_empty() {
+    if rescued > 0 || !absent.is_empty() {
         // What a dead worker was just about to take, others passed by.
         sqlx::query("SELECT pg_notify('assay_jobs', '')").execute(conn).await?;
     }
-    Ok((batches.len() as i64, total))
+    Ok((rescued, total))
 }
 
 /// Jobs that say 'processing' but belong to no batch: somebody wrote the status by hand. They become pending. Reads

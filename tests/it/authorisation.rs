@@ -102,6 +102,7 @@ const ROUTES: &[(&str, &str, &str, Who)] = &[
     ("POST", "/account/second-factor", "sealed=00&code=000000", Members),
     ("POST", "/account/second-factor/off", "present=wrong", Members),
     ("POST", "/account/keys", "name=&scope=metrics%3Aread&days=30", Members),
+    ("GET", "/account/keys/{id}/revoke", "", Members),
     ("POST", "/account/keys/{id}/revoke", "", Members),
     ("GET", "/admin/connect", "", Admins),
     ("POST", "/admin/connect/link", "user=nobody", Admins),

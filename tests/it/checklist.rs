@@ -1,5 +1,6 @@
-//! The deployment checklist that the project comes from: every SQL statement sent on its own, as the owner, verbatim;
-//! every curl against our address. Reads the original where it is present (it is not ours to ship).
+//! The deployment checklist that the project comes from: every SQL statement sent on its own, as the owner, verbatim, and
+//! each gives what the text promises; every curl against our address. Reads the original where it is present (it is not ours
+//! to ship).
 
 use crate::docs::{blocks, psql, statements};
 use crate::process::{Assay, Database, SERVICE_KEY, eventually};
@@ -26,6 +27,46 @@ async fn send_test_event(assay: &Assay) {
     }
 }
 
+/// Statements within a line of the text, outside the blocks.
+fn inline(text: &str) -> Vec<String> {
+    let mut inside = false;
+    let outside = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        inside ^= fence;
+        !inside && !fence
+    });
+    outside.flat_map(|line| line.split('`').skip(1).step_by(2)).filter(|code| code.starts_with("SELECT ")).map(str::to_owned).collect()
+}
+
+/// As many persons as it takes for an index to be the better way (some thousand), with a day's values and scores.
+const MANY_PERSONS: &str = "
+    INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+    SELECT 'person-' || p, 'metric_' || m, 'garmin', current_date, p, 'count', 1, 't', now(), gen_random_uuid() FROM generate_series(1, 1500) p, generate_series(1, 20) m;
+    INSERT INTO metric_confidence_cache (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high, factors, scorer_version, registry_version)
+    SELECT user_id, metric_name, source, measurement_date, 70, 0.7, 0.6, 0.8, '{}', 1, 1 FROM unified_metrics WHERE user_id LIKE 'person-%';
+    REFRESH MATERIALIZED VIEW latest_unified_metrics;
+    ANALYZE latest_unified_metrics;
+    ANALYZE metric_confidence_cache";
+
+/// A plan as the text promises it: by index. How long it took is printed beside what is promised; a busy machine fails nothing.
+fn by_index(sql: &str, said: &str) {
+    let table = sql.split("FROM ").nth(1).unwrap().split_whitespace().next().unwrap();
+    assert!(said.contains("Index Scan") && !said.contains("Seq Scan"), "{table} is not read by an index:\n{said}");
+    let took = said.lines().find_map(|line| line.trim().strip_prefix("Execution Time: ")).unwrap();
+    let rows = said.split("actual time=").nth(1).and_then(|t| t.split("rows=").nth(1)).and_then(|t| t.split_whitespace().next()).unwrap();
+    assert_ne!(rows, "0", "{table}: a plan that finds nothing shows nothing:\n{said}");
+    println!(
+        "the checklist: {table} of one user by an index, {rows} rows in {took} (promised: {})",
+        if sql.contains("ORDER BY") { "5 ms" } else { "10 ms" }
+    );
+}
+
+#[test]
+fn statements_within_a_line_are_found_and_those_in_blocks_are_not_found_twice() {
+    let text = "- Logs: `SELECT 1` and `make`\n```sql\nSELECT `2`;\n```\n`SELECT 3`";
+    assert_eq!(inline(text), ["SELECT 1", "SELECT 3"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_statement_of_the_checklist_runs_verbatim() {
     let Some(text) = checklist() else {
@@ -44,17 +85,38 @@ async fn each_statement_of_the_checklist_runs_verbatim() {
             > 0
     })
     .await;
+    sqlx::raw_sql(MANY_PERSONS).execute(&mut conn).await.unwrap();
+    // Logs and job history, at the end of the text.
+    let inline = inline(&text);
+    assert!(
+        inline.iter().any(|s| s.contains("edge_function_logs")) && inline.iter().any(|s| s.contains("job_processing_stats")),
+        "{inline:?}"
+    );
+    for sql in &inline {
+        eventually(&format!("{sql} shows something"), 20, async || {
+            let (ok, said) = psql(&database.url, sql);
+            assert!(ok, "{sql}\n{said}");
+            !said.contains("(0 rows)")
+        })
+        .await;
+    }
     let all: Vec<String> = blocks(&text, "sql").into_iter().flat_map(|b| statements(&b.text)).collect();
     let destructive = |s: &String| s.contains("DROP ") || s.contains("TRUNCATE");
     let (last, first): (Vec<_>, Vec<_>) = all.into_iter().partition(destructive);
     assert!(first.len() >= 10 && last.len() >= 5, "{} + {} statements found", first.len(), last.len());
+    let mut plans = 0;
     for sql in &first {
         let (ok, said) = psql(&database.url, sql);
         assert!(ok, "{sql}\n{said}");
         if sql.contains("Phase 7 Verification") {
             assert!(said.contains("5 / 5 checks passed") && said.contains("DEPLOYMENT SUCCESSFUL"), "{said}");
         }
+        if sql.contains("EXPLAIN") {
+            by_index(sql, &said);
+            plans += 1;
+        }
     }
+    assert_eq!(plans, 2, "the text promises two plans");
     // The rollback drills, while the program runs: it goes on, health says what is missing, repair puts it back.
     for sql in &last {
         let (ok, said) = psql(&database.url, sql);
@@ -77,7 +139,7 @@ async fn each_statement_of_the_checklist_runs_verbatim() {
         health["status"] == "healthy"
     })
     .await;
-    println!("the checklist: {} statements ran, {} of them destructive", first.len() + last.len(), last.len());
+    println!("the checklist: {} statements ran, {} of them destructive", first.len() + inline.len() + last.len(), last.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -157,11 +157,10 @@ fn proxies_pass_what_the_program_needs() {
     for (text, name) in [(&nginx, "nginx.conf"), (&caddy, "Caddyfile")] {
         assert_eq!(text.matches('{').count(), text.matches('}').count(), "{name}");
     }
-    for (program, args) in [("nginx", ["-t", "-c"]), ("caddy", ["validate", "--config"])] {
-        if here(program) && program == "caddy" {
-            let done = Command::new(program).args(args).arg(root().join("packaging/Caddyfile")).output().unwrap();
-            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        }
+    // nginx reads its file in `proxies.rs`, where a whole one is put around it.
+    if here("caddy") {
+        let done = Command::new("caddy").args(["validate", "--config"]).arg(root().join("packaging/Caddyfile")).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
     let here = |script: &Path| Command::new("sh").arg("-n").arg(script).status().unwrap().success();
     assert!(here(&root().join("packaging/backup.sh")));

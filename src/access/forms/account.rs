@@ -1,6 +1,6 @@
 //! `/account`: the caller's own password, sessions, second factor and keys.
 
-use super::{Forms, Html, Visitor, html};
+use super::{Forms, Html, Refused, Visitor, field, html, status_of};
 use crate::{
     access::{AccessError, account, api_key, guard, session, totp},
     store::{Caller, accounts, api_keys, sessions},
@@ -15,33 +15,51 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 const BACK: &str = "/account";
+const TITLE: &str = "Your account";
+const PASSWORD: &str = "/account/password";
+const FACTOR: &str = "/account/second-factor";
+const FACTOR_OFF: &str = "/account/second-factor/off";
+const KEYS: &str = "/account/keys";
 
 pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Response {
+    shown(&forms, &visitor, StatusCode::OK, None).await
+}
+
+/// The page; with a form that was refused, if one was.
+async fn shown(forms: &Forms, visitor: &Visitor, status: StatusCode, refused: Option<Refused>) -> Response {
     if let Some(caller) = &visitor.enrolling {
-        let page = Html::new().heading("Your account").notice("Administrators here need a second factor. Set it up to go on.");
-        return match second_factor_section(&forms, caller, page).await {
-            Ok(page) => forms.page(&visitor, StatusCode::OK, "Your account", page),
-            Err(error) => forms.failed(&visitor, &error, "/login"),
+        let page = Html::again(refused).heading(TITLE).notice("Administrators here need a second factor. Set it up to go on.");
+        return match second_factor_section(forms, caller, page).await {
+            Ok(page) => forms.page(visitor, status, TITLE, page),
+            Err(error) => forms.failed(visitor, &error, "/login"),
         };
     }
     let caller = match visitor.identity.caller() {
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
-    match body(&forms, caller).await {
-        Ok(page) => forms.page(&visitor, StatusCode::OK, "Your account", page),
-        Err(error) => forms.failed(&visitor, &error, "/"),
+    match body(forms, caller, refused).await {
+        Ok(page) => forms.page(visitor, status, TITLE, page),
+        Err(error) => forms.failed(visitor, &error, "/"),
     }
 }
 
-async fn body(forms: &Forms, caller: &Caller) -> Result<Html, AccessError> {
-    let page = Html::new().heading("Your account").text(&format!("Logged in as {} ({}).", caller.email, caller.role.word()));
+/// The page again, with the form as it was sent; a page of its own for what its sender cannot mend.
+async fn again(forms: &Forms, visitor: &Visitor, error: &AccessError, action: &str, values: &[(&str, &str)]) -> Response {
+    match Refused::of(error, action, values) {
+        Some(refused) => shown(forms, visitor, status_of(error), Some(refused)).await,
+        None => forms.failed(visitor, error, BACK),
+    }
+}
+
+async fn body(forms: &Forms, caller: &Caller, refused: Option<Refused>) -> Result<Html, AccessError> {
+    let page = Html::again(refused).heading(TITLE).text(&format!("Logged in as {} ({}).", caller.email, caller.role.word()));
     let page = page.section("Password").form(
-        "/account/password",
+        PASSWORD,
         &[
-            html::username(&caller.email),
-            html::input("Present password", "present", "password", "current-password", ""),
-            html::input(
+            field::username(&caller.email),
+            field::input("Present password", "present", "password", "current-password", ""),
+            field::input(
                 "New password",
                 "fresh",
                 "password",
@@ -74,18 +92,17 @@ async fn second_factor_section(forms: &Forms, caller: &Caller, page: Html) -> Re
     let Some(vault) = &forms.access.vault else { return Ok(page.text("Not available on this server: ASSAY_SECRET_KEY is not set.")) };
     let known = accounts::by_id(forms.access.db.service(), caller.account_id).await?;
     if known.is_some_and(|a| a.totp_secret.is_some()) {
-        let field =
-            format!("{}{}", html::username(&caller.email), html::input("Present password", "present", "password", "current-password", ""));
-        return Ok(page.text("On: your authenticator app is asked at each login.").form(
-            "/account/second-factor/off",
-            &[field],
-            "Turn off",
-        ));
+        let fields = [field::username(&caller.email), field::input("Present password", "present", "password", "current-password", "")];
+        return Ok(page.text("On: your authenticator app is asked at each login.").form(FACTOR_OFF, &fields, "Turn off"));
     }
-    let enrolment = totp::begin(vault, caller)?;
+    // After a mistyped code it is still the secret that the app has.
+    let enrolment = match page.sent(FACTOR, "sealed").and_then(|sealed| totp::resume(vault, caller, sealed)) {
+        Some(enrolment) => enrolment,
+        None => totp::begin(vault, caller)?,
+    };
     let page = page.text("Off. Add this secret to an authenticator app, then enter the six digits that it shows.");
-    let fields = [html::hidden("sealed", &enrolment.sealed), html::input("Six digits", "code", "text", "one-time-code", "")];
-    Ok(page.code(&enrolment.secret).code(&enrolment.address).form("/account/second-factor", &fields, "Turn on"))
+    let fields = [field::hidden("sealed", &enrolment.sealed), field::input("Six digits", "code", "text", "one-time-code", "")];
+    Ok(page.code(&enrolment.secret).code(&enrolment.address).form(FACTOR, &fields, "Turn on"))
 }
 
 async fn keys_section(forms: &Forms, caller: &Caller, page: Html) -> Result<Html, AccessError> {
@@ -93,8 +110,11 @@ async fn keys_section(forms: &Forms, caller: &Caller, page: Html) -> Result<Html
         .await?
         .iter()
         .map(|k| {
-            let end =
-                if k.revoked_at.is_some() { "revoked".to_owned() } else { html::deed(&format!("/account/keys/{}/revoke", k.id), "Revoke") };
+            let end = if k.revoked_at.is_some() {
+                "revoked".to_owned()
+            } else {
+                html::anchor(&format!("/account/keys/{}/revoke", k.id), "Revoke…")
+            };
             vec![
                 html::escape(&k.name),
                 html::escape(&k.email),
@@ -106,16 +126,16 @@ async fn keys_section(forms: &Forms, caller: &Caller, page: Html) -> Result<Html
         })
         .collect();
     let fields = [
-        html::input("Name", "name", "text", "off", "What will use it."),
-        html::boxes("What it may read", "scope", api_key::SCOPES),
-        html::choice("Lives", "days", &[("90", "90 days"), ("30", "30 days"), ("365", "a year")]),
+        field::input("Name", "name", "text", "off", "What will use it."),
+        field::boxes("What it may read", "scope", api_key::SCOPES),
+        field::choice("Lives", "days", &[("90", "90 days"), ("30", "30 days"), ("365", "a year")]),
     ];
     let page = page.section("Keys for programs").text("A program that has one reads what its account may read, and changes nothing.");
     let page = match rows.is_empty() {
         true => page.text("There is no key yet."),
         false => page.table("Keys for programs", &["Name", "Account", "For", "Last use", "Ends", ""], &rows),
     };
-    Ok(page.form("/account/keys", &fields, "Make a key"))
+    Ok(page.form(KEYS, &fields, "Make a key"))
 }
 
 #[derive(Deserialize)]
@@ -139,7 +159,7 @@ pub(super) async fn change_password(State(forms): State<Forms>, visitor: Visitor
             response.headers_mut().append(header::SET_COOKIE, session::cookie(&forms.access.site, &token));
             response
         }
-        Err(error) => forms.failed(&visitor, &error, BACK),
+        Err(error) => again(&forms, &visitor, &error, PASSWORD, &[]).await,
     }
 }
 
@@ -177,7 +197,10 @@ pub(super) async fn second_factor(State(forms): State<Forms>, visitor: Visitor, 
         return forms.refusal(&visitor, StatusCode::CONFLICT, "Not done", "ASSAY_SECRET_KEY is not set.", BACK);
     };
     let now = chrono::Utc::now().timestamp();
-    settled(&forms, &visitor, totp::finish(&forms.access.db, vault, caller, &visitor.actor(caller), &form.sealed, &form.code, now).await)
+    match totp::finish(&forms.access.db, vault, caller, &visitor.actor(caller), &form.sealed, &form.code, now).await {
+        Ok(()) => guard::redirect(BACK),
+        Err(error) => again(&forms, &visitor, &error, FACTOR, &[("sealed", &form.sealed), ("code", &form.code)]).await,
+    }
 }
 
 #[derive(Deserialize)]
@@ -197,7 +220,10 @@ pub(super) async fn second_factor_off(State(forms): State<Forms>, visitor: Visit
         Ok(()) => totp::remove(&forms.access.db, &visitor.actor(caller), caller.account_id).await,
         Err(error) => Err(error),
     };
-    settled(&forms, &visitor, done)
+    match done {
+        Ok(()) => guard::redirect(BACK),
+        Err(error) => again(&forms, &visitor, &error, FACTOR_OFF, &[]).await,
+    }
 }
 
 /// The form's fields: `name`, `days`, and `scope` as often as boxes are ticked.
@@ -217,8 +243,32 @@ pub(super) async fn make_key(State(forms): State<Forms>, visitor: Visitor, Form(
             let page = Html::new().heading("A new key").text("Copy it now: it is shown only here.").code(&text).link(BACK, "Done");
             forms.page(&visitor, StatusCode::OK, "A new key", page)
         }
-        Err(error) => forms.failed(&visitor, &error, BACK),
+        Err(error) => {
+            let sent: Vec<(&str, &str)> = form.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            again(&forms, &visitor, &error, KEYS, &sent).await
+        }
     }
+}
+
+/// The question before a key is revoked: whatever uses it stops at once, and no key comes back.
+pub(super) async fn ask_revoke(State(forms): State<Forms>, visitor: Visitor, Path(id): Path<Uuid>) -> Response {
+    let caller = match visitor.identity.caller() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    let keys = match api_keys::list(&forms.access.db, caller).await {
+        Ok(keys) => keys,
+        Err(error) => return forms.failed(&visitor, &error.into(), BACK),
+    };
+    let Some(key) = keys.iter().find(|k| k.id == id && k.revoked_at.is_none()) else {
+        return forms.failed(&visitor, &AccessError::NotFound("There is no such key, or it was revoked already."), BACK);
+    };
+    let page = Html::new()
+        .heading("Revoke a key")
+        .text(&format!("Revoke the key “{}”? Programs that use it are refused from now on. A key does not come back.", key.name))
+        .danger(&format!("{KEYS}/{id}/revoke"), &[], "Revoke")
+        .link(BACK, "Keep");
+    forms.page(&visitor, StatusCode::OK, "Revoke a key", page)
 }
 
 pub(super) async fn revoke_key(State(forms): State<Forms>, visitor: Visitor, Path(id): Path<Uuid>) -> Response {

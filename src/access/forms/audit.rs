@@ -1,6 +1,6 @@
 //! `/admin/audit`: who did what to what, when and from where; searched here, taken away as a file. Administrators only.
 
-use super::{Forms, Html, Visitor, html};
+use super::{Forms, Html, Visitor, field, html};
 use crate::{access::downloads::AuditQuery, store::audit};
 use axum::{
     extract::{Query, State},
@@ -40,16 +40,16 @@ pub(super) async fn show(
     entries.truncate(PAGE as usize);
     let narrowed = !query.address().is_empty();
     let fields = [
-        html::filled("Who or what", "text", "search", &query.text, ""),
-        html::filled("Action begins with", "action", "search", &query.action, ""),
-        html::filled("From", "from", "date", &query.from, ""),
-        html::filled("Until", "until", "date", &query.until, ""),
+        field::filled("Who or what", "text", "search", &query.text, ""),
+        field::filled("Action begins with", "action", "search", &query.action, ""),
+        field::filled("From", "from", "date", &query.from, ""),
+        field::filled("Until", "until", "date", &query.until, ""),
     ];
     let mut page = Html::new()
         .heading(TITLE)
         .text("Every login and every change, and each time a trainer looked at a person’s data. Nobody can change an entry here.")
         .section("Entries")
-        .part(&html::query_form("/admin/audit", &fields, "Search"));
+        .query_form("/admin/audit", &fields, "Search");
     page = match (entries.is_empty(), narrowed || before.is_some()) {
         (true, true) => page.text("No entry matches.").link("/admin/audit", "Show all entries"),
         (true, false) => page.text("There is no entry yet."),

@@ -1,11 +1,13 @@
 //! A page's body, put together from escaped parts only.
 
+use super::field::{self, Field, Refused};
 use chrono::{DateTime, Utc};
 
 /// HTML under construction. Texts are escaped; tags come from here. What follows a [`Html::section`] is in its panel.
 pub(super) struct Html {
     text: String,
     open: bool,
+    refused: Option<Refused>,
 }
 
 /// Escapes what a text or an attribute in quotes cannot hold.
@@ -26,8 +28,18 @@ pub(super) fn escape(text: &str) -> String {
 pub(in crate::access) use crate::components::text::segment;
 
 impl Html {
-    pub(super) const fn new() -> Self {
-        Self { text: String::new(), open: false }
+    pub(super) fn new() -> Self {
+        Self::again(None)
+    }
+
+    /// A page whose form was refused, if one was: it is filled in again, and what is wrong stands above the page.
+    pub(super) fn again(refused: Option<Refused>) -> Self {
+        Self { text: String::new(), open: false, refused }
+    }
+
+    /// What was sent in a field of the form that was refused, if it is this one.
+    pub(super) fn sent(&self, action: &str, name: &str) -> Option<&str> {
+        self.refused.as_ref()?.sent(action, name)
     }
 
     fn add(mut self, html: &str) -> Self {
@@ -44,7 +56,8 @@ impl Html {
     }
 
     pub(super) fn heading(self, text: &str) -> Self {
-        self.add(&format!("<h1>{}</h1>", escape(text)))
+        let summary = self.refused.as_ref().map(Refused::summary).unwrap_or_default();
+        self.add(&format!("<h1>{}</h1>{summary}", escape(text)))
     }
 
     /// Begins a panel.
@@ -83,9 +96,26 @@ impl Html {
         self.add(html)
     }
 
-    /// A form that posts to a path of ours; `fields` are made by the functions below.
-    pub(super) fn form(self, action: &str, fields: &[String], button: &str) -> Self {
-        self.add(&form(action, fields, button))
+    /// A form that posts to a path of ours.
+    pub(super) fn form(self, action: &str, fields: &[Field], button: &str) -> Self {
+        let fields = field::render(fields, action, self.refused.as_ref());
+        self.add(&styled(action, &fields, button, "sheet-form", "button"))
+    }
+
+    /// A form whose deed cannot be undone.
+    pub(super) fn danger(self, action: &str, fields: &[Field], button: &str) -> Self {
+        let fields = field::render(fields, action, self.refused.as_ref());
+        self.add(&styled(action, &fields, button, "sheet-form confirm", "button danger"))
+    }
+
+    /// A form that only asks: its fields become the address.
+    pub(super) fn query_form(self, action: &str, fields: &[Field], button: &str) -> Self {
+        self.add(&format!(
+            "<form method=\"get\" action=\"{}\" class=\"filter\">{}<button class=\"button small\" type=\"submit\">{}</button></form>",
+            escape(action),
+            field::render(fields, action, None),
+            escape(button)
+        ))
     }
 
     /// A table that scrolls in its own box; cells are HTML made by [`escape`] and the functions below. The first cell of
@@ -121,83 +151,17 @@ pub(super) fn anchor(to: &str, text: &str) -> String {
     format!("<a href=\"{}\">{}</a>", escape(to), escape(text))
 }
 
-/// A form as a section.
-pub(super) fn form(action: &str, fields: &[String], button: &str) -> String {
-    styled(action, fields, button, "sheet-form", "button")
-}
-
 /// A form that is one small button, for a table's cell.
 pub(super) fn deed(action: &str, button: &str) -> String {
-    styled(action, &[], button, "sheet-deed", "button small")
+    styled(action, "", button, "sheet-deed", "button small")
 }
 
-/// A form whose deed cannot be undone.
-pub(super) fn danger(action: &str, fields: &[String], button: &str) -> String {
-    styled(action, fields, button, "sheet-form confirm", "button danger")
-}
-
-fn styled(action: &str, fields: &[String], button: &str, form: &str, kind: &str) -> String {
+fn styled(action: &str, fields: &str, button: &str, form: &str, kind: &str) -> String {
     format!(
-        "<form method=\"post\" action=\"{}\" class=\"{form}\">{}<button class=\"{kind}\" type=\"submit\">{}</button></form>",
+        "<form method=\"post\" action=\"{}\" class=\"{form}\">{fields}<button class=\"{kind}\" type=\"submit\">{}</button></form>",
         escape(action),
-        fields.concat(),
         escape(button)
     )
-}
-
-/// A form that only asks: its fields become the address.
-pub(super) fn query_form(action: &str, fields: &[String], button: &str) -> String {
-    format!(
-        "<form method=\"get\" action=\"{}\" class=\"filter\">{}<button class=\"button small\" type=\"submit\">{}</button></form>",
-        escape(action),
-        fields.concat(),
-        escape(button)
-    )
-}
-
-/// A labelled input that must be filled in.
-pub(super) fn input(label: &str, name: &str, kind: &str, autocomplete: &str, hint: &str) -> String {
-    let hint = if hint.is_empty() { String::new() } else { format!(" <small>{}</small>", escape(hint)) };
-    format!(
-        "<p><label>{} <input name=\"{name}\" type=\"{kind}\" autocomplete=\"{autocomplete}\" required></label>{hint}</p>",
-        escape(label)
-    )
-}
-
-/// A labelled input with a value, which may be left empty.
-pub(super) fn filled(label: &str, name: &str, kind: &str, value: &str, hint: &str) -> String {
-    let hint = if hint.is_empty() { String::new() } else { format!(" <small>{}</small>", escape(hint)) };
-    format!("<p><label>{} <input name=\"{name}\" type=\"{kind}\" value=\"{}\"></label>{hint}</p>", escape(label), escape(value))
-}
-
-/// Whose password the form is about, for password managers; it is not sent.
-pub(super) fn username(email: &str) -> String {
-    format!("<input type=\"text\" autocomplete=\"username\" value=\"{}\" readonly hidden>", escape(email))
-}
-
-/// A hidden value.
-pub(super) fn hidden(name: &str, value: &str) -> String {
-    format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escape(value))
-}
-
-/// A labelled choice of one.
-pub(super) fn choice(label: &str, name: &str, options: &[(&str, &str)]) -> String {
-    let options: String =
-        options.iter().map(|(value, text)| format!("<option value=\"{}\">{}</option>", escape(value), escape(text))).collect();
-    format!("<p><label>{} <select name=\"{name}\">{options}</select></label></p>", escape(label))
-}
-
-/// Boxes to tick, the first one ticked; all have one name.
-pub(super) fn boxes(legend: &str, name: &str, options: &[(&str, &str)]) -> String {
-    let options: String = options
-        .iter()
-        .enumerate()
-        .map(|(n, (value, text))| {
-            let ticked = if n == 0 { " checked" } else { "" };
-            format!("<p><label><input type=\"checkbox\" name=\"{name}\" value=\"{}\"{ticked}> {}</label></p>", escape(value), escape(text))
-        })
-        .collect();
-    format!("<fieldset><legend>{}</legend>{options}</fieldset>", escape(legend))
 }
 
 /// A moment, to the minute.

@@ -1,7 +1,7 @@
 //! `/invite/{token}`: sets the password of an invitation or a reset.
 
-use super::{Forms, Html, Visitor, html, status_of};
-use crate::access::{AccessError, guard, invite};
+use super::{Forms, Html, Refused, Visitor, field, status_of};
+use crate::access::{guard, invite};
 use axum::{
     Form,
     extract::{Path, State},
@@ -35,21 +35,21 @@ pub(super) async fn accept(
     }
     match invite::accept(&forms.access.db, &token, &form.password, visitor.visit.address.clone()).await {
         Ok(()) => guard::redirect("/login?notice=password_set"),
-        Err(error @ AccessError::Invalid(_)) => match invite::look_up(&forms.access.db, &token).await {
-            Ok(email) => forms.page(&visitor, status_of(&error), TITLE, body(&token, &email, Some(&error.to_string()))),
-            Err(error) => forms.failed(&visitor, &error, "/login"),
+        Err(error) => match (Refused::of(&error, &action(&token), &[]), invite::look_up(&forms.access.db, &token).await) {
+            (Some(refused), Ok(email)) => forms.page(&visitor, status_of(&error), TITLE, body(&token, &email, Some(refused))),
+            (Some(_), Err(gone)) => forms.failed(&visitor, &gone, "/login"),
+            (None, _) => forms.failed(&visitor, &error, "/login"),
         },
-        Err(error) => forms.failed(&visitor, &error, "/login"),
     }
 }
 
-fn body(token: &str, email: &str, notice: Option<&str>) -> Html {
-    let page = Html::new().heading(TITLE).text(&format!("For the account {email}."));
-    let page = match notice {
-        Some(sentence) => page.notice(sentence),
-        None => page,
-    };
+fn action(token: &str) -> String {
+    format!("/invite/{token}")
+}
+
+fn body(token: &str, email: &str, refused: Option<Refused>) -> Html {
+    let page = Html::again(refused).heading(TITLE).text(&format!("For the account {email}."));
     let field =
-        html::input("New password", "password", "password", "new-password", "At least 12 characters, for example four unrelated words.");
-    page.section("New password").form(&format!("/invite/{token}"), &[field], "Set password")
+        field::input("New password", "password", "password", "new-password", "At least 12 characters, for example four unrelated words.");
+    page.section("New password").form(&action(token), &[field], "Set password")
 }

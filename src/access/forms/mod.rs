@@ -7,6 +7,7 @@
 
 mod account;
 mod audit;
+mod field;
 mod html;
 mod invite;
 mod person;
@@ -25,6 +26,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use field::Refused;
 use html::Html;
 pub(super) use html::segment;
 use std::{sync::Arc, time::Duration};
@@ -69,7 +71,7 @@ pub fn router(forms: Forms) -> Router {
         .route("/account/second-factor", post(account::second_factor))
         .route("/account/second-factor/off", post(account::second_factor_off))
         .route("/account/keys", post(account::make_key))
-        .route("/account/keys/{id}/revoke", post(account::revoke_key))
+        .route("/account/keys/{id}/revoke", get(account::ask_revoke).post(account::revoke_key))
         .route("/admin/users", get(users::show))
         .route("/admin/users/invite", post(users::invite))
         .route("/admin/users/second-factor", post(users::demand))

@@ -1,6 +1,6 @@
 //! `/admin/people/{user_id}`: a person's trainers, name, export, and erasure. Administrators only.
 
-use super::{Forms, Html, Visitor, html};
+use super::{Forms, Html, Refused, Visitor, field, html, status_of};
 use crate::{
     access::{AccessError, guard},
     outbound,
@@ -22,22 +22,27 @@ fn address(user_id: &str) -> String {
 }
 
 pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor, Path(user_id): Path<String>) -> Response {
+    shown(&forms, &visitor, &user_id, StatusCode::OK, None).await
+}
+
+/// The page; with a form that was refused, if one was.
+async fn shown(forms: &Forms, visitor: &Visitor, user_id: &str, status: StatusCode, refused: Option<Refused>) -> Response {
     let caller = match visitor.identity.admin() {
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
     let found = async {
-        let label = persons::label(&forms.access.db, caller, &user_id).await?.ok_or(NOBODY)?;
+        let label = persons::label(&forms.access.db, caller, user_id).await?.ok_or(NOBODY)?;
         let assigned = persons::assignments(&forms.access.db, caller).await?;
         let trainers = accounts::list(&forms.access.db, caller).await?;
-        let counts = erase::counts(&forms.access.db, &user_id).await?;
+        let counts = erase::counts(&forms.access.db, user_id).await?;
         Ok::<_, AccessError>((label, assigned, trainers, counts))
     };
     let (label, assigned, accounts, counts) = match found.await {
         Ok(found) => found,
-        Err(error) => return forms.failed(&visitor, &error, "/clients"),
+        Err(error) => return forms.failed(visitor, &error, "/clients"),
     };
-    let here = address(&user_id);
+    let here = address(user_id);
     let is_theirs = |id: Uuid| assigned.iter().any(|a| a.user_id == user_id && a.trainer_id == id);
     let rows: Vec<Vec<String>> = accounts
         .iter()
@@ -52,9 +57,9 @@ pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor, Path(user
         .map(|a| (a.id.to_string(), a.email.clone()))
         .collect();
     let free: Vec<(&str, &str)> = ids.iter().map(|(id, email)| (id.as_str(), email.as_str())).collect();
-    let shown = label.as_deref().unwrap_or(&user_id);
-    let mut page = Html::new().heading(shown).text(&format!("The person with the user id {user_id}."));
-    page = page.link(&format!("/clients/{}", html::segment(&user_id)), "Their metrics").section("Trainers");
+    let name = label.as_deref().unwrap_or(user_id);
+    let mut page = Html::again(refused).heading(name).text(&format!("The person with the user id {user_id}."));
+    page = page.link(&format!("/clients/{}", html::segment(user_id)), "Their metrics").section("Trainers");
     page = if rows.is_empty() {
         page.text("No trainer sees this person.")
     } else {
@@ -63,26 +68,27 @@ pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor, Path(user
     if free.is_empty() {
         page = page.text("There is no other trainer to assign.");
     } else {
-        page = page.form(&format!("{here}/trainers"), &[html::choice("Trainer", "trainer", &free)], "Assign");
+        page = page.form(&format!("{here}/trainers"), &[field::choice("Trainer", "trainer", &free)], "Assign");
     }
-    let field = html::filled("Name", "label", "text", label.as_deref().unwrap_or_default(), "empty: the user id");
+    let field = field::filled("Name", "label", "text", label.as_deref().unwrap_or_default(), "empty: the user id");
     page = page.section("What pages call them").form(&format!("{here}/label"), &[field], "Save");
-    let export = format!("/clients/{}/export", html::segment(&user_id));
+    let export = format!("/clients/{}/export", html::segment(user_id));
     page = page
         .section("Take their data away")
         .text("Each export is in the audit log.")
         .link(&format!("{export}.json"), "Everything, as JSON")
         .link(&format!("{export}.csv"), "Day values and scores, as CSV")
         .section("Erase this person")
-        .warning(&format!("This removes {} rows of {shown} ({user_id}) for ever, the deliveries as they came included.", counts.total()))
+        .warning(&format!("This removes {} rows of {name} ({user_id}) for ever, the deliveries as they came included.", counts.total()))
         .table("What would go", &["Table", "Rows"], &lines(&counts))
         .text("Their connections are ended at Terra first, where its key is configured. What Terra still sends is emptied and makes nobody anew; only connecting again does.")
-        .part(&html::danger(
+        .danger(
             &format!("{here}/erase"),
-            &[html::input(&format!("To confirm, type the user id: {user_id}"), "confirm", "text", "off", "")],
+            &[field::input(&format!("To confirm, type the user id: {user_id}"), "confirm", "text", "off", "")],
             "Erase for ever",
-        ));
-    forms.page(&visitor, StatusCode::OK, shown, page)
+        );
+    // No name in the title: it ends up in histories.
+    forms.page(visitor, status, "Person", page)
 }
 
 /// Tables with rows; the empty ones say nothing.
@@ -112,7 +118,8 @@ pub(super) async fn erase(
     };
     let here = address(&user_id);
     if form.confirm.trim() != user_id {
-        return forms.failed(&visitor, &AccessError::Invalid("That is not the user id of this person; nothing was erased."), &here);
+        let error = AccessError::invalid("confirm", "That is not the user id of this person; nothing was erased.");
+        return again(&forms, &visitor, &user_id, &error, &format!("{here}/erase"), &[("confirm", &form.confirm)]).await;
     }
     let done = async {
         persons::label(&forms.access.db, caller, &user_id).await?.ok_or(NOBODY)?;
@@ -158,6 +165,14 @@ pub(super) async fn assign(
         Ok(())
     };
     settled(&forms, &visitor, &user_id, done.await)
+}
+
+/// The page again, with the form as it was sent; a page of its own for what its sender cannot mend.
+async fn again(forms: &Forms, visitor: &Visitor, user_id: &str, error: &AccessError, action: &str, values: &[(&str, &str)]) -> Response {
+    match Refused::of(error, action, values) {
+        Some(refused) => shown(forms, visitor, user_id, status_of(error), Some(refused)).await,
+        None => forms.failed(visitor, error, &address(user_id)),
+    }
 }
 
 pub(super) async fn unassign(State(forms): State<Forms>, visitor: Visitor, Path((user_id, trainer)): Path<(String, Uuid)>) -> Response {

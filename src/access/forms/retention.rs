@@ -1,6 +1,6 @@
 //! `/admin/settings/retention`: how long things are kept. Administrators only.
 
-use super::{Forms, Html, Visitor, html};
+use super::{Forms, Html, Refused, Visitor, field};
 use crate::{
     access::{AccessError, guard},
     store::retention::{self, FIELDS, Retention},
@@ -29,22 +29,19 @@ pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Respon
     }
 }
 
-fn body(values: &[String; 8], problem: Option<&str>) -> Html {
-    let fields: Vec<String> = FIELDS
+fn body(values: &[String; 8], refused: Option<Refused>) -> Html {
+    let fields: Vec<_> = FIELDS
         .iter()
         .zip(values)
         .map(|((name, about, fewest, for_ever), value)| {
             let least = if *fewest == 1 { "at least one day".to_owned() } else { format!("at least {fewest} days") };
             let hint = if *for_ever { format!("{least}, or empty: for ever") } else { least };
-            html::filled(about, name, "number", value, &hint)
+            field::filled(about, name, "number", value, &hint)
         })
         .collect();
-    let page = Html::new().heading(TITLE);
-    let page = match problem {
-        Some(sentence) => page.notice(sentence),
-        None => page,
-    };
-    page.section("Days")
+    Html::again(refused)
+        .heading(TITLE)
+        .section("Days")
         .text("Once a day the job “retention” removes what is older. Values, scores and records are kept until a person is erased.")
         .form(BACK, &fields, "Save")
         .link("/admin/settings", "Back to the settings")
@@ -58,7 +55,11 @@ pub(super) async fn change(State(forms): State<Forms>, visitor: Visitor, Form(fo
     let values = FIELDS.map(|(name, ..)| form.get(name).map(|v| v.trim().to_owned()).unwrap_or_default());
     let fresh = match read(&values) {
         Ok(fresh) => fresh,
-        Err(sentence) => return forms.page(&visitor, StatusCode::UNPROCESSABLE_ENTITY, TITLE, body(&values, Some(&sentence))),
+        Err((field, sentence)) => {
+            let sent: Vec<(&str, &str)> = FIELDS.iter().zip(&values).map(|((name, ..), v)| (*name, v.as_str())).collect();
+            let refused = Refused::new(BACK, field, &sentence, &sent);
+            return forms.page(&visitor, StatusCode::UNPROCESSABLE_ENTITY, TITLE, body(&values, Some(refused)));
+        }
     };
     match retention::change(&forms.access.db, caller, &visitor.actor(caller), &fresh).await {
         Ok(_) => guard::redirect("/admin/settings?notice=settings-saved"),
@@ -66,12 +67,12 @@ pub(super) async fn change(State(forms): State<Forms>, visitor: Visitor, Form(fo
     }
 }
 
-/// The fields as typed, checked.
-fn read(values: &[String; 8]) -> Result<Retention, String> {
+/// The fields as typed, checked; else the field where the mistake is, if it is in one, and what it is.
+fn read(values: &[String; 8]) -> Result<Retention, (&'static str, String)> {
     let mut days = [None; 8];
-    for ((slot, value), (_, about, ..)) in days.iter_mut().zip(values).zip(FIELDS) {
+    for ((slot, value), (name, about, ..)) in days.iter_mut().zip(values).zip(FIELDS) {
         if !value.is_empty() {
-            *slot = Some(value.parse::<i32>().map_err(|_| format!("{about}: enter a number of days."))?);
+            *slot = Some(value.parse::<i32>().map_err(|_| (name, format!("{about}: enter a number of days.")))?);
         }
     }
     // What must have a number and has none becomes one that the check refuses, with its sentence.
@@ -86,4 +87,5 @@ fn read(values: &[String; 8]) -> Result<Retention, String> {
         useless_days: days[7],
     }
     .checked()
+    .map_err(|sentence| (FIELDS.iter().find(|(_, about, ..)| sentence.starts_with(&format!("{about}:"))).map_or("", |f| f.0), sentence))
 }

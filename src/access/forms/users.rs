@@ -1,6 +1,6 @@
 //! `/admin/users`: accounts, invitations, roles. Administrators only.
 
-use super::{Forms, Html, Visitor, html};
+use super::{Forms, Html, Refused, Visitor, field, html, status_of};
 use crate::{
     access::{AccessError, account, guard, invite, totp},
     model::Role,
@@ -16,45 +16,51 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 const BACK: &str = "/admin/users";
+const INVITE: &str = "/admin/users/invite";
 
 pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Response {
+    shown(&forms, &visitor, StatusCode::OK, None).await
+}
+
+/// The page; with the invitation that was refused, if one was.
+async fn shown(forms: &Forms, visitor: &Visitor, status: StatusCode, refused: Option<Refused>) -> Response {
     let caller = match visitor.identity.admin() {
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
     let all = match accounts::list(&forms.access.db, caller).await {
         Ok(all) => all,
-        Err(error) => return forms.failed(&visitor, &error.into(), "/admin"),
+        Err(error) => return forms.failed(visitor, &error.into(), "/admin"),
     };
     let demanded = match account::second_factor_demanded(&forms.access.db).await {
         Ok(demanded) => demanded,
-        Err(error) => return forms.failed(&visitor, &error, "/admin"),
+        Err(error) => return forms.failed(visitor, &error, "/admin"),
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
     let fields = [
-        html::input("E-mail", "email", "email", "off", ""),
-        html::input("Name", "name", "text", "off", ""),
-        html::choice("Role", "role", &[("trainer", "trainer"), ("admin", "administrator")]),
+        field::input("E-mail", "email", "email", "off", ""),
+        field::input("Name", "name", "text", "off", ""),
+        field::choice("Role", "role", &[("trainer", "trainer"), ("admin", "administrator")]),
     ];
-    let page = Html::new()
+    let page = Html::again(refused)
         .heading("Users")
         .section("Accounts")
         .table("Accounts", &["E-mail", "Name", "Role", "Clients", "State", ""], &rows)
         .section("Invite somebody")
         .text("No mail is sent: you get a link to hand over. It works once, for three days.")
-        .form("/admin/users/invite", &fields, "Make the link")
+        .form(INVITE, &fields, "Make the link")
         .section("Second factor");
     let page =
         match (forms.access.vault.is_some(), demanded) {
             (false, _) => page.text("Not available on this server: ASSAY_SECRET_KEY is not set."),
             (true, true) => page
                 .text("Administrators must have a second factor: one without is led to set it up before anything else.")
-                .form("/admin/users/second-factor", &[html::hidden("demand", "off")], "Leave it to each administrator"),
+                .form("/admin/users/second-factor", &[field::hidden("demand", "off")], "Leave it to each administrator"),
             (true, false) => page
                 .text("Each administrator decides. When you demand it, one without is led to set it up before anything else, you too.")
-                .form("/admin/users/second-factor", &[html::hidden("demand", "on")], "Demand it of administrators"),
+                .form("/admin/users/second-factor", &[field::hidden("demand", "on")], "Demand it of administrators"),
         };
-    forms.page(&visitor, StatusCode::OK, "Users", page)
+    forms.page(visitor, status, "Users", page)
 }
 
 fn row(a: &accounts::Listed) -> Vec<String> {
@@ -86,9 +92,15 @@ pub(super) async fn invite(State(forms): State<Forms>, visitor: Visitor, Form(fo
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
-    let Some(role) = Role::from_word(&form.role) else { return forms.failed(&visitor, &AccessError::Invalid("Choose a role."), BACK) };
-    let made = invite::invite(&forms.access.db, &visitor.actor(caller), &form.email, &form.name, role).await;
-    link(&forms, &visitor, made)
+    let made = match Role::from_word(&form.role) {
+        Some(role) => invite::invite(&forms.access.db, &visitor.actor(caller), &form.email, &form.name, role).await,
+        None => Err(AccessError::invalid("role", "Choose a role.")),
+    };
+    let sent = [("email", form.email.as_str()), ("name", &form.name), ("role", &form.role)];
+    match made.as_ref().err().and_then(|error| Some((Refused::of(error, INVITE, &sent)?, status_of(error)))) {
+        Some((refused, status)) => shown(&forms, &visitor, status, Some(refused)).await,
+        None => link(&forms, &visitor, made),
+    }
 }
 
 #[derive(Deserialize)]

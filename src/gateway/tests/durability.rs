@@ -105,6 +105,7 @@ async fn a_locked_table_gives_503_in_time_and_a_full_queue_at_once() {
     });
     let answers = futures::future::join_all(all).await;
     assert!(answers.iter().all(|(a, _)| a.status == 503));
+    assert_eq!(b.counted(Outcome::Unavailable), 20);
     let at_once = answers.iter().filter(|(_, took)| *took < Duration::from_millis(250)).count();
     assert!(at_once >= 15, "{at_once}");
     assert!(started.elapsed() < Duration::from_secs(3));
@@ -121,12 +122,39 @@ async fn a_locked_table_gives_503_in_time_and_a_full_queue_at_once() {
     assert_eq!(b.count("terra_webhooks_raw WHERE trace_id = 't1'").await, 1);
 }
 
+/// Terra gives up after eight seconds. With the limits as they are in use, a flush that hangs, the connecting after it
+/// and the next flush that hangs again must not add up to more, whenever a delivery comes.
+#[tokio::test]
+async fn beside_a_locked_table_no_answer_takes_eight_seconds_with_the_limits_as_they_are_in_use() {
+    let b = Bench::new().await;
+    b.deliver("t0", &daily(0)).await.is(200, "status", "accepted");
+    let mut lock = b.t.db.owner().begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE delivery_keys IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    let all = (1..=40_u32).map(|n| {
+        let b = &b;
+        async move {
+            tokio::time::sleep(Duration::from_millis(150) * n).await;
+            let sent = Instant::now();
+            (b.deliver(&format!("t{n}"), &daily(n)).await, sent.elapsed())
+        }
+    });
+    let answers = futures::future::join_all(all).await;
+    assert!(answers.iter().all(|(a, _)| a.status == 503 && a.headers.contains_key("retry-after")), "{answers:?}");
+    let longest = |of: &[(Answer, Duration)]| of.iter().map(|(_, took)| *took).max().unwrap();
+    assert!(longest(&answers) < Duration::from_millis(7_500), "{:?}", longest(&answers));
+    // Both the first flushes and those after the reconnecting were waited for, else nothing was tested.
+    assert!(longest(&answers[..10]) > Duration::from_secs(4) && longest(&answers[36..]) > Duration::from_secs(2), "{answers:?}");
+    lock.rollback().await.unwrap();
+}
+
 #[tokio::test]
 async fn too_many_bytes_at_once_are_refused() {
     let b = Bench::with(GatewaySettings { max_memory: 100, ..settings() }).await;
-    b.deliver("t1", &daily(1)).await.is(503, "reason", "unavailable");
+    b.deliver("t1", &daily(1)).await.is(503, "reason", "busy");
     b.deliver("t2", r#"{"type":"healthcheck"}"#).await.is(200, "status", "accepted");
     assert_eq!(b.gateway.memory(), 0);
+    // Anybody can send large bodies: they say nothing about the database.
+    assert_eq!((b.counted(Outcome::Refused), b.counted(Outcome::Unavailable)), (1, 0));
 }
 
 /// A row that the database refuses takes no other with it.
@@ -167,7 +195,7 @@ async fn stopping_stores_what_was_accepted_and_takes_nothing_more() {
         .fetch_one(b.t.db.owner())
         .await
         .unwrap();
-    assert_eq!(counted, b.gateway.totals().iter().find(|(o, _)| o.word() == "accepted").map_or(0, |(_, n)| *n as i64));
+    assert_eq!(counted, b.counted(Outcome::Accepted) as i64);
 }
 
 #[tokio::test]
@@ -251,6 +279,21 @@ async fn old_deliveries_and_keys_go_as_the_setting_says_and_nothing_that_waits()
     let left: Vec<String> = sqlx::query_scalar("SELECT trace_id FROM terra_webhooks_raw ORDER BY 1").fetch_all(owner).await.unwrap();
     assert_eq!(left, ["fresh", "good", "old-done", "waits"], "a month in which one waits stays whole");
     sqlx::query("UPDATE terra_webhooks_raw SET status = 'completed' WHERE trace_id = 'waits'").execute(owner).await.unwrap();
+    // Many of no use go in several commits, so that no transaction is long.
+    sqlx::raw_sql(
+        "CREATE TABLE commits (xid xid8, n bigint); GRANT ALL ON commits TO PUBLIC;
+         CREATE FUNCTION count_commits() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO commits SELECT pg_current_xact_id(), count(*) FROM gone; RETURN NULL; END $$;
+         CREATE TRIGGER count_commits AFTER DELETE ON terra_webhooks_raw REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION count_commits();
+         INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, status, ordering_ms, body)
+         SELECT app.uuid_v7(), now() - interval '40 days', 'useless-' || n, 'x', 'ignored', 1, '' FROM generate_series(1, 20005) n",
+    )
+    .execute(owner)
+    .await
+    .unwrap();
+    assert!(deliveries::forget(&mut conn, &kept).await.unwrap().contains(&("terra_webhooks_raw of no use", 20_005)));
+    let commits: Vec<i64> =
+        sqlx::query_scalar("SELECT sum(n)::int8 FROM commits GROUP BY xid HAVING sum(n) > 0 ORDER BY 1").fetch_all(owner).await.unwrap();
+    assert_eq!(commits, [5, 20_000]);
     // A month that somebody reads just now is left for the next run, and deliveries do not wait behind it.
     let mut reader = owner.begin().await.unwrap();
     sqlx::query("SELECT count(*) FROM terra_webhooks_raw").execute(&mut *reader).await.unwrap();

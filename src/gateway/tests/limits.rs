@@ -49,6 +49,13 @@ async fn badly_signed_deliveries_are_limited_after_they_were_read() {
     }
     assert!(seen.iter().take(100).all(|s| *s == 401));
     assert!(seen.iter().skip(100).all(|s| *s == 429));
+    // The dashboard counts them, and not whoever did not sign at all.
+    b.send(webhook(&[], daily(1))).await;
+    b.gateway.shutdown().await;
+    let mut conn = b.t.db.service().acquire().await.unwrap();
+    let mut counted =
+        async |minutes| crate::store::deliveries::badly_signed(&mut conn, Utc::now() + chrono::TimeDelta::minutes(minutes)).await.unwrap();
+    assert_eq!((counted(-60).await, counted(1).await), (100, 0));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ mod requests;
 mod trial;
 mod weak_points;
 
-use super::{Gateway, GatewaySettings, Policy, Secrets, routes};
+use super::{Gateway, GatewaySettings, Outcome, Policy, Secrets, routes};
 use crate::store::testing::{TestDb, database};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -52,6 +52,11 @@ impl Bench {
 
     async fn count(&self, from: &'static str) -> i64 {
         sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {from}"))).fetch_one(self.t.db.owner()).await.unwrap()
+    }
+
+    /// Answers with this outcome since the start.
+    fn counted(&self, outcome: Outcome) -> u64 {
+        self.gateway.totals().iter().find(|(o, _)| *o == outcome).map_or(0, |(_, n)| *n)
     }
 
     async fn sql(&self, sql: &'static str) {

@@ -42,6 +42,8 @@ async fn an_accepted_delivery_has_its_key_its_row_and_its_job() {
     );
     assert_eq!(row.7, body.as_bytes());
     assert_eq!(row.8.get("dev-id").and_then(Value::as_str), Some("dev-1"));
+    let key: Option<String> = sqlx::query_scalar("SELECT signed_by FROM terra_webhooks_raw").fetch_one(b.t.db.owner()).await.unwrap();
+    assert_eq!(key.as_deref(), Some(Secrets::new([SECRET]).sender(0)), "which key signed it is kept");
     let pending: i64 =
         sqlx::query_scalar("SELECT sum(delta)::int8 FROM job_count_deltas WHERE type = 'webhook_processing' AND status = 'pending'")
             .fetch_one(b.t.db.owner())
@@ -190,6 +192,8 @@ async fn without_a_secret_nothing_is_open() {
     let a = b.send(webhook(&[], r#"{"test": true}"#)).await;
     assert_eq!((a.status.as_u16(), a.body), (200, serde_json::json!({ "received": true, "test": true })));
     assert_eq!(b.count("terra_webhooks_raw").await, 0);
+    // Nothing was tried on the database, so nothing may count against it.
+    assert_eq!((b.counted(Outcome::Refused), b.counted(Outcome::Unavailable)), (2, 0));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The test endpoint.
 
 use super::*;
+use crate::store::audit::Actor;
 
 const PATH: &str = "/functions/v1/terra-webhook-test";
 
@@ -20,6 +21,42 @@ async fn the_checklists_call_is_stored_like_any_delivery_and_its_person_marked()
     );
     assert_eq!(b.count("background_jobs WHERE type = 'webhook_processing'").await, 1);
     assert_eq!(b.count("persons WHERE user_id = 'test-user-id' AND simulated").await, 1);
+}
+
+#[tokio::test]
+async fn the_audit_log_says_who_sent_a_test_event_and_a_dry_run_is_no_deed() {
+    let by_session: crate::gateway::trial::Authorise = Arc::new(|headers| {
+        let admin = headers.get("cookie").is_some_and(|c| c == "session=admin");
+        Box::pin(async move { admin.then(|| Actor { name: "admin@example.com".into(), ..Actor::system() }) })
+    });
+    let b = Bench::with(GatewaySettings { authorise: Some(by_session), ..settings() }).await;
+    let (sent, dry) = (r#"{"type":"daily","provider":"OURA"}"#, r#"{"type":"daily","provider":"OURA","dryRun":true}"#);
+    let ids = [("authorization", "Bearer the-service-key"), ("cookie", "session=admin")];
+    for (n, way) in ids.into_iter().enumerate() {
+        for body in [dry, sent] {
+            let a = b.send(request(Method::POST, PATH, &[way, ("x-request-id", &format!("request-{n}"))], body)).await;
+            assert_eq!(a.status, 200, "{a:?}");
+        }
+    }
+    // A page that orders it knows the person better than the key it uses.
+    let mut by_page = order("Bearer the-service-key", sent);
+    by_page.extensions_mut().insert(Actor { name: "page@example.com".into(), address: None, ..Actor::system() });
+    assert_eq!(b.send(by_page).await.status, 200);
+    let entries: Vec<String> = sqlx::query_scalar(
+        "SELECT concat_ws(' ', actor, action, subject, detail ->> 'type', detail ->> 'provider', address, request_id,
+                (SELECT count(*) FROM terra_webhooks_raw r WHERE r.trace_id = a.detail ->> 'trace_id')) FROM audit_log a ORDER BY id",
+    )
+    .fetch_all(b.t.db.owner())
+    .await
+    .unwrap();
+    assert_eq!(
+        entries,
+        [
+            "service key test_event.send test-user-id daily OURA 198.51.100.7 request-0 1",
+            "admin@example.com test_event.send test-user-id daily OURA 198.51.100.7 request-1 1",
+            "page@example.com test_event.send test-user-id daily OURA 1",
+        ]
+    );
 }
 
 #[tokio::test]
@@ -59,7 +96,7 @@ async fn only_the_key_or_an_administrator_may_and_guessing_is_limited() {
     none.send(order("Bearer ", body)).await.is(401, "reason", "unauthorised");
     let by_session: crate::gateway::trial::Authorise = Arc::new(|headers| {
         let admin = headers.get("cookie").is_some_and(|c| c == "session=admin");
-        Box::pin(async move { admin })
+        Box::pin(async move { admin.then(Actor::system) })
     });
     let session = Bench::with(GatewaySettings { service_key: None, authorise: Some(by_session), ..settings() }).await;
     session.send(order("", body)).await.is(401, "reason", "unauthorised");

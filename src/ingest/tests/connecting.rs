@@ -58,16 +58,20 @@ async fn an_older_event_never_undoes_a_newer_one() {
         (5, 30, "access_revoked", "revoked"),
         (6, 25, "connection_error", "revoked"),
         (7, 40, "auth", "active"),
-        (8, 50, "deauth", "deauthorised"),
+        (8, 42, "user_reauth", "reauthorised"),
+        (9, 41, "connection_error", "reauthorised"),
+        (10, 44, "connection_error", "error"),
+        (11, 46, "user_reauth", "reauthorised"),
+        (12, 50, "deauth", "deauthorised"),
     ] {
         run(&t.db, &event(n, ms, kind)).await;
         assert_eq!(state(&t.db, "t1").await, Some((expected.into(), Some("me".into()))), "{kind} at {ms}");
     }
     // New data show that an error has passed; they do not undo the end of a connection.
-    run(&t.db, &[delivery(9, 60, &daily("t1", Some("me"), 1))]).await;
+    run(&t.db, &[delivery(20, 60, &daily("t1", Some("me"), 1))]).await;
     assert_eq!(state(&t.db, "t1").await.unwrap().0, "deauthorised");
-    run(&t.db, &event(10, 70, "connection_error")).await;
-    run(&t.db, &[delivery(11, 80, &daily("t1", Some("me"), 1))]).await;
+    run(&t.db, &event(21, 70, "connection_error")).await;
+    run(&t.db, &[delivery(22, 80, &daily("t1", Some("me"), 1))]).await;
     assert_eq!(state(&t.db, "t1").await.unwrap().0, "active");
 }
 
@@ -86,11 +90,14 @@ async fn a_reauthorisation_swaps_the_id_in_place() {
     let rows: Vec<(Uuid, String, Vec<String>)> =
         sqlx::query_as("SELECT id, terra_user_id, former_ids FROM connections").fetch_all(t.db.service()).await.unwrap();
     assert_eq!(rows, [(id, "new".to_owned(), vec!["old".to_owned()])]);
+    let (state_at, reason): (Instant, Option<String>) =
+        sqlx::query_as("SELECT state_at, reason FROM connections WHERE state = 'reauthorised'").fetch_one(t.db.service()).await.unwrap();
+    assert_eq!((state_at, reason), (delivery(3, 2, &json!({})).created_at, None), "since when it is so, and nothing is wrong");
     // A late delivery under the old id still finds its person; an end of the old id ends nothing.
     let out =
         run(&t.db, &[delivery(4, 4, &daily("old", None, 6)), delivery(5, 9, &json!({"type": "deauth", "user": user("old", None)}))]).await;
     assert_eq!(out.outcomes[0].user_id.as_deref(), Some("me"));
-    assert_eq!(state(&t.db, "new").await, Some(("active".into(), Some("me".into()))));
+    assert_eq!(state(&t.db, "new").await, Some(("reauthorised".into(), Some("me".into()))));
 }
 
 #[tokio::test]

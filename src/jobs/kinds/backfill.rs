@@ -10,7 +10,6 @@ use crate::outbound::{Client, MAX_DAYS, TerraError};
 use crate::store::{Db, audit, audit::Actor, connections, jobs::NewJob, jobs::enqueue};
 use chrono::{Days, NaiveDate};
 use serde_json::json;
-use sqlx::PgConnection;
 use std::time::Duration;
 
 /// Models that give values, in the order in which they are asked for.
@@ -120,7 +119,7 @@ impl Backfill {
 /// One job a request, in the commit that finishes this one.
 async fn split(ctx: &Ctx, claimed: &Claimed<Gap>, requests: &[Gap]) -> Result<Outcome, String> {
     let jobs: Result<Vec<NewJob>, String> = requests.iter().map(job::<Backfill>).collect();
-    let mut tx = ctx.db.begin_service().await.map_err(text)?;
+    let mut tx = ctx.begin().await.map_err(text)?;
     if ctx.lock_ours(&mut tx, &[claimed.id]).await.map_err(text)?.is_empty() {
         return Ok(Outcome::Lost);
     }
@@ -156,23 +155,10 @@ pub enum NotAsked {
     Database(#[from] sqlx::Error),
 }
 
-/// Starts a backfill of a connection's days `from` to `to`, both included; of all models, if none is named. The job and
-/// its audit entry are one commit. The caller has checked that the actor may do that and that Terra is configured.
-///
-/// # Errors
-/// A gap that is none, a connection that is not ours; the database's.
-pub async fn start(db: &Db, actor: &Actor, terra_user_id: &str, from: NaiveDate, to: NaiveDate, models: &[Model]) -> Result<(), NotAsked> {
-    let mut tx = db.begin_service().await?;
-    let Some(user_id) = connections::owner(&mut tx, terra_user_id).await? else {
-        return Err(NotAsked::Gap("This connection does not exist.".into()));
-    };
-    ask(&mut tx, actor, user_id.as_deref(), &[terra_user_id.to_owned()], from, to, models).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-/// As [`start`], for all connections of a person that Terra still gets data for; returns how many those are. The days
-/// come as deliveries within minutes; the jobs of kind `backfill` with this person's id show how far it is.
+/// Starts a backfill of the days `from` to `to`, both included, for all connections of a person that Terra still gets data
+/// for; of all models, if none is named. Returns how many connections those are. The days come as deliveries within
+/// minutes; the jobs of kind `backfill` with this person's id show how far it is. The jobs and their audit entry are one
+/// commit. The caller has checked that the actor may do that and that Terra is configured.
 ///
 /// # Errors
 /// A gap that is none, a person without such a connection; the database's.
@@ -191,33 +177,20 @@ pub async fn start_for_person(
             "This person has no active connection at Terra, so there is nobody to ask. Make a connect link first.".into(),
         ));
     }
-    ask(&mut tx, actor, Some(user_id), &ids, from, to, models).await?;
-    tx.commit().await?;
-    Ok(ids.len())
-}
-
-async fn ask(
-    tx: &mut PgConnection,
-    actor: &Actor,
-    user_id: Option<&str>,
-    ids: &[String],
-    from: NaiveDate,
-    to: NaiveDate,
-    models: &[Model],
-) -> Result<(), NotAsked> {
     let words: Vec<String> = models.iter().map(|model| model.word().to_owned()).collect();
     let mut jobs = Vec::with_capacity(ids.len());
-    for id in ids {
-        let gap = Gap { terra_user_id: id.clone(), from, to, models: words.clone(), user_id: user_id.map(str::to_owned) };
+    for id in &ids {
+        let gap = Gap { terra_user_id: id.clone(), from, to, models: words.clone(), user_id: Some(user_id.to_owned()) };
         if let Some(problem) = gap.problem() {
             return Err(NotAsked::Gap(problem));
         }
         jobs.push(job::<Backfill>(&gap).map_err(NotAsked::Gap)?);
     }
-    enqueue(tx, jobs).await?;
-    let detail = json!({ "connections": ids, "from": from, "to": to, "models": words });
-    audit::write(&mut *tx, actor, "backfill.start", user_id, &detail).await?;
-    Ok(())
+    enqueue(&mut tx, jobs).await?;
+    let detail = json!({ "connections": &ids, "from": from, "to": to, "models": words });
+    audit::write(&mut *tx, actor, "backfill.start", Some(user_id), &detail).await?;
+    tx.commit().await?;
+    Ok(ids.len())
 }
 
 #[cfg(test)]

@@ -56,12 +56,11 @@ async fn a_gap_is_asked_for_once_and_limits_only_put_off() {
     let mut rig = Rig::new(kinds::with_terra(Some(terra.client()))).await;
     rig.deliver("auth", 1, &json!({ "type": "auth", "status": "success", "user": user("t1", Some("me")) })).await;
     rig.quiet(false).await;
-    let start = async |id: &str, from: &str, to: &str| super::start(&rig.t.db, &Actor::system(), id, day(from), day(to), &[]).await;
-    assert_eq!(start("t9", "2026-07-01", "2026-07-02").await.unwrap_err().to_string(), "This connection does not exist.");
-    assert!(matches!(start("t1", "2026-07-02", "2026-07-01").await, Err(NotAsked::Gap(_))));
+    let start = async |from: &str, to: &str| start_for_person(&rig.t.db, &Actor::system(), "me", day(from), day(to), &[]).await;
+    assert!(matches!(start("2026-07-02", "2026-07-01").await, Err(NotAsked::Gap(_))));
     // The first answer is a limit: that request waits, the others do not.
     terra.answer_next((StatusCode::TOO_MANY_REQUESTS, [("x-terra-ratelimit-rule", "r2"), ("retry-after", "600")]));
-    start("t1", "2026-05-01", "2026-06-29").await.unwrap();
+    assert_eq!(start("2026-05-01", "2026-06-29").await.unwrap(), 1);
     rig.quiet(false).await;
     let waits = rig.texts("SELECT concat_ws(' ', status, attempts, scheduled_at > now() + interval '9 minutes', user_id) FROM background_jobs WHERE type = 'backfill'").await;
     assert_eq!(waits, vec!["pending 0 t me"; 15], "all of this connection wait for its limit");

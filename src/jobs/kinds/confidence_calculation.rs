@@ -39,7 +39,7 @@ impl JobKind for ConfidenceCalculation {
 
     async fn run_batch(&self, ctx: &Ctx, jobs: &[Claimed<Person>]) -> Result<Vec<Outcome>, String> {
         let ids: Vec<Uuid> = jobs.iter().map(|j| j.id).collect();
-        let mut tx = ctx.db.begin_service().await.map_err(text)?;
+        let mut tx = ctx.begin().await.map_err(text)?;
         let ours = ctx.lock_ours(&mut tx, &ids).await.map_err(text)?;
         let mut persons: BTreeMap<String, Option<NaiveDate>> = BTreeMap::new();
         for job in jobs.iter().filter(|j| ours.contains(&j.id)) {

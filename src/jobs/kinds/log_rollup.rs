@@ -1,4 +1,4 @@
-//! Sums up the log lines of yesterday and today, which outlives the lines themselves.
+//! Sums up the log lines by day, which outlives the lines themselves.
 
 use super::{Nothing, same, text};
 use crate::jobs::{Claimed, Ctx, JobKind, Outcome};
@@ -6,7 +6,7 @@ use crate::store::maintenance;
 use serde_json::json;
 use std::time::Duration;
 
-/// Sums up the log lines of yesterday and today, which outlives the lines themselves.
+/// Sums up the log lines by day, which outlives the lines themselves.
 pub struct LogRollup;
 
 impl JobKind for LogRollup {

@@ -44,7 +44,7 @@ impl JobKind for Recalculation {
 
 impl Recalculation {
     async fn one(&self, ctx: &Ctx, job: &Claimed<Chunk>) -> Result<Outcome, String> {
-        let mut tx = ctx.db.begin_service().await.map_err(text)?;
+        let mut tx = ctx.begin().await.map_err(text)?;
         if ctx.lock_ours(&mut tx, &[job.id]).await.map_err(text)?.is_empty() {
             return Ok(Outcome::Lost);
         }

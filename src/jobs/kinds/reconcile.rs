@@ -173,7 +173,7 @@ fn verdict(ours: Option<&Known>, said: Option<&UserInfo>) -> Option<(&'static st
 
 /// Writes one change; whether it was one still. `None`: the job is not ours any more.
 async fn apply(ctx: &Ctx, job: &Claimed<Nothing>, change: &Change) -> Result<Option<bool>, String> {
-    let mut tx = ctx.db.begin_service().await.map_err(text)?;
+    let mut tx = ctx.begin().await.map_err(text)?;
     if ctx.lock_ours(&mut tx, &[job.id]).await.map_err(text)?.is_empty() {
         return Ok(None);
     }

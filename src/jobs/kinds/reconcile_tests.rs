@@ -54,7 +54,7 @@ async fn missed_events_are_made_up_for() {
         "d-idle error p-d-idle Terra gets no data for this connection.",
         "e-shut error p-e-shut Terra gets no data for this connection.",
         "f-error active p-f-error",
-        "g-fresh active p-g-fresh",
+        "g-fresh reauthorised p-g-fresh",
         "h-sim active p-h-sim",
         "i-ended deauthorised p-i-ended",
         "j-new active late",

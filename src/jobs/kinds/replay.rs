@@ -49,7 +49,7 @@ impl JobKind for Replay {
 
 async fn one(ctx: &Ctx, job: &Claimed<Stretch>) -> Result<Outcome, String> {
     let Stretch { operation, filter, first, last, deliveries } = &job.payload;
-    let mut tx = ctx.db.begin_service().await.map_err(text)?;
+    let mut tx = ctx.begin().await.map_err(text)?;
     if ctx.lock_ours(&mut tx, &[job.id]).await.map_err(text)?.is_empty() {
         return Ok(Outcome::Lost);
     }

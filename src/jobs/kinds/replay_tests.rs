@@ -175,15 +175,12 @@ async fn a_replay_can_be_cancelled_and_a_dead_chunk_is_counted() {
     let chunks = "SELECT count(*) FROM background_jobs WHERE type = 'replay'";
     let first = replay::start(&rig.t.db, &Actor::system(), &Filter::default()).await.unwrap();
     assert_eq!(rig.number(chunks).await, 3);
-    assert!(replay::cancel(&rig.t.db, &Actor::system(), first.id).await.unwrap());
+    let cancel = async |id| crate::jobs::operations::cancel(&rig.t.db, id, &Actor::system()).await.unwrap();
+    assert!(cancel(first.id).await);
     assert_eq!((rig.number(chunks).await, operation(&rig, first.id).await), (0, ("cancelled".into(), 243, 0, 0)));
-    assert!(!replay::cancel(&rig.t.db, &Actor::system(), first.id).await.unwrap());
-    assert!(!replay::cancel(&rig.t.db, &Actor::system(), Uuid::now_v7()).await.unwrap());
-    assert_eq!(
-        rig.texts("SELECT concat_ws(' ', action, detail ->> 'kind', detail ->> 'total') FROM audit_log WHERE action LIKE 'operation%'")
-            .await,
-        ["operation.cancel replay 243"]
-    );
+    assert!(!cancel(first.id).await && !cancel(Uuid::now_v7()).await);
+    let entries = rig.texts("SELECT concat_ws(' ', action, subject) FROM audit_log WHERE action LIKE 'operation%'").await;
+    assert_eq!(entries, [format!("operation.cancel {}", first.id)]);
     // One chunk that nobody can read: the others are done, and the operation ends.
     let second = replay::start(&rig.t.db, &Actor::system(), &Filter::default()).await.unwrap();
     let torn = "UPDATE background_jobs SET payload = payload - 'first' WHERE id = (SELECT id FROM background_jobs WHERE type = 'replay' ORDER BY id LIMIT 1)";
@@ -205,12 +202,22 @@ async fn one_delivery_is_replayed_ahead_of_all() {
     rig.stop().await;
     let job = replay::one(&rig.t.db, &Actor::system(), id).await.unwrap();
     assert_eq!(replay::one(&rig.t.db, &Actor::system(), id).await.unwrap(), job, "a second press joins the first");
+    let jobs = async |rig: &Rig| {
+        let at = "SELECT created_at FROM terra_webhooks_raw WHERE id = $1";
+        let at = sqlx::query_scalar(at).bind(id).fetch_one(rig.t.db.service()).await.unwrap();
+        let mut conn = rig.t.db.service().acquire().await.unwrap();
+        let jobs = crate::store::job_lists::of_delivery(&mut conn, id, at, Some("anna")).await.unwrap();
+        jobs.into_iter().map(|j| (j.kind, j.status, Some(j.id) == job)).collect::<Vec<_>>()
+    };
+    let shown = |status: &str| ("replay".to_owned(), status.to_owned(), true);
+    assert_eq!(jobs(&rig).await.last(), Some(&shown("pending")), "the delivery's page shows it");
     assert_eq!(replay::one(&rig.t.db, &Actor::system(), Uuid::now_v7()).await.unwrap(), None);
     rig.work(kinds::all());
     rig.quiet(true).await;
     unchanged(&rig, &before).await;
     let did = rig.texts("SELECT concat_ws(' ', type, status, priority) FROM job_history WHERE payload ->> 'deliveries' = '1'").await;
     assert_eq!(did, ["replay completed 1"]);
+    assert_eq!(jobs(&rig).await.last(), Some(&shown("completed")));
     rig.run("UPDATE terra_webhooks_raw SET status = 'conflict' WHERE trace_id = 'anna-3'").await;
     assert_eq!(replay::one(&rig.t.db, &Actor::system(), id).await.unwrap(), None);
     assert_eq!(rig.number("SELECT count(*) FROM audit_log WHERE action = 'deliveries.replay' AND subject = 'anna'").await, 2);

@@ -92,7 +92,7 @@ impl S3Fetch {
         event: &RawDelivery,
         payload: Option<NewDelivery>,
     ) -> Result<Outcome, String> {
-        let mut tx = ctx.db.begin_service().await.map_err(text)?;
+        let mut tx = ctx.begin().await.map_err(text)?;
         if ctx.lock_ours(&mut tx, &[job.id]).await.map_err(text)?.is_empty() {
             return Ok(Outcome::Lost);
         }
@@ -106,6 +106,7 @@ impl S3Fetch {
             status: "completed",
             error: Some("Its payload was fetched and is a delivery of its own."),
             readings: 0,
+            findings: 0,
             user_id: user_id.as_deref(),
         };
         raw::settle(&mut tx, &[end]).await.map_err(text)?;

@@ -29,7 +29,7 @@ impl JobKind for WebhookProcessing {
 
     async fn run_batch(&self, ctx: &Ctx, jobs: &[Claimed<Delivery>]) -> Result<Vec<Outcome>, String> {
         let ids: Vec<Uuid> = jobs.iter().map(|j| j.id).collect();
-        let mut tx = ctx.db.begin_service().await.map_err(text)?;
+        let mut tx = ctx.begin().await.map_err(text)?;
         let ours = ctx.lock_ours(&mut tx, &ids).await.map_err(text)?;
         let keys: Vec<(Uuid, DateTime<Utc>)> =
             jobs.iter().filter(|j| ours.contains(&j.id)).map(|j| (j.payload.delivery_id, j.payload.created_at)).collect();

@@ -58,6 +58,61 @@ async fn no_more_run_at_a_time_than_a_kind_may_on_any_number_of_nodes() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_start_in_a_minute_than_a_kind_may_on_any_number_of_nodes() {
+    for limit in [None, Some(60)] {
+        let t = database().await;
+        sqlx::query("INSERT INTO job_kinds (type, per_minute) VALUES ('crowd', $1)").bind(limit).execute(t.db.service()).await.unwrap();
+        put(&t, (0..60).map(|n| job::<Crowd>(&Ask { n, ..Ask::default() }).unwrap()).collect()).await;
+        let (begin, cancel) = (std::time::Instant::now(), CancellationToken::new());
+        let node = |_| {
+            let settings = Settings { poll: Duration::from_millis(10), ..settings() };
+            Worker::spawn(t.url.pools(1, 8), Kinds::default().with(Crowd::default()), settings, cancel.clone())
+        };
+        let nodes: Vec<_> = (0..2).map(node).collect();
+        let finished = async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM job_history").fetch_one(t.db.service()).await.unwrap();
+        if limit.is_some() {
+            // Six seconds' worth at once, then one a second.
+            until("they go on", Duration::from_secs(20), async || finished().await >= 9).await;
+            let n = finished().await;
+            assert!(n as f64 <= 6.0 + begin.elapsed().as_secs_f64(), "{n} after {:?}", begin.elapsed());
+            assert!(begin.elapsed() > Duration::from_millis(2500), "{n} after {:?}", begin.elapsed());
+        } else {
+            // Without the limit they do not wait: the test can fail.
+            until("all done", Duration::from_millis(2500), async || finished().await == 60).await;
+        }
+        cancel.cancel();
+        futures::future::join_all(nodes.into_iter().map(crate::jobs::WorkerHandle::stopped)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_worker_takes_nothing_of_a_paused_kind_until_it_is_resumed() {
+    let t = database().await;
+    effects_table(&t).await;
+    let cancel = CancellationToken::new();
+    let worker = Worker::spawn(t.url.pools(1, 8), kinds(), settings(), cancel.clone());
+    let is_done = async |id| until("done", Duration::from_secs(5), async || status(&t, id).await == "completed").await;
+    is_done(put(&t, vec![ask("", 0)]).await[0]).await;
+    let pause = async |paused| {
+        let mut conn = t.db.service().acquire().await.unwrap();
+        assert!(crate::store::job_kinds::set_paused(&mut conn, &Actor::system(), "act", paused).await.unwrap());
+    };
+    pause(true).await;
+    tokio::time::sleep(Duration::from_millis(300)).await; // it hears of it
+    let held = put(&t, (1..=5).map(|n| ask("", n)).collect()).await;
+    is_done(put(&t, vec![job::<Effect>(&Ask { n: 6, ..Ask::default() }).unwrap()]).await[0]).await;
+    tokio::time::sleep(Duration::from_millis(500)).await; // looks at least twice
+    let untouched = "SELECT count(*) FROM background_jobs WHERE type = 'act' AND status = 'pending' AND attempts = 0";
+    assert_eq!(sqlx::query_scalar::<_, i64>(untouched).fetch_one(t.db.service()).await.unwrap(), 5);
+    pause(false).await;
+    for id in held {
+        is_done(id).await;
+    }
+    cancel.cancel();
+    worker.stopped().await;
+}
+
 /// Keeps one slot busy, and notes in which order it was called.
 #[derive(Clone, Default)]
 struct Busy(Arc<std::sync::Mutex<Vec<i64>>>);

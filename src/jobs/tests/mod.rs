@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where its expectation fails")]
 
+mod batches;
 mod bench;
+mod calls;
 mod drills;
 mod limits;
 mod model;
+mod operations;
 mod pipeline;
 mod queue;
 mod tidy;
@@ -41,7 +44,7 @@ impl JobKind for Effect {
     async fn run_batch(&self, ctx: &Ctx, jobs: &[Claimed<Ask>]) -> Result<Vec<Outcome>, String> {
         let ids: Vec<Uuid> = jobs.iter().map(|j| j.id).collect();
         let text = |e: sqlx::Error| e.to_string();
-        let mut tx = ctx.db.begin_service().await.map_err(text)?;
+        let mut tx = ctx.begin().await.map_err(text)?;
         let ours = ctx.lock_ours(&mut tx, &ids).await.map_err(text)?;
         let n: Vec<i64> = jobs.iter().filter(|j| ours.contains(&j.id)).map(|j| j.payload.n).collect();
         sqlx::query("INSERT INTO effects SELECT * FROM unnest($1::bigint[])").bind(n).execute(&mut *tx).await.map_err(text)?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::jobs::{Worker, kinds, operations};
-use crate::store::{dead_letters, jobs::settle::DeadFilter, schedules};
+use crate::store::{dead_letters, jobs::settle::DeadFilter, maintenance, schedules};
 use serde_json::json;
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
@@ -180,6 +180,63 @@ async fn every_schedule_of_the_program_runs_also_without_the_objects_of_the_roll
     assert_eq!(failed, 0);
     cancel.cancel();
     worker.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_reads_history_and_does_not_end_keeps_neither_jobs_from_being_finished_nor_housekeeping_for_long() {
+    let t = database().await;
+    sqlx::raw_sql(
+        "SELECT app.make_job_history_partition(current_date - 40);
+         INSERT INTO job_history (id, type, status, priority, payload, attempts, created_at, scheduled_at, completed_at)
+         VALUES (app.uuid_v7(), 'act', 'completed', 5, '{}', 1, now(), now(), now() - interval '40 days');
+         DO $$ BEGIN EXECUTE 'DROP TABLE job_history_' || to_char((now() AT TIME ZONE 'UTC')::date + 7, 'YYYYMMDD'); END $$",
+    )
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+    let mut reader = t.db.begin_service().await.unwrap();
+    sqlx::query("SELECT count(*) FROM job_history").execute(&mut *reader).await.unwrap();
+    let owner = t.db.owner().clone();
+    let house = tokio::spawn(async move { (maintenance::make_partitions(&owner).await, maintenance::retention(&owner).await) });
+    let mut conn = t.db.service().acquire().await.unwrap();
+    let (mut epoch, mut longest) = (0, Duration::ZERO);
+    let finishing = async {
+        while !house.is_finished() {
+            epoch += 1;
+            enqueue(&mut conn, vec![ask("", epoch)]).await.unwrap();
+            let rows = take(&mut conn, "act", 1, epoch, Uuid::now_v7()).await;
+            let begin = std::time::Instant::now();
+            assert_eq!(claim::finish(&mut conn, &done(epoch, &rows)).await.unwrap(), 1);
+            longest = longest.max(begin.elapsed());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), finishing).await.expect("finishing waits for the reader");
+    let (made, removed) = house.await.unwrap();
+    assert!(maintenance::is_lock_timeout(&made.unwrap_err()), "the day could be made beside the reader: this test says nothing");
+    assert!(!removed.unwrap().iter().any(|(table, _)| *table == "job_history"), "the old day is in use, and stays");
+    assert!(epoch > 50 && longest < Duration::from_secs(1), "{epoch} jobs, the slowest in {longest:?}");
+    reader.rollback().await.unwrap();
+    maintenance::make_partitions(t.db.owner()).await.unwrap();
+    assert_eq!(maintenance::retention(t.db.owner()).await.unwrap()[0], ("job_history", 1));
+}
+
+#[tokio::test]
+async fn a_day_that_the_default_partition_had_to_take_gets_its_own() {
+    let t = database().await;
+    sqlx::raw_sql(
+        "INSERT INTO job_history (id, type, status, priority, payload, attempts, created_at, scheduled_at, completed_at)
+         VALUES (app.uuid_v7(), 'act', 'completed', 5, '{}', 1, now(), now(), '2020-02-03 23:59:59Z');
+         SELECT app.make_job_history_partition('2020-02-03'), app.make_job_history_partition('2020-02-03')",
+    )
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+    let lies: Vec<String> = sqlx::query_scalar("SELECT tableoid::regclass::text FROM job_history").fetch_all(t.db.service()).await.unwrap();
+    assert_eq!(lies, ["job_history_20200203"]);
+    let indexes = "SELECT count(*) FROM pg_index WHERE indrelid = $1::regclass";
+    let of = async |table: &str| -> i64 { sqlx::query_scalar(indexes).bind(table).fetch_one(t.db.owner()).await.unwrap() };
+    assert_eq!(of("job_history_20200203").await, of("job_history").await);
 }
 
 #[tokio::test]

@@ -212,6 +212,26 @@ async fn a_schedule_fires_once_however_many_lead_and_catches_up_once() {
 }
 
 #[tokio::test]
+async fn a_schedule_that_cannot_be_fired_says_why_and_keeps_no_other_from_its_run() {
+    let t = database().await;
+    let seed = |name| schedules::Seed { name, job_type: "act", payload: serde_json::json!({ "v": 1 }), every_s: 86_400, offset_s: 0 };
+    let mut conn = t.db.service().acquire().await.unwrap();
+    schedules::seed(&mut conn, &[seed("a"), seed("b")]).await.unwrap();
+    let due = "UPDATE schedules SET next_run_at = CASE name WHEN 'a' THEN '-infinity' ELSE now() - interval '1 second' END";
+    sqlx::query(due).execute(&mut *conn).await.unwrap(); // since when a run is late by it cannot be said
+    assert_eq!(schedules::fire_due(&mut conn).await.unwrap(), ["b"]);
+    let rows = schedules::list(&mut conn).await.unwrap();
+    assert!(rows[0].last_error.as_deref().is_some_and(|why| why.contains("infinite")), "{:?}", rows[0].last_error);
+    assert!(rows[1].last_error.is_none());
+    let wait = rows[0].next_run_at - chrono::Utc::now();
+    assert!(rows[0].runs == 0 && wait > chrono::TimeDelta::seconds(50) && wait <= chrono::TimeDelta::seconds(60), "{wait:?}");
+    sqlx::query("UPDATE schedules SET next_run_at = now() WHERE name = 'a'").execute(&mut *conn).await.unwrap();
+    assert_eq!(schedules::fire_due(&mut conn).await.unwrap(), ["a"]);
+    let rows = schedules::list(&mut conn).await.unwrap();
+    assert_eq!((rows[0].runs, rows[0].last_error.as_deref()), (1, None));
+}
+
+#[tokio::test]
 async fn recalculate_all_is_one_operation_that_a_second_press_joins() {
     let t = database().await;
     let mut conn = t.db.service().acquire().await.unwrap();

@@ -7,6 +7,17 @@ use chrono::TimeDelta;
 /// A due job may wait this long before somebody should know.
 const PATIENCE: TimeDelta = TimeDelta::minutes(5);
 
+/// Badly signed deliveries of an hour from which on it is no stray one.
+const MANY_BADLY_SIGNED: i64 = 10;
+
+/// Parts that a variable switches on: where its absence is felt, and what is found there.
+const PARTS: [(&str, &str, &str); 4] = [
+    ("TERRA_SIGNING_SECRETS", "/admin/webhooks?tab=refused", "See what was turned away"),
+    ("ASSAY_SERVICE_KEY", "/admin/webhooks?tab=test", "See what is closed"),
+    ("ASSAY_SECRET_KEY", "/account", "See your account"),
+    ("TERRA_API_KEY", "/admin/connect", "See what is missing"),
+];
+
 /// What is known about the system.
 #[derive(Debug, Default)]
 pub(super) struct Signs {
@@ -27,6 +38,14 @@ pub(super) struct Signs {
     pub conflicts: i64,
     /// Silent connections by provider: key, name, how many.
     pub silent: Vec<(String, String, i64)>,
+    /// Connections that are revoked or in error, likewise.
+    pub broken: Vec<(String, String, i64)>,
+    /// Deliveries of the last hour that were signed, but not with our secret or by a wrong clock.
+    pub badly_signed: i64,
+    /// Deliveries of the last hour that were accepted.
+    pub accepted: i64,
+    /// What is switched off because a value is absent, in sentences that name the variable.
+    pub off: Vec<&'static str>,
 }
 
 /// The alerts; without any, the all-clear.
@@ -77,6 +96,18 @@ pub(super) fn alerts(s: &Signs) -> Vec<AlertView> {
         let text = format!("{what} with a known id but another body, kept and not processed.");
         list.push(alert("warn", text, "/admin/webhooks?status=conflict", "Compare them"));
     }
+    if s.badly_signed >= MANY_BADLY_SIGNED {
+        let what = n(s.badly_signed, "delivery", "deliveries");
+        let text = format!("{what} of the last hour were refused: signed with another secret, or by a wrong clock.");
+        let tone = if s.accepted == 0 { "bad" } else { "warn" };
+        list.push(alert(tone, text, "/admin/webhooks?tab=refused", "See from where"));
+    }
+    for (key, name, count) in &s.broken {
+        let what = n(*count, "connection is", "connections are");
+        let text = format!("{name}: {what} revoked or in error. Connecting again mends that.");
+        let href = format!("/admin/connections?provider={}&state=broken", text::segment(key));
+        list.push(alert("warn", text, &href, "See whose"));
+    }
     for (key, name, count) in &s.silent {
         let text = format!("{name}: {} silent for two days or more.", n(*count, "connection", "connections"));
         let href = format!("/admin/connections?provider={}&state=silent", text::segment(key));
@@ -86,17 +117,37 @@ pub(super) fn alerts(s: &Signs) -> Vec<AlertView> {
         let text = "The dead-letter table was dropped; failed jobs are no longer copied.";
         list.push(alert("warn", text.into(), "/admin/dead-letters", "How to put it back"));
     }
+    let well = list.is_empty();
+    for off in &s.off {
+        let part = PARTS.into_iter().find(|(variable, ..)| off.contains(variable));
+        let (variable, href, action) = part.unwrap_or(("", "/admin/settings", "See the settings"));
+        // Without a signing secret nothing comes in; the rest may be off on purpose, and is only said.
+        let tone = if variable == "TERRA_SIGNING_SECRETS" { "bad" } else { "note" };
+        let mut sentence = format!("{off}.");
+        if let Some(first) = sentence.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        list.push(alert(tone, sentence, href, action));
+    }
     // Stable: within one tone the order above stays.
-    list.sort_by_key(|a| a.tone != "bad");
-    if list.is_empty() {
-        list.push(alert("good", "Nothing needs a look.".into(), "", ""));
+    list.sort_by_key(|a| ["bad", "warn"].iter().position(|tone| *tone == a.tone).unwrap_or(2));
+    if well && list.iter().all(|a| a.tone == "note") {
+        list.insert(0, alert("good", "Nothing needs a look.".into(), "", ""));
     }
     list
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
     use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: crate::server::config::Options,
+    }
 
     fn all() -> Signs {
         Signs {
@@ -109,6 +160,10 @@ mod tests {
             fair: 2,
             conflicts: 3,
             silent: vec![("whoop".into(), "WHOOP".into(), 4)],
+            broken: vec![("oura".into(), "Oura".into(), 1)],
+            badly_signed: 12,
+            accepted: 3,
+            off: vec!["no second factor: ASSAY_SECRET_KEY is not set"],
         }
     }
 
@@ -117,10 +172,10 @@ mod tests {
         for health in ["unhealthy", "degraded", "unknown"] {
             for (failed, letters) in [(0, Some(2)), (5, Some(5)), (0, None)] {
                 let list = alerts(&Signs { health: health.into(), failed, dead_letters: letters, ..all() });
-                assert!(list.len() >= 7, "{list:?}");
+                assert!(list.len() >= 10, "{list:?}");
                 assert!(list.iter().all(|a| !a.href.is_empty() && !a.action.is_empty() && !a.text.is_empty()), "{list:?}");
-                let tones: Vec<bool> = list.iter().map(|a| a.tone == "bad").collect();
-                assert!(tones.is_sorted_by(|a, b| a >= b), "{list:?}");
+                let ranks: Vec<_> = list.iter().map(|a| ["bad", "warn", "note"].iter().position(|tone| *tone == a.tone).unwrap()).collect();
+                assert!(ranks.is_sorted(), "{list:?}");
             }
         }
     }
@@ -130,5 +185,29 @@ mod tests {
         let list =
             alerts(&Signs { health: "healthy".into(), dead_letters: Some(0), waited: Some(TimeDelta::minutes(4)), ..Signs::default() });
         assert_eq!(list.iter().map(|a| a.tone.as_str()).collect::<Vec<_>>(), ["good"]);
+    }
+
+    fn well() -> Signs {
+        Signs { health: "healthy".into(), dead_letters: Some(0), ..Signs::default() }
+    }
+
+    #[test]
+    fn each_part_that_is_switched_off_is_said_and_leads_to_where_it_is_missed() {
+        let off = Cli::parse_from(["assay"]).options.parse().unwrap().switched_off();
+        assert_eq!(off.len(), PARTS.len(), "{off:?}");
+        let list = alerts(&Signs { off: off.clone(), ..well() });
+        assert_eq!((list.len(), list[0].tone.as_str()), (off.len(), "bad"), "without a signing secret nothing comes in: {list:?}");
+        for (sentence, (variable, href, _)) in off.iter().zip(PARTS) {
+            assert!(sentence.contains(variable), "{sentence}");
+            assert!(list.iter().any(|a| a.href == href && a.text.ends_with(&format!("{}.", &sentence[1..]))), "{sentence}: {list:?}");
+        }
+        let list = alerts(&Signs { off: off[1..].to_vec(), ..well() });
+        assert_eq!(list.iter().map(|a| a.tone.as_str()).collect::<Vec<_>>(), ["good", "note", "note", "note"], "{list:?}");
+    }
+
+    #[test]
+    fn a_stray_bad_signature_is_no_alert_many_are_and_alone_they_are_a_problem() {
+        let tone = |badly_signed, accepted| alerts(&Signs { badly_signed, accepted, ..well() })[0].tone.clone();
+        assert_eq!([tone(9, 0), tone(10, 500), tone(10, 0)], ["good", "warn", "bad"]);
     }
 }

@@ -96,7 +96,7 @@ fn alive(o: Overview, range: u32, metric: String) -> AnyView {
             <div class="duo even">
                 <Panel title="Arrivals by minute" id="arrivals">
                     <p class="soft small">{o.arrivals_sum}" accepted in the last hour"</p>
-                    <BarChart bar=o.arrivals/>
+                    <BarChart bar=o.arrivals caption="Accepted deliveries by minute"/>
                 </Panel>
                 {cache_card(o.hit_rate, o.stale, o.hit_of, o.newest_score)}
             </div>
@@ -182,11 +182,13 @@ fn alerts(list: Vec<AlertView>) -> AnyView {
     let class = |tone: &str| match tone {
         "bad" => "alert bad",
         "warn" => "alert warn",
+        "note" => "alert note",
         _ => "alert good",
     };
     let word = |tone: &str| match tone {
         "bad" => "Problem",
         "warn" => "Attention",
+        "note" => "Note",
         _ => "All clear",
     };
     view! {

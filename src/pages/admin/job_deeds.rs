@@ -72,7 +72,7 @@ pub async fn act_on_job(
     request.admin()?;
     let deed = Deed::from_word(&deed)?;
     let id = id.parse::<uuid::Uuid>().map_err(|_| AppError::not_found("This job"))?;
-    let n = server::on_ids(&request, deed, &[id], &id.to_string()).await?;
+    let n = server::on_ids(&request.services.db, &request.actor()?, deed, &[id], &id.to_string()).await.map_err(|e| request.db(&e))?;
     leptos_axum::redirect(&super::lists::with_notice(&back, deed.notice(), Some(n)));
     Ok(())
 }
@@ -99,7 +99,8 @@ pub async fn act_on_chosen(
     }
     let ids =
         ids.iter().map(|id| id.parse()).collect::<Result<Vec<uuid::Uuid>, _>>().map_err(|_| AppError::not_found("One of the jobs"))?;
-    let n = server::on_ids(&request, deed, &ids, &format!("{} ticked", ids.len())).await?;
+    let subject = format!("{} ticked", ids.len());
+    let n = server::on_ids(&request.services.db, &request.actor()?, deed, &ids, &subject).await.map_err(|e| request.db(&e))?;
     leptos_axum::redirect(&super::lists::with_notice(&back, deed.notice(), Some(n)));
     Ok(())
 }
@@ -126,8 +127,13 @@ pub async fn act_on_jobs(
     let request = crate::server::context::Request::current()?;
     request.admin()?;
     let deed = Deed::from_word(&deed)?;
-    let n = server::on_filter(&request, deed, &status, &kind, &q).await?;
-    leptos_axum::redirect(&super::lists::with_notice(&back, deed.notice(), Some(n)));
+    let filter = server::filter(deed, &status, &kind, &q)?;
+    let subject = format!("status:{status} kind:{kind} {}", if filter.user_id.is_some() { "of one person" } else { "" });
+    let (n, whole) = server::on_filter(&request.services.db, &request.actor()?, deed, filter, subject.trim(), server::PACE)
+        .await
+        .map_err(|e| request.db(&e))?;
+    let notice = if whole { deed.notice().to_owned() } else { format!("{}-so-far", deed.notice()) };
+    leptos_axum::redirect(&super::lists::with_notice(&back, &notice, Some(n)));
     Ok(())
 }
 
@@ -137,54 +143,54 @@ mod server {
         error::AppError,
         jobs::operations,
         pages::admin::{job_deeds::Deed, lists},
-        server::context::Request,
-        store::{audit, job_lists, jobs::settle::DeadFilter, letter_lists, maintenance},
+        store::{
+            Db,
+            audit::{self, Actor},
+            job_lists::{self, Filter},
+            jobs::settle::DeadFilter,
+            letter_lists, maintenance,
+        },
     };
     use serde_json::json;
     use std::time::{Duration, Instant};
     use uuid::Uuid;
 
-    /// Jobs a commit.
-    const CHUNK: i64 = 2000;
-    /// After so long a deed stops between two commits and says how far it came.
-    const LONGEST: Duration = Duration::from_secs(15);
+    /// Jobs a commit; and after how long a deed stops between two commits and says how far it came.
+    pub(super) const PACE: (i64, Duration) = (2000, Duration::from_secs(15));
 
     /// The deed, its audit entry and its announcement in one commit. Returns how many jobs it reached.
-    pub(super) async fn on_ids(request: &Request, deed: Deed, ids: &[Uuid], subject: &str) -> Result<u64, AppError> {
-        let db = |e: sqlx::Error| request.db(&e);
-        let actor = audit::Actor::of(request.account()?, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
+    pub(super) async fn on_ids(db: &Db, actor: &Actor, deed: Deed, ids: &[Uuid], subject: &str) -> sqlx::Result<u64> {
         if deed == Deed::Retry {
             let filter = DeadFilter { ids: Some(ids.to_vec()), ..DeadFilter::default() };
-            let done = operations::retry_failed(&request.services.db, &filter, &actor, Some(subject)).await.map_err(db)?;
+            let done = operations::retry_failed(db, &filter, actor, Some(subject)).await?;
             return Ok(done.retried + done.merged);
         }
-        let mut tx = request.services.db.begin_service().await.map_err(db)?;
+        let mut tx = db.begin_service().await?;
         let (action, detail, n) = match deed {
             Deed::Cancel => {
-                let (gone, asked) = job_lists::cancel_many(&mut tx, ids).await.map_err(db)?;
-                letter_lists::discard_of_jobs(&mut tx, ids, "cancelled").await.map_err(db)?;
+                let (gone, asked) = job_lists::cancel_many(&mut tx, ids).await?;
+                letter_lists::discard_of_jobs(&mut tx, ids, "cancelled").await?;
                 ("jobs.cancel", json!({ "cancelled": gone, "asked": asked }), gone + asked)
             }
             Deed::PutOff => {
-                let n = job_lists::put_off_many(&mut tx, ids).await.map_err(db)?;
+                let n = job_lists::put_off_many(&mut tx, ids).await?;
                 ("jobs.put_off", json!({ "jobs": n }), n)
             }
             Deed::RunNow | Deed::Retry => {
-                let n = job_lists::run_now_many(&mut tx, ids).await.map_err(db)?;
+                let n = job_lists::run_now_many(&mut tx, ids).await?;
                 ("jobs.run_now", json!({ "jobs": n }), n)
             }
         };
         if n > 0 {
-            audit::write(&mut *tx, &actor, action, Some(subject), &detail).await.map_err(db)?;
-            maintenance::announce(&mut tx, "jobs", &[], n).await.map_err(db)?;
+            audit::write(&mut *tx, actor, action, Some(subject), &detail).await?;
+            maintenance::announce(&mut tx, "jobs", &[], n).await?;
         }
-        tx.commit().await.map_err(db)?;
+        tx.commit().await?;
         Ok(n.unsigned_abs())
     }
 
-    /// The deed to all that match, newest first, a chunk a commit. Which states a deed reaches is decided here, not by
-    /// the form.
-    pub(super) async fn on_filter(request: &Request, deed: Deed, status: &str, kind: &str, q: &str) -> Result<u64, AppError> {
+    /// Which jobs a deed is for. Which states it reaches is decided here, not by the form.
+    pub(super) fn filter(deed: Deed, status: &str, kind: &str, q: &str) -> Result<Filter, AppError> {
         let (mut filter, complaint) = lists::job_filter(status, kind, q);
         let fits = match deed {
             Deed::Retry => filter.status.as_deref() == Some("failed"),
@@ -197,19 +203,64 @@ mod server {
             ));
         }
         filter.not_due = deed == Deed::RunNow;
+        Ok(filter)
+    }
+
+    /// The deed to all that match, newest first, a chunk a commit. Returns how many jobs it reached, and whether these
+    /// were all.
+    pub(super) async fn on_filter(
+        db: &Db,
+        actor: &Actor,
+        deed: Deed,
+        filter: Filter,
+        subject: &str,
+        (chunk, longest): (i64, Duration),
+    ) -> sqlx::Result<(u64, bool)> {
         let begun = Instant::now();
-        let subject = format!("status:{status} kind:{kind} {}", if filter.user_id.is_some() { "of one person" } else { "" });
         let (mut after, mut n) = (None, 0);
         loop {
-            let mut conn = request.services.db.service().acquire().await.map_err(|e| request.db(&e))?;
-            let ids = job_lists::matching(&mut conn, &filter, after, CHUNK).await.map_err(|e| request.db(&e))?;
-            drop(conn);
-            let Some(last) = ids.last() else { return Ok(n) };
-            after = Some(*last);
-            n += on_ids(request, deed, &ids, subject.trim()).await?;
-            if (ids.len() as i64) < CHUNK || begun.elapsed() > LONGEST {
-                return Ok(n);
+            let ids = job_lists::matching(&mut *db.service().acquire().await?, &filter, after, chunk).await?;
+            let Some(last) = ids.last() else { return Ok((n, true)) };
+            if after.is_some() && begun.elapsed() > longest {
+                return Ok((n, false));
             }
+            after = Some(*last);
+            n += on_ids(db, actor, deed, &ids, subject).await?;
+            if (ids.len() as i64) < chunk {
+                return Ok((n, true));
+            }
+        }
+    }
+
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used, reason = "a test may stop")]
+    mod tests {
+        use super::*;
+        use crate::store::testing;
+
+        #[tokio::test]
+        async fn a_deed_that_takes_too_long_says_that_it_did_not_reach_all() {
+            let t = testing::database().await;
+            sqlx::raw_sql("INSERT INTO background_jobs (type, payload) SELECT 'a', '{}' FROM generate_series(1, 25) n")
+                .execute(t.db.owner())
+                .await
+                .unwrap();
+            let cancel = async |longest| {
+                let waiting = filter(Deed::Cancel, "pending", "", "").unwrap();
+                on_filter(&t.db, &Actor::system(), Deed::Cancel, waiting, "all", (10, longest)).await.unwrap()
+            };
+            assert_eq!(cancel(Duration::ZERO).await, (10, false), "one commit, and the rest is left");
+            assert_eq!(cancel(Duration::from_secs(60)).await, (15, true));
+            assert_eq!(cancel(Duration::ZERO).await, (0, true));
+        }
+
+        #[test]
+        fn a_deed_for_another_state_or_for_an_unclear_filter_is_refused() {
+            for (deed, status, q) in [(Deed::Retry, "pending", ""), (Deed::Cancel, "completed", ""), (Deed::Cancel, "failed", "colour:red")]
+            {
+                assert!(filter(deed, status, "", q).is_err(), "{deed:?} {status} {q}");
+            }
+            assert!(filter(Deed::RunNow, "pending", "", "").unwrap().not_due);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is done to groups of dead letters: brought back as an operation that can be watched, or thrown away.
+//! What is done to groups of dead letters: brought back or thrown away, as an operation that can be watched.
 
 use crate::error::AppError;
 use leptos::prelude::*;
@@ -30,11 +30,11 @@ pub async fn redrive_group(
     Ok(())
 }
 
-/// Throws the open dead letters of a group away, with a remark; their jobs do not run again. Letters that come in
-/// meanwhile stay.
+/// Throws the open dead letters of a group away, with a remark, as an operation; their jobs do not run again. Letters that
+/// come in meanwhile stay.
 ///
 /// # Errors
-/// Not an administrator, or the database is away; what was thrown away before stays so.
+/// Not an administrator, or the database is away.
 #[server(endpoint = "discard_group")]
 pub async fn discard_group(
     /// Kind of job.
@@ -50,10 +50,16 @@ pub async fn discard_group(
     /// The page to return to.
     back: String,
 ) -> Result<(), AppError> {
+    use crate::store::jobs::settle::DeadFilter;
     let request = crate::server::context::Request::current()?;
     request.admin()?;
-    let n = server::discard(&request, &kind, &fingerprint, &since, &note).await?;
-    leptos_axum::redirect(&super::lists::with_notice(&back, "letters-discarded", Some(n)));
+    let since = super::lists::since(&since, chrono::Utc::now());
+    let filter = DeadFilter { kind: Some(kind), fingerprint: Some(fingerprint), since, ..Default::default() };
+    let note = crate::components::text::cut(note.trim(), 500).replace('\0', "");
+    let operation = crate::jobs::operations::start_discard(&request.services.db, &filter, &note, &request.actor()?)
+        .await
+        .map_err(|e| request.db(&e))?;
+    leptos_axum::redirect(&super::lists::with_notice(&back, "discard-started", Some(operation.total.unsigned_abs())));
     Ok(())
 }
 
@@ -74,52 +80,4 @@ pub async fn stop_operation(
     let stopped = crate::jobs::operations::cancel(&request.services.db, id, &request.actor()?).await.map_err(|e| request.db(&e))?;
     leptos_axum::redirect(&super::lists::with_notice(&back, if stopped { "operation-stopped" } else { "nothing-to-cancel" }, None));
     Ok(())
-}
-
-#[cfg(feature = "ssr")]
-mod server {
-    use crate::{
-        components::text,
-        error::AppError,
-        pages::admin::lists,
-        server::context::Request,
-        store::{audit, letter_lists, maintenance},
-    };
-    use serde_json::json;
-    use std::time::{Duration, Instant};
-
-    /// Letters a commit.
-    const CHUNK: i64 = 2000;
-    /// After so long it stops between two commits and says how far it came.
-    const LONGEST: Duration = Duration::from_secs(15);
-
-    pub(super) async fn discard(request: &Request, kind: &str, fingerprint: &str, since: &str, note: &str) -> Result<u64, AppError> {
-        let db = |e: sqlx::Error| request.db(&e);
-        let actor = audit::Actor::of(request.account()?, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
-        let note = text::cut(note.trim(), 500).replace('\0', "");
-        let now = chrono::Utc::now();
-        let (since, begun, mut n) = (lists::since(since, now), Instant::now(), 0);
-        loop {
-            let mut tx = request.services.db.begin_service().await.map_err(db)?;
-            let gone = letter_lists::discard_group(&mut tx, fingerprint, kind, now, since, CHUNK, &note).await.map_err(db)?;
-            if gone == 0 {
-                return Ok(n);
-            }
-            audit::write(
-                &mut *tx,
-                &actor,
-                "dead_letters.discard",
-                Some(fingerprint),
-                &json!({ "kind": kind, "count": gone, "note": note }),
-            )
-            .await
-            .map_err(db)?;
-            maintenance::announce(&mut tx, "jobs", &[], gone).await.map_err(db)?;
-            tx.commit().await.map_err(db)?;
-            n += gone.unsigned_abs();
-            if gone < CHUNK || begun.elapsed() > LONGEST {
-                return Ok(n);
-            }
-        }
-    }
 }

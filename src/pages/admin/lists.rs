@@ -4,6 +4,7 @@
 mod calibration;
 mod dead_letters;
 mod deliveries;
+mod job;
 mod jobs;
 mod kinds;
 mod logs;
@@ -43,6 +44,11 @@ impl Query {
         text::cut(value, 400).replace('\0', "")
     }
 
+    /// All values of a name.
+    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
     fn some(&self, name: &str) -> Option<String> {
         Some(self.get(name)).filter(|v| !v.is_empty())
     }
@@ -78,7 +84,7 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
     let one = |what: &str| id.parse::<Uuid>().map_err(|_| AppError::not_found(what));
     match (list, id) {
         ("jobs", "") => jobs::list(&mut tx, &query, now).await.map_err(db),
-        ("jobs", _) => jobs::one(&mut tx, one("This job")?, now).await.map_err(db)?.ok_or_else(|| AppError::not_found("This job")),
+        ("jobs", _) => job::one(&mut tx, one("This job")?, &query, now).await.map_err(db)?.ok_or_else(|| AppError::not_found("This job")),
         ("dead-letters", "") => dead_letters::list(&mut tx, &query, now).await.map_err(db),
         ("webhooks", "") => match query.get("tab").as_str() {
             "test" => trial::page(&request, &query).await,
@@ -114,7 +120,7 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
         ("trainers", _) => {
             trainers::one(&mut tx, one("This trainer")?, &query, now).await.map_err(db)?.ok_or_else(|| AppError::not_found("This trainer"))
         }
-        ("settings", "") => settings::list(&mut tx).await.map_err(db),
+        ("settings", "") => settings::list(&mut tx, now).await.map_err(db),
         _ => Err(AppError::not_found("This page")),
     }
 }
@@ -144,6 +150,16 @@ pub(super) fn title(list: &str, id: &str) -> &'static str {
 
 fn time(at: Option<Instant>, now: Instant) -> Cell {
     at.map_or(Cell::None, |at| Cell::Time(text::moment(at, now)))
+}
+
+/// Who did something, and when.
+fn by(entry: &crate::store::audit::Entry, now: Instant) -> Cell {
+    Cell::Group(vec![Cell::Text(entry.actor.clone()), time(Some(entry.at), now)])
+}
+
+/// The fact who changed something last.
+fn changed(entries: &[crate::store::audit::Entry], now: Instant) -> (String, Cell) {
+    ("Last changed by".into(), entries.first().map_or(Cell::None, |e| by(e, now)))
 }
 
 fn words(text: Option<&str>) -> Cell {

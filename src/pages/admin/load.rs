@@ -5,13 +5,13 @@ use super::{
     alerts::{Signs, alerts},
 };
 use crate::{
-    components::{Bar, BarRow, Plot, bars, line, text},
+    components::{Bar, BarRow, Plot, bars, line, preferences, text},
     error::AppError,
     model::{Badge, Instant, Metric, Source},
     pages::clients::{KEY_METRICS, persons},
     server::context::Request,
     store::{
-        clients, dashboard as store,
+        clients, dashboard as store, deliveries,
         job_lists::{self, Cursor, Filter},
         jobs::counts,
         operations::{self, Operation},
@@ -36,7 +36,7 @@ pub(super) async fn overview(range: u32, metric: &str) -> Result<Overview, AppEr
     let mut tx = request.read().await?;
     let now = Utc::now();
     let read = read(&mut tx, range, metric, now).await.map_err(db)?;
-    Ok(assemble(read, range, metric, now))
+    Ok(assemble(read, range, metric, now, request.services.config.switched_off()))
 }
 
 /// What the caller's transaction saw.
@@ -49,6 +49,7 @@ struct Read {
     recent: Vec<job_lists::Row>,
     gateway: Vec<(String, i64)>,
     arrivals: Vec<i64>,
+    badly_signed: i64,
     unsettled: Vec<(String, i64)>,
     dead_letters: Option<i64>,
     snapshot: Option<store::Snapshot>,
@@ -72,6 +73,7 @@ async fn read(tx: &mut sqlx::PgConnection, range: i32, metric: Option<Metric>, n
         recent: job_lists::page(tx, &Filter::default(), Cursor::default(), 10).await?.0,
         gateway: store::gateway_day(tx).await?,
         arrivals: store::arrivals(tx).await?,
+        badly_signed: deliveries::badly_signed(tx, now - TimeDelta::hours(1)).await?,
         unsettled: store::unsettled(tx).await?,
         dead_letters: store::open_dead_letters(tx).await?,
         snapshot: store::snapshot(tx).await?,
@@ -87,7 +89,7 @@ fn of(list: &[(String, i64)], word: &str) -> i64 {
     list.iter().filter(|(w, _)| w == word).map(|(_, n)| *n).sum()
 }
 
-fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant) -> Overview {
+fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant, off: Vec<&'static str>) -> Overview {
     let sum = |word: &str| read.counts.iter().filter(|c| c.status == word).map(|c| c.count).sum::<i64>().max(0);
     let (pending, processing, failed) = (sum("pending"), sum("processing"), sum("failed"));
     let waited = read.waited;
@@ -102,7 +104,7 @@ fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant) -> Ove
         empty: !read.present,
         simulated: if read.simulated > 0 { text::count(read.simulated) } else { String::new() },
         advanced: read.advanced,
-        alerts: alerts(&signs(&read, failed, &health, &checks)),
+        alerts: alerts(&signs(&read, failed, &health, &checks, off)),
         operation: read.operation.as_ref().map(|o| operation(o, now)),
         queue: [pending, processing, failed].map(text::count),
         failed_jobs: failed,
@@ -207,7 +209,7 @@ fn tiers(q: &store::Quality) -> Vec<BarRow> {
             count: text::count(n),
             share: text::percent(n, all),
             permille: if n > 0 { ((n * 1000 / all.max(1)) as u32).max(4) } else { 0 },
-            href: if *badge == Badge::Unknown { "/clients".into() } else { format!("/clients?tier={}", badge.key()) },
+            href: format!("/clients?tier={}", badge.key()),
         })
         .collect()
 }
@@ -239,6 +241,11 @@ fn plot(trend: &[store::TrendDay], range: i32, metric: Option<Metric>, now: Inst
     }
 }
 
+/// A minute of the day in the reader's zone.
+fn minute(at: Instant) -> String {
+    at.with_timezone(&preferences::current().zone).format("%H:%M").to_string()
+}
+
 fn arrivals(minutes: &[i64], now: Instant) -> Bar {
     let top = minutes.iter().copied().max().unwrap_or(0);
     let sum: i64 = minutes.iter().sum();
@@ -250,9 +257,8 @@ fn arrivals(minutes: &[i64], now: Instant) -> Bar {
             text::count(sum),
             text::count(top)
         ),
-        ticks: [60, 45, 30, 15, 0]
-            .map(|m| if m == 0 { "now".into() } else { (now - TimeDelta::minutes(m)).format("%H:%M").to_string() })
-            .to_vec(),
+        ticks: [60, 45, 30, 15, 0].map(|m| if m == 0 { "now".into() } else { minute(now - TimeDelta::minutes(m)) }).to_vec(),
+        rows: minutes.iter().rev().zip(0..).map(|(n, ago)| [minute(now - TimeDelta::minutes(ago)), text::count(*n)]).collect(),
     }
 }
 
@@ -320,8 +326,11 @@ fn health(snapshot: Option<&store::Snapshot>, now: Instant) -> (String, Vec<Chec
     (s.status.clone(), checks)
 }
 
-fn signs(read: &Read, failed: i64, health: &str, checks: &[CheckRow]) -> Signs {
-    let silent = read.providers.iter().filter(|p| p.silent > 0);
+fn signs(read: &Read, failed: i64, health: &str, checks: &[CheckRow], off: Vec<&'static str>) -> Signs {
+    let by_provider = |count: fn(&store::Provider) -> i64| {
+        let some = read.providers.iter().filter(move |p| count(p) > 0);
+        some.map(move |p| (p.provider.clone(), Source::from_provider(&p.provider).name(), count(p))).collect()
+    };
     Signs {
         health: health.to_owned(),
         unwell: checks.iter().filter(|c| !matches!(c.state.as_str(), "ok" | "healthy")).map(|c| c.name.clone()).collect(),
@@ -331,6 +340,10 @@ fn signs(read: &Read, failed: i64, health: &str, checks: &[CheckRow]) -> Signs {
         poor: read.quality.poor,
         fair: read.quality.fair,
         conflicts: of(&read.unsettled, "conflict"),
-        silent: silent.map(|p| (p.provider.clone(), Source::from_provider(&p.provider).name(), p.silent)).collect(),
+        silent: by_provider(|p| p.silent),
+        broken: by_provider(|p| p.broken),
+        badly_signed: read.badly_signed,
+        accepted: read.arrivals.iter().sum(),
+        off,
     }
 }

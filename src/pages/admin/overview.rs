@@ -33,7 +33,7 @@ pub struct OperationView {
 /// Something to look at, with what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertView {
-    /// `bad`, `warn` or `good`.
+    /// `bad`, `warn`, `note` or `good`.
     pub tone: String,
     /// What is the matter.
     pub text: String,

@@ -89,6 +89,8 @@ pub struct Chosen {
     pub hidden: Vec<(String, String)>,
     /// Its buttons: words, and the value of `deed`.
     pub buttons: Vec<(String, String)>,
+    /// A button that asks first: the page that asks, with the ticked rows in its address, words, and the value of `ask`.
+    pub ask: Option<(String, String, String)>,
 }
 
 /// A table with what belongs to it.
@@ -114,6 +116,8 @@ pub struct Part {
     pub heads: Vec<String>,
     /// Cells by row.
     pub rows: Vec<Vec<Cell>>,
+    /// The column by which they stand in order, the newest or biggest first.
+    pub sorted: Option<usize>,
     /// The next page.
     pub next: String,
     /// Back to the first page.

@@ -123,7 +123,7 @@ fn part(list: &str, index: usize, p: Part) -> AnyView {
             {match (empty, p.filtered) {
                 (true, true) => view! { <Empty title="Nothing matches"><p><a class="button" href=clear>"Clear the filters"</a></p></Empty> }.into_any(),
                 (true, false) => view! { <Empty title="Nothing here"><p>{p.empty}</p></Empty> }.into_any(),
-                _ => table(caption, p.heads, p.rows),
+                _ => table(caption, p.heads, p.sorted, p.rows),
             }}
             {(!p.next.is_empty() || !p.first.is_empty()).then(|| view! {
                 <nav class="pager" aria-label="Pages">
@@ -143,6 +143,7 @@ fn chosen(c: Chosen) -> AnyView {
             {hidden(c.hidden)}
             <span class="soft small" data-count="" role="status">"With the ticked rows of this page:"</span>
             {c.buttons.into_iter().map(|(words, deed)| view! { <button class="button small" type="submit" name="deed" value=deed>{words}</button> }).collect_view()}
+            {c.ask.map(|(page, words, what)| view! { <button class="button small" type="submit" formmethod="get" formaction=page name="ask" value=what>{words}</button> })}
         </form>
     }
     .into_any()
@@ -166,7 +167,7 @@ fn diagram(d: Diagram) -> AnyView {
                         <text x="100" y="434" text-anchor="middle">{right}" →"</text><text x="6" y="14">"↑ "{up}</text>
                     </g>
                 </svg>
-                {table(caption, d.heads, rows)}
+                {table(caption, d.heads, None, rows)}
             </div>
         </Panel>
     }
@@ -189,16 +190,19 @@ fn field(f: Field) -> AnyView {
     view! { <label for=id>{f.label}</label>{input} }.into_any()
 }
 
-fn table(caption: String, heads: Vec<String>, rows: Vec<Vec<Cell>>) -> AnyView {
+fn table(caption: String, heads: Vec<String>, sorted: Option<usize>, rows: Vec<Vec<Cell>>) -> AnyView {
     let numbers: Vec<bool> = heads.iter().map(|h| h.starts_with('#')).collect();
     // A column without a head holds the boxes to tick; the one after it names the row.
     let head = usize::from(heads.first().is_some_and(String::is_empty));
     view! {
         <ScrollTable caption>
-            <thead><tr>{heads.into_iter().map(|h| match h.strip_prefix('#') {
-                Some(h) => view! { <th scope="col" class="num">{h.to_owned()}</th> }.into_any(),
-                None if h.is_empty() => view! { <td></td> }.into_any(),
-        None => view! { <th scope="col">{h}</th> }.into_any(),
+            <thead><tr>{heads.into_iter().enumerate().map(|(i, h)| {
+                let order = (sorted == Some(i)).then_some("descending");
+                match h.strip_prefix('#') {
+                    Some(h) => view! { <th scope="col" class="num" aria-sort=order>{h.to_owned()}</th> }.into_any(),
+                    None if h.is_empty() => view! { <td></td> }.into_any(),
+                    None => view! { <th scope="col" aria-sort=order>{h}</th> }.into_any(),
+                }
             }).collect_view()}</tr></thead>
             <tbody>{rows.into_iter().map(|r| row(r, &numbers, head)).collect_view()}</tbody>
         </ScrollTable>
@@ -257,5 +261,19 @@ fn cell(c: Cell) -> AnyView {
         }
         Cell::Group(cells) => view! { <div class="actions">{cells.into_iter().map(cell).collect_view()}</div> }.into_any(),
         Cell::None => view! { <span class="none">"–"</span> }.into_any(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_says_by_which_column_it_is_in_order() {
+        let heads = ["Error", "#Open"].map(String::from).to_vec();
+        let row = vec![Cell::Text("e".into()), Cell::Number("3".into())];
+        let html = table("t".into(), heads.clone(), Some(1), vec![row.clone()]).to_html();
+        assert_eq!(html.matches("aria-sort=\"descending\"").count(), 1, "{html}");
+        assert!(!table("t".into(), heads, None, vec![row]).to_html().contains("aria-sort"));
     }
 }

@@ -12,20 +12,13 @@ pub async fn replay_delivery(
     /// Which delivery.
     id: String,
 ) -> Result<(), AppError> {
-    use crate::store::{audit, maintenance, webhook_lists};
     let request = crate::server::context::Request::current()?;
-    let admin = request.admin()?;
+    request.admin()?;
     let id = id.parse::<uuid::Uuid>().map_err(|_| AppError::not_found("This delivery"))?;
-    let db = |e: sqlx::Error| request.db(&e);
-    let mut tx = request.services.db.begin_service().await.map_err(db)?;
-    let job = webhook_lists::replay(&mut tx, id)
+    crate::store::replay::one(&request.services.db, &request.actor()?, id)
         .await
-        .map_err(db)?
+        .map_err(|e| request.db(&e))?
         .ok_or_else(|| AppError::not_found("A delivery that can be processed again under this id"))?;
-    let actor = audit::Actor::of(admin, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
-    audit::write(&mut *tx, &actor, "delivery.replay", Some(&id.to_string()), &serde_json::json!({ "job": job })).await.map_err(db)?;
-    maintenance::announce(&mut tx, "deliveries", &[], 1).await.map_err(db)?;
-    tx.commit().await.map_err(db)?;
     leptos_axum::redirect(&format!("/admin/webhooks/{id}?notice=delivery-replayed"));
     Ok(())
 }
@@ -95,11 +88,7 @@ pub async fn send_test_event(
 ) -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
     request.admin()?;
-    let sent = super::lists::order(&request, &kind, &provider, &user, false).await?;
-    let detail = serde_json::json!({ "type": kind, "provider": provider, "trace_id": sent.get("trace_id") });
-    // It went through the gateway, whose commit is its own.
-    let (db, actor) = (request.services.db.service(), request.actor()?);
-    crate::store::audit::write(db, &actor, "test_event.send", None, &detail).await.map_err(|e| request.db(&e))?;
+    super::lists::order(&request, &kind, &provider, &user, false).await?;
     leptos_axum::redirect("/admin/webhooks?notice=test-sent");
     Ok(())
 }

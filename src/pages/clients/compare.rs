@@ -62,12 +62,7 @@ fn compare(registry: &Registry, metric: Metric, taken: &[&Point], last: &Point, 
     let of = |low: NaiveDate, high: NaiveDate| taken.iter().filter(move |p| p.day >= low && p.day < high);
     let after: Vec<_> = of(start, newest + Days::new(1)).filter(sound).map(weighed).collect();
     let before: Vec<_> = of(from, start).filter(sound).map(weighed).collect();
-    let left_out = of(from, newest + Days::new(1)).count() - after.len() - before.len();
-    let mut aside = match left_out {
-        0 => String::new(),
-        1 => " One value below 40 was left out.".to_owned(),
-        n => format!(" {n} values below 40 were left out."),
-    };
+    let mut aside = left_out(of(from, newest + Days::new(1)).copied());
     if others > 0 {
         let days = if others == 1 { "one day".to_owned() } else { format!("{others} days") };
         aside.push_str(&format!(" {days} measured by another device or source were left out: an offset between devices is no change."));
@@ -80,7 +75,7 @@ fn compare(registry: &Registry, metric: Metric, taken: &[&Point], last: &Point, 
         ..Comparison::default()
     };
     if after.is_empty() {
-        return none("A value with low confidence does not drive a verdict, and there is no other.");
+        return none("No trusted value is among the newest days, and no other drives a verdict.");
     }
     let Some(change) = change_is_real(registry, metric, &before, &after) else {
         return none("There are too few trusted days before: three are needed.");
@@ -104,6 +99,25 @@ fn compare(registry: &Registry, metric: Metric, taken: &[&Point], last: &Point, 
         smallest: shown(change.smallest).trim_start_matches('+').to_owned(),
         sentence: format!("{sentence}{aside}"),
     }
+}
+
+/// How many values are no part of a verdict, each for its own reason.
+fn left_out<'a>(points: impl Iterator<Item = &'a Point>) -> String {
+    let mut counts = [0_usize; 3];
+    for p in points {
+        match (p.verdict.as_deref(), p.score) {
+            (Some("confirmed"), _) => counts[0] += 1,
+            (None, Some(score)) if score < trend::DOUBTED => counts[1] += 1,
+            _ if p.probability.is_none() => counts[2] += 1,
+            _ => {}
+        }
+    }
+    let reasons = ["confirmed as a fault", "below 40", "not scored yet"];
+    let said = counts.iter().zip(reasons).filter(|(n, _)| **n > 0).map(|(n, why)| match n {
+        1 => format!(" One value {why} was left out."),
+        n => format!(" {n} values {} were left out.", why.replace("a fault", "faults")),
+    });
+    said.collect()
 }
 
 /// Two devices side by side, ready to draw in a box of 1000 × 100.
@@ -249,9 +263,32 @@ mod tests {
         // The same spike that is real when it is trusted.
         let found = verdicts(&days(255.0, 3));
         assert_eq!(found[0].0, "No verdict");
-        assert!(found[0].1.contains("does not drive a verdict") && found[0].1.contains("One value below 40 was left out"), "{found:?}");
+        assert!(found[0].1.contains("no other drives a verdict") && found[0].1.contains("One value below 40 was left out"), "{found:?}");
         let (with, without) = (verdicts(&days(255.0, 3)), verdicts(&days(50.0, 85)));
         assert_eq!(with[2].0, without[2].0, "nor that of the week");
+    }
+
+    #[test]
+    fn each_value_left_out_is_counted_under_its_own_reason() {
+        let mut points = days(50.0, 85);
+        points[30].score = None;
+        points[30].probability = None;
+        let unscored = verdicts(&points);
+        assert!(unscored[0].1.contains("One value not scored yet was left out."), "{unscored:?}");
+        assert!(!unscored[0].1.contains("below 40"), "nothing was below 40: {unscored:?}");
+        // A person's word counts more than the score; a value cleared by a person takes part.
+        for p in &mut points[10..12] {
+            p.verdict = Some("confirmed".into());
+        }
+        points[12].score = Some(12);
+        points[13].score = Some(12);
+        points[13].verdict = Some("dismissed".into());
+        let found = verdicts(&points);
+        for part in
+            ["2 values confirmed as faults were left out.", "One value below 40 was left out.", "One value not scored yet was left out."]
+        {
+            assert!(found[0].1.contains(part), "{part}: {found:?}");
+        }
     }
 
     #[test]

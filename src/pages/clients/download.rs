@@ -3,7 +3,12 @@
 
 use super::{people::server::KEY, query::Query, words};
 use crate::{
-    access::{Identity, identify::Visit},
+    access::{
+        Identity,
+        downloads::unavailable,
+        identify::Visit,
+        written::{self, Part},
+    },
     components::text,
     model::{Badge, Metric},
     rescore,
@@ -18,23 +23,25 @@ use crate::{
 };
 use axum::{
     Extension, Router,
-    body::{Body, Bytes},
     extract::{RawQuery, State},
-    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use chrono::Utc;
 use std::sync::Arc;
+use tokio::sync::mpsc::Sender;
 
 /// Clients read at once.
 const PAGE: i64 = 200;
 /// No file holds more clients.
 const MOST: i64 = 100_000;
 
-/// `/clients.csv`. Mount inside the guard.
+/// `/clients.csv`, `/clients/{user_id}/export.csv`. Mount inside the guard.
 pub(crate) fn router(services: Arc<Services>) -> Router {
-    Router::new().route("/clients.csv", get(clients_csv)).with_state(services)
+    Router::new()
+        .route("/clients.csv", get(clients_csv))
+        .route("/clients/{user_id}/export.csv", get(super::person_csv::person_csv))
+        .with_state(services)
 }
 
 async fn clients_csv(
@@ -51,31 +58,12 @@ async fn clients_csv(
     let actor = Actor::of(&caller, visit.address, visit.request_id);
     let query = Query::parse("/clients.csv", &query.unwrap_or_default());
     if let Err(error) = audit::write(services.db.service(), &actor, "clients.export", None, &serde_json::json!({ "form": "csv" })).await {
-        tracing::error!(%error, "an export could not be recorded");
-        return (StatusCode::SERVICE_UNAVAILABLE, "The list could not be read just now. Try again in a moment.\n").into_response();
+        return unavailable(&error);
     }
-    // A reader that is slow holds two pages, not the file; one that leaves ends the query.
-    let (send, mut receive) = tokio::sync::mpsc::channel(2);
-    tokio::spawn(async move {
-        if let Err(error) = write(&services, &caller, &query, &send).await {
-            tracing::error!(%error, "a list of clients broke off");
-            // The body ends with an error, so that half a file is not taken for a whole one.
-            let _ = send.send(Err(std::io::Error::other("the database went away"))).await;
-        }
-    });
-    // Compression asks again after the end, so the stream must bear that: `unfold` would panic.
-    let body = futures::stream::poll_fn(move |context| receive.poll_recv(context));
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"clients.csv\""),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    (headers, Body::from_stream(body)).into_response()
+    written::csv("clients.csv", |send| async move { write(&services, &caller, &query, &send).await })
 }
 
-type Part = Result<Bytes, std::io::Error>;
-
-async fn write(services: &Services, caller: &Caller, query: &Query, send: &tokio::sync::mpsc::Sender<Part>) -> sqlx::Result<()> {
+async fn write(services: &Services, caller: &Caller, query: &Query, send: &Sender<Part>) -> sqlx::Result<()> {
     let now = Utc::now();
     let registry = rescore::registry(&mut *services.db.service().acquire().await?).await?;
     let wish = super::list::wish(query, &registry, now);

@@ -1,6 +1,10 @@
 //! The list of clients: read set-wise, a page at a time, and made ready to show.
 
-use super::{people::server::KEY, query::Query, words};
+use super::{
+    people::server::KEY,
+    query::{LAST_PAGE, Query},
+    words,
+};
 use crate::{
     components::{Moment, text},
     error::AppError,
@@ -84,6 +88,8 @@ pub(super) struct Roster {
     pub clients: Vec<Client>,
     pub counts: Counts,
     pub more: bool,
+    /// More people follow than can be leafed to.
+    pub cut: bool,
     pub page: u32,
 }
 
@@ -102,6 +108,7 @@ pub(super) fn wish(query: &Query, registry: &Registry, now: Instant) -> Wish {
             "doubted" => Some((0, 59)),
             _ => None,
         },
+        unknown: tier == "unknown",
         before: metric.filter(|_| tier == "old").map(|m| out_of_date(m, registry, now)),
         links: Links::of(&query.get("links")),
         sort: Sort::of(&query.get("sort")),
@@ -125,7 +132,7 @@ pub(super) async fn load(query: &str) -> Result<Made, AppError> {
     let now = Utc::now();
     let (wish, page) = (wish(&query, &registry, now), query.page());
     let mut rows = roster::page(&mut tx, role, &wish, now, PAGE + 1, i64::from(page - 1) * PAGE).await.map_err(db)?;
-    let more = rows.len() as i64 > PAGE;
+    let (more, cut) = follows(rows.len(), page);
     rows.truncate(PAGE as usize);
     let old = wish.metric.map_or(now.date_naive(), |m| out_of_date(m, &registry, now));
     let counts = roster::counts(&mut tx, role, wish.metric, old, now).await.map_err(db)?;
@@ -135,7 +142,13 @@ pub(super) async fn load(query: &str) -> Result<Made, AppError> {
         // The figures are newer than the order: what is shown stands in its order.
         clients.sort_by_key(|c| c.values.iter().flatten().next().map(|v| (v.score.is_none(), v.score)));
     }
-    Ok(Made::at("People", super::list_view::shown(Roster { query, wish, columns, clients, counts, more, page }).to_html(), now))
+    Ok(Made::at("People", super::list_view::shown(Roster { query, wish, columns, clients, counts, more, cut, page }).to_html(), now))
+}
+
+/// Whether a next page follows, and whether the list has to be cut off here, by how many were found of one more than a page.
+fn follows(found: usize, page: u32) -> (bool, bool) {
+    let more = found as i64 > PAGE;
+    (more && page < LAST_PAGE, more && page >= LAST_PAGE)
 }
 
 /// Adds values, strips, connections and advice: one statement each for all rows.
@@ -148,8 +161,6 @@ async fn clients(
 ) -> sqlx::Result<Vec<Client>> {
     let users: Vec<String> = rows.iter().map(|r| r.user_id.clone()).collect();
     let latest = clients::latest(conn, &users, &columns.iter().map(|m| m.key().to_owned()).collect::<Vec<_>>()).await?;
-    let hits = latest.iter().filter(|l| l.confidence_score.is_some()).count() as i64;
-    clients::count_reads(hits, latest.len() as i64 - hits);
     let today = now.date_naive();
     let from = today - Days::new(STRIP as u64 - 1);
     let mut came: HashMap<String, HashMap<NaiveDate, i64>> = HashMap::new();
@@ -257,6 +268,15 @@ mod tests {
         assert_eq!((w.metric, w.tier, w.sort, w.links), (Some(Metric::HrvRmssd), Some((0, 59)), Sort::Gain, Links::Silent));
         assert_eq!(read("?metric=x&tier=%ff&sort=;&links=1"), Wish::default());
         assert_eq!(read("?tier=old"), Wish::default(), "what is old depends on the metric");
+        assert_eq!(read("?tier=unknown"), Wish { unknown: true, ..Wish::default() });
+    }
+
+    #[test]
+    fn no_link_leads_beyond_the_last_page_and_the_list_says_that_it_is_cut() {
+        assert_eq!(follows(26, 1), (true, false));
+        assert_eq!(follows(25, 1), (false, false));
+        assert_eq!(follows(26, LAST_PAGE), (false, true));
+        assert_eq!(follows(3, LAST_PAGE), (false, false));
     }
 
     #[test]

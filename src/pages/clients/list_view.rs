@@ -1,6 +1,9 @@
 //! The list of clients as HTML.
 
-use super::list::{Came, Client, Roster, STRIP, Value};
+use super::{
+    list::{Came, Client, Roster, STRIP, Value},
+    query::Query,
+};
 use crate::{
     components::{BadgeMark, Empty, Pager, ScoreBadge, ScrollTable, Simulated, text},
     model::{Badge, Metric},
@@ -47,7 +50,7 @@ fn attention(r: &Roster) -> AnyView {
     view! {
         <ul class="attention" aria-label="Who needs a look">
             <li><strong>{counted(c.people)}</strong>{format!(" {people}")}</li>
-            {(c.with < c.people).then(|| view! { <li>{format!("{} without a value of it", counted(c.people - c.with))}</li> })}
+            {(c.with < c.people).then(|| view! { <li>{without(c.people, c.with)}</li> })}
             {figure(c.poor, poor, "tier", "poor", Badge::Poor)}
             {r.wish.metric.and_then(|_| figure(c.old, "out of date", "tier", "old", Badge::Unknown))}
             {figure(c.broken, "with a broken connection", "links", "broken", Badge::Poor)}
@@ -55,6 +58,12 @@ fn attention(r: &Roster) -> AnyView {
         </ul>
     }
     .into_any()
+}
+
+/// How many have no value, where fewer have one than there are. People beyond [`COUNTED`] were not counted: then it is at least so many.
+fn without(people: i64, with: i64) -> String {
+    let more = if people > COUNTED { "+" } else { "" };
+    format!("{}{more} without a value of it", text::count(people - with))
 }
 
 /// A number that was not counted further says so.
@@ -95,7 +104,7 @@ fn filter(r: &Roster) -> AnyView {
                     {option("", "of any badge", tier.is_empty())}
                     {option("doubted", "below 60", tier == "doubted")}
                     {of_metric.then(|| option("old", "out of date", tier == "old"))}
-                    {[Badge::Excellent, Badge::Good, Badge::Fair, Badge::Poor].map(|b| option(b.key(), b.word(), tier == b.key())).into_iter().collect_view()}
+                    {Badge::ALL.map(|b| option(b.key(), b.word(), tier == b.key())).into_iter().collect_view()}
                 </select>
             </span>
             <span class="field">
@@ -124,6 +133,7 @@ fn filter(r: &Roster) -> AnyView {
 fn people(r: Roster) -> AnyView {
     let filtered = !r.wish.search.is_empty()
         || r.wish.tier.is_some()
+        || r.wish.unknown
         || r.wish.before.is_some()
         || r.wish.links != Links::Any
         || r.wish.metric.is_some()
@@ -138,24 +148,39 @@ fn people(r: Roster) -> AnyView {
     let base = r.query.with("page", "");
     let one = r.wish.metric.is_some();
     let heads: Vec<&'static str> = r.columns.iter().map(|m| m.name()).collect();
+    let row_of_heads = head_cells(&r.query, r.wish.sort, &heads, one);
     view! {
         <section class="panel flush" aria-label="People">
             {legend()}
             <ScrollTable caption="People and the confidence of their newest values">
-                <thead><tr>
-                    <th scope="col">"Person, last "{STRIP}" days"</th>
-                    {if one { view! { <th scope="col">"Act on it today?"</th> } } else { view! { <th scope="col">"7 days"</th> } }}
-                    {heads.iter().map(|h| view! { <th scope="col">{*h}</th> }).collect_view()}
-                    {one.then(|| view! { <th scope="col">"Why"</th> })}
-                    <th scope="col">"Achievable"</th>
-                    <th scope="col">"Last data"</th>
-                </tr></thead>
+                <thead><tr>{row_of_heads}</tr></thead>
                 <tbody class=if one { "roster one" } else { "roster" }>{r.clients.into_iter().map(|c| row(c, &heads, one)).collect_view()}</tbody>
             </ScrollTable>
         </section>
+        {r.cut.then(|| view! { <p class="soft">"The list is shown up to here. Search for a name, or narrow it, to see the others."</p> })}
         <Pager page=r.page more=r.more base/>
     }
     .into_any()
+}
+
+/// The heads: of one metric its own column holds the confidence that the list is in order of, else that of seven days.
+fn head_cells(query: &Query, now: Sort, metrics: &[&'static str], one: bool) -> Vec<AnyView> {
+    let plain = |label: &'static str| view! { <th scope="col">{label}</th> }.into_any();
+    let sorts = |label: String, by: Sort, way: &'static str| sort_head(query, label, by, (now == by).then_some(way));
+    let trust = |label: &str| sorts(label.to_owned(), Sort::Trust, "ascending");
+    let mut cells = vec![sorts(format!("Person, last {STRIP} days"), Sort::Name, "ascending")];
+    cells.push(if one { plain("Act on it today?") } else { trust("7 days") });
+    cells.extend(metrics.iter().map(|m| if one { trust(m) } else { plain(m) }));
+    cells.extend(one.then(|| plain("Why")));
+    cells.push(sorts("Achievable".to_owned(), Sort::Gain, "descending"));
+    cells.push(sorts("Last data".to_owned(), Sort::Age, "ascending"));
+    cells
+}
+
+/// A head that leads to the list in the order of its column, and says whether it is in that order.
+fn sort_head(query: &Query, label: String, by: Sort, sorted: Option<&'static str>) -> AnyView {
+    let word = if by == Sort::default() { "" } else { by.word() };
+    view! { <th scope="col" aria-sort=sorted><a href=query.with("sort", word)>{label}</a></th> }.into_any()
 }
 
 /// What the shapes mean, of badges and of the fields under a name.
@@ -203,7 +228,7 @@ fn row(c: Client, heads: &[&'static str], one: bool) -> AnyView {
                 None => view! { <span class="none">"–"</span> }.into_any(),
             }}</td>
             <td class="last-data">{label("Last data")}{match c.last_data {
-                Some(at) => view! { <time datetime=at.iso title=at.full>{at.ago}</time> }.into_any(),
+                Some(at) => view! { <time datetime=at.iso title=at.full>{at.text}</time><span class="remark">{at.ago}</span> }.into_any(),
                 None => view! { <span class="none">"never"</span> }.into_any(),
             }}</td>
         </tr>
@@ -252,4 +277,24 @@ fn strip(came: &[Came], spoken: String) -> AnyView {
         </svg>
     }
     .into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_of_counts_that_were_cut_says_that_it_is_at_least_so_many() {
+        assert_eq!(without(40, 12), "28 without a value of it");
+        assert_eq!(without(COUNTED + 1, 900), "101+ without a value of it");
+    }
+
+    #[test]
+    fn heads_lead_to_their_order_and_say_which_one_holds() {
+        let query = Query::parse("/clients", "?tier=poor&sort=age");
+        let age = sort_head(&query, "Last data".into(), Sort::Age, Some("ascending")).to_html();
+        assert!(age.contains("aria-sort=\"ascending\"") && age.contains("sort=age"), "{age}");
+        let trust = sort_head(&query, "7 days".into(), Sort::Trust, None).to_html();
+        assert!(!trust.contains("aria-sort") && trust.contains("href=\"/clients?tier=poor\""), "{trust}");
+    }
 }

@@ -40,20 +40,19 @@ pub(super) async fn page(conn: &mut PgConnection, seen: &Seen, metric: Metric, q
     let choice = source_choice::of(conn, user, metric).await?;
     let rule = seen.registry.rule(metric);
     let sound = query.on("sound");
-    let kept: Vec<Point> = points.iter().filter(|p| !sound || p.score.is_some_and(|s| s >= 60)).cloned().collect();
-    let drawn = trend::draw(metric, rule, &kept, from, newest);
+    let drawn = trend::draw(metric, rule, &points, sound, from, newest);
+    let kept: Vec<&Point> = points.iter().filter(|p| p.day >= from && (!sound || trend::is_sound(p.score))).collect();
     let taken = trend::taken(&points);
     let compared = compare::comparisons(&seen.registry, metric, &taken);
     let pair = compare::pair(&seen.registry, metric, &points);
-    let in_range = |p: &&Point| p.day >= from;
-    let hidden = points.iter().filter(in_range).count() - kept.iter().filter(in_range).count();
+    let hidden = points.iter().filter(|p| p.day >= from).count() - kept.len();
     let several = sources.len() > 1;
-    let numbers = table(seen, metric, &kept, from);
+    let numbers = table(seen, metric, &kept);
     Ok(view! {
         {head(seen, metric)}
         {taken.last().map(|p| newest_value(p, seen, metric, choice.as_ref(), &points))}
         <Panel title="Over time" id="trend" aside=switches(&query, range, sound)>
-            {(hidden > 0).then(|| view! { <p class="soft small">{format!("{hidden} values below 60 are hidden.")}</p> })}
+            {(hidden > 0).then(|| view! { <p class="soft small">{format!("{hidden} values below 60 or without a score are hidden; which source is taken and the band are those of all values.")}</p> })}
             {if drawn.empty {
                 view! { <Empty title="Nothing to draw"><p>"No value of this time is as sure as asked for."</p></Empty> }.into_any()
             } else {
@@ -130,9 +129,8 @@ fn why_href(seen: &Seen, metric: Metric, p: &Point) -> String {
 }
 
 /// The drawing's numbers, newest first, each leading to its reasons.
-fn table(seen: &Seen, metric: Metric, points: &[Point], from: chrono::NaiveDate) -> AnyView {
-    let shown: Vec<&Point> = points.iter().rev().filter(|p| p.day >= from).collect();
-    let more = shown.len().saturating_sub(ROWS);
+fn table(seen: &Seen, metric: Metric, points: &[&Point]) -> AnyView {
+    let more = points.len().saturating_sub(ROWS);
     let today = seen.now.date_naive();
     view! {
         <details class="twin">
@@ -141,7 +139,7 @@ fn table(seen: &Seen, metric: Metric, points: &[Point], from: chrono::NaiveDate)
                 <table>
                     <caption class="sr-only">"Values by day and source, newest first"</caption>
                     <thead><tr><th scope="col">"Day"</th><th scope="col" class="num">"Value"</th><th scope="col">"Confidence"</th><th scope="col">"Source and device"</th><th scope="col">"Doubts"</th></tr></thead>
-                    <tbody>{shown.into_iter().take(ROWS).map(|p| view! {
+                    <tbody>{points.iter().rev().take(ROWS).map(|p| view! {
                         <tr>
                             <th scope="row"><a href=why_href(seen, metric, p)>{text::day(p.day, today)}</a></th>
                             <td class="num">{words::amount(metric, p.value)}</td>

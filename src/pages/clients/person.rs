@@ -1,6 +1,6 @@
 //! One person: can I act on today's numbers, every metric's newest value, and what came on which day.
 
-use super::{activity, chart, findings, gaps, list_view::label, metric, people::server::KEY, query::Query, why, words};
+use super::{activity, chart, findings, gaps, list_view::label, metric, people::server::KEY, query::Query, trend, why, words};
 use crate::{
     components::{Alert, BadgeMark, Empty, Panel, ScoreBadge, ScrollTable, Simulated, Spark, Sparkline, StateChip, TimeStamp, line, text},
     error::AppError,
@@ -133,9 +133,6 @@ async fn overview(conn: &mut PgConnection, seen: &Seen, query: &Query, gaps: Any
     // Of a person whose data ended long ago, the last days with data.
     let end = latest.iter().map(|l| l.measurement_date).max().filter(|d| *d + Days::new(DAYS as u64) <= today).unwrap_or(today);
     let strip = series::strip(conn, user, end - Days::new(DAYS as u64 - 1)).await?;
-    let scorable = latest.iter().filter(|l| Metric::from_key(&l.metric_name).is_some_and(|m| !m.is_vendor_score()));
-    let (hits, misses) = scorable.fold((0, 0), |(h, m), l| if l.confidence_score.is_some() { (h + 1, m) } else { (h, m + 1) });
-    clients::count_reads(hits, misses);
     let rows: Vec<Row<'_>> =
         Metric::ALL.iter().filter_map(|m| Some(Row::of(*m, latest.iter().find(|l| l.metric_name == m.key())?, seen))).collect();
     Ok(view! {
@@ -148,7 +145,7 @@ async fn overview(conn: &mut PgConnection, seen: &Seen, query: &Query, gaps: Any
             {gaps}
             {matrix(&strip, end)}
             {doubts}
-            <p class="soft small"><a rel="external" download href=format!("{}/export.csv", seen.href)>"All values as CSV"</a>" · "<a rel="external" download href=format!("{}/export.json", seen.href)>"All that is stored, as JSON"</a></p>
+            <p class="soft small"><a rel="external" download href=query.at(&format!("{}/export.csv", seen.href))>{if query.on("recent") || query.on("sound") { "The values that the switches show, of all days, as CSV" } else { "All values as CSV" }}</a>" · "<a rel="external" download href=format!("{}/export.json", seen.href)>"All that is stored, as JSON"</a></p>
         })}
     }
     .into_any())
@@ -255,8 +252,7 @@ const GROUPS: [(Category, &str); 7] = [
 fn values(rows: &[Row<'_>], scores: &[ScoreDay], seen: &Seen, query: &Query) -> AnyView {
     let (recent, sound) = (query.on("recent"), query.on("sound"));
     let shows = |r: &&Row<'_>| {
-        (!recent || r.currency.map_or(r.l.measurement_date >= seen.now.date_naive() - Days::new(2), |c| c >= 0.5))
-            && (!sound || r.l.confidence_score.is_some_and(|s| s >= 60))
+        (!recent || words::is_recent(r.currency, r.l.measurement_date, seen.now)) && (!sound || trend::is_sound(r.l.confidence_score))
     };
     let hidden = rows.len() - rows.iter().filter(shows).count();
     let switch = |name: &'static str, on: bool, word: &'static str| {

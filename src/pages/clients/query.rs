@@ -2,6 +2,9 @@
 
 use crate::components::text;
 
+/// No list goes on beyond this page: whoever is further in it is sought, not leafed to.
+pub(super) const LAST_PAGE: u32 = 2000;
+
 /// What an address asks for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Query {
@@ -36,7 +39,7 @@ impl Query {
 
     /// The page, from 1.
     pub(super) fn page(&self) -> u32 {
-        self.get("page").parse().unwrap_or(1_u32).clamp(1, 2000)
+        self.get("page").parse().unwrap_or(1_u32).clamp(1, LAST_PAGE)
     }
 
     /// The same address with one word changed; an empty value leaves it out. Begins at the first page again.

@@ -73,23 +73,31 @@ fn baseline(rule: Option<&MetricRule>, taken: &[&Point], day: NaiveDate) -> Opti
     Some((back(median - 2.0 * spread), back(median + 2.0 * spread)))
 }
 
-/// Draws the days from `from` to `to`. `points` begin [`BAND_DAYS`] earlier, so that the first day has its band.
-pub(super) fn draw(metric: Metric, rule: Option<&MetricRule>, points: &[Point], from: NaiveDate, to: NaiveDate) -> Trend {
+/// Whether a value is drawn when only those that can be trusted are asked for.
+pub(super) fn is_sound(score: Option<i32>) -> bool {
+    score.is_some_and(|s| s >= 60)
+}
+
+/// Draws the days from `from` to `to`. `points` begin [`BAND_DAYS`] earlier, so that the first day has its band. With
+/// `sound` the others are hidden, and only hidden: which value is taken, the band and the changes of device stay.
+pub(super) fn draw(metric: Metric, rule: Option<&MetricRule>, points: &[Point], sound: bool, from: NaiveDate, to: NaiveDate) -> Trend {
     let all = taken(points);
+    let visible = |p: &Point| p.day >= from && p.day <= to && (!sound || is_sound(p.score));
     let band: Vec<(NaiveDate, f64, f64)> =
         from.iter_days().take_while(|d| *d <= to).filter_map(|d| baseline(rule, &all, d).map(|(low, high)| (d, low, high))).collect();
-    let shown: Vec<&Point> = all.iter().filter(|p| p.day >= from && p.day <= to).copied().collect();
-    if shown.is_empty() {
+    let of_range: Vec<&Point> = all.iter().filter(|p| p.day >= from && p.day <= to).copied().collect();
+    let shown: Vec<&Point> = of_range.iter().filter(|p| visible(p)).copied().collect();
+    let others: Vec<&Point> =
+        points.iter().filter(|p| visible(p) && !of_range.iter().any(|t| t.day == p.day && t.source == p.source)).collect();
+    let Some((low, high)) = limits(if shown.is_empty() { &others } else { &shown }, &band) else {
         return Trend { empty: true, ..Trend::default() };
-    }
-    let (low, high) = limits(&shown, &band);
+    };
     let days = (to - from).num_days().max(1) as f64;
     let x = |d: NaiveDate| 1000.0 * (d - from).num_days() as f64 / days;
     let y = |v: f64| 100.0 - 100.0 * ((v - low) / (high - low)).clamp(0.0, 1.0);
     let dot = |p: &Point| format!("M{:.1} {:.1}h0.01", x(p.day), y(p.value));
     let apart = rule.map_or(1.0, |r| (2.0 * r.cadence_days).floor().max(1.0)) as i64;
-    let others = points.iter().filter(|p| p.day >= from && p.day <= to && !shown.iter().any(|t| t.day == p.day && t.source == p.source));
-    let switched = switches(&shown);
+    let switched = switches(&of_range);
     let lines = switched.iter().take(MOST_SWITCHES).map(|(d, _)| format!("M{:.1} 0V100", x(*d)));
     let label = |v: f64| words::amount(metric, v);
     let ticks = (0..5).filter_map(|i| from.checked_add_days(Days::new((days * f64::from(i) / 4.0).round() as u64)));
@@ -97,7 +105,7 @@ pub(super) fn draw(metric: Metric, rule: Option<&MetricRule>, points: &[Point], 
         band: area(&band, &x, &y),
         line: path(&shown, apart, &x, &y),
         dots: shown.iter().filter(|p| !doubted(p)).map(|p| dot(p)).collect(),
-        others: others.map(dot).collect(),
+        others: others.iter().map(|p| dot(p)).collect(),
         doubted: shown.iter().filter(|p| doubted(p)).map(|p| dot(p)).collect(),
         switches: lines.collect(),
         scale: [label(high), label((low + high) / 2.0), label(low)],
@@ -116,14 +124,17 @@ pub(super) fn draw(metric: Metric, rule: Option<&MetricRule>, points: &[Point], 
 }
 
 /// The scale: from the values that are not doubted and the band; one that is doubted lies at the edge, so that a spike does
-/// not flatten everything else.
-fn limits(shown: &[&Point], band: &[(NaiveDate, f64, f64)]) -> (f64, f64) {
+/// not flatten everything else. Without values there is none.
+fn limits(shown: &[&Point], band: &[(NaiveDate, f64, f64)]) -> Option<(f64, f64)> {
+    if shown.is_empty() {
+        return None;
+    }
     let sound: Vec<f64> = shown.iter().filter(|p| !doubted(p)).map(|p| p.value).collect();
     let values = if sound.is_empty() { shown.iter().map(|p| p.value).collect() } else { sound };
     let all = values.into_iter().chain(band.iter().flat_map(|b| [b.1, b.2]));
     let (low, high) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
     let room = ((high - low) * 0.06).max(high.abs() * 0.01).max(1e-9);
-    (if low >= 0.0 { (low - room).max(0.0) } else { low - room }, high + room)
+    Some((if low >= 0.0 { (low - room).max(0.0) } else { low - room }, high + room))
 }
 
 /// Where the source or the device of the values taken is another than before.
@@ -195,8 +206,30 @@ pub(super) mod tests {
     }
 
     fn drawn(points: &[Point]) -> Trend {
+        only(points, false)
+    }
+
+    fn only(points: &[Point], sound: bool) -> Trend {
         let first = NaiveDate::from_ymd_opt(2026, 1, 1).unwrap();
-        draw(Metric::RestingHeartRate, Registry::built_in().rule(Metric::RestingHeartRate), points, first, first + Days::new(20))
+        draw(Metric::RestingHeartRate, Registry::built_in().rule(Metric::RestingHeartRate), points, sound, first, first + Days::new(20))
+    }
+
+    #[test]
+    fn hiding_doubtful_values_makes_no_other_source_the_one_taken() {
+        // Of each day Garmin is taken; every third of its days is doubtful, WHOOP never is.
+        let points: Vec<Point> = (0..=20)
+            .flat_map(|d| [point(d, "garmin", 50.0 + f64::from(d % 2), if d % 3 == 0 { 30 } else { 85 }), point(d, "whoop", 70.0, 90)])
+            .collect();
+        let (all, sound) = (drawn(&points), only(&points, true));
+        assert_eq!(sound.dots.matches('M').count(), 14, "Garmin's trusted days, and none of WHOOP's");
+        assert_eq!((sound.others.matches('M').count(), sound.doubted.as_str()), (21, ""));
+        assert_eq!((&sound.band, &sound.switches), (&all.band, &all.switches), "nothing but the hidden values changes");
+        assert!(sound.switched.is_empty(), "{:?}", sound.switched);
+        // Where only another source's values are left, they are drawn as that.
+        let poor: Vec<Point> = (0..=20).flat_map(|d| [point(d, "garmin", 50.0, 30), point(d, "whoop", 70.0, 90)]).collect();
+        let left = only(&poor, true);
+        assert!(!left.empty && left.dots.is_empty() && left.line.is_empty() && left.others.matches('M').count() == 21);
+        assert!(only(&poor[..1], true).empty);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::{
     trend, words,
 };
 use crate::{
-    components::{Alert, LineChart, Panel, Plot, ScoreBadge, ScrollTable, line, text},
-    model::{Finding, Metric, Source},
+    components::{Alert, LineChart, Panel, Plot, ScoreBadge, ScrollTable, TimeStamp, line, text},
+    model::{Finding, Instant, Metric, Source, UploadKind},
     quality::{
         currency,
         explain::{self, Advice, Bar, Explanation, Which},
@@ -23,6 +23,7 @@ use crate::{
 use chrono::{Days, NaiveDate};
 use leptos::prelude::*;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 /// Days of the score's history, before and after the day.
 const BEFORE: u64 = 45;
@@ -47,6 +48,7 @@ pub(super) async fn page(
     let Some(point) = of_day.iter().find(|p| p.source == wanted).or(of_day.first()).copied() else { return Ok(None) };
     let source = Source::from_provider(&point.source);
     let stored = confidence::score_of(conn, user, metric, &source, day).await?;
+    let (delivery, origin) = series::origin(conn, user, metric, &point.source, day).await?.unzip();
     let context = rescore::context(conn, &seen.registry, user, day).await?;
     let which = Which { metric, source: &source, date: day };
     let explained = explain::explain(&context.values, &context.reviews, &seen.registry, which);
@@ -56,6 +58,7 @@ pub(super) async fn page(
     Ok(Some(
         view! {
             {head(seen, metric, day, point, &own)}
+            {came(point, origin.unwrap_or_default().upload, delivery.filter(|_| seen.admin), seen.now)}
             {match explained {
                 Some(e) => reasons(seen, metric, point, &e, stored.as_ref()),
                 None => view! { <Alert tone="note">"A vendor’s own scale: there is no truth to be near, so it has no confidence."</Alert> }.into_any(),
@@ -103,6 +106,20 @@ fn head(seen: &Seen, metric: Metric, day: NaiveDate, point: &Point, own: &[&Poin
             </div>
             <div class="page-figure"><ScoreBadge score=point.score/><span class="actions">{step(before, "←", "prev")}{step(after, "→", "next")}</span></div>
         </div>
+    }
+    .into_any()
+}
+
+/// How the value came here; administrators are led to the delivery that brought it.
+fn came(point: &Point, upload: UploadKind, delivery: Option<Uuid>, now: Instant) -> AnyView {
+    let device = point.device.as_deref().map(|d| format!(" · {}", text::cut(d, 40)));
+    view! {
+        <dl class="panel facts">
+            <div><dt>"Came from"</dt><dd>{words::provider(&point.source)}{device}</dd></div>
+            <div><dt>"Upload"</dt><dd>{words::upload(upload)}</dd></div>
+            <div><dt>"Received"</dt><dd><TimeStamp at=text::moment(point.received_at, now)/></dd></div>
+            {delivery.map(|id| view! { <div><dt>"Delivery"</dt><dd><a href=format!("/admin/webhooks/{id}")>"What was received"</a></dd></div> })}
+        </dl>
     }
     .into_any()
 }
@@ -314,6 +331,17 @@ mod tests {
         for word in ["−31", "+6", "±0"] {
             assert!(html.contains(word), "{word}");
         }
+    }
+
+    #[test]
+    fn a_value_says_how_it_came_and_leads_administrators_to_its_delivery() {
+        let point = trend::tests::point(3, "garmin", 50.0, 80);
+        let now = point.received_at + chrono::TimeDelta::hours(3);
+        let html = came(&point, UploadKind::Manual, Some(Uuid::from_u128(7)), now).to_html();
+        for part in ["Garmin", "entered or altered by hand", "3 h ago", "/admin/webhooks/00000000-0000-0000-0000-000000000007"] {
+            assert!(html.contains(part), "{part}: {html}");
+        }
+        assert!(!came(&point, UploadKind::Manual, None, now).to_html().contains("/admin/"));
     }
 
     #[test]

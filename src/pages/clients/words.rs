@@ -2,11 +2,11 @@
 
 use crate::{
     components::text,
-    model::{FindingKind, Instant, Metric, Source},
+    model::{FindingKind, Instant, Metric, Source, UploadKind},
     quality::{Part, Parts, explain},
     store::clients::LatestRow,
 };
-use chrono::{NaiveDate, TimeDelta};
+use chrono::{Days, NaiveDate, TimeDelta};
 
 /// A value with its unit.
 pub(super) fn amount(metric: Metric, value: f64) -> String {
@@ -139,6 +139,26 @@ pub(super) fn why_source(source: &str, choice: Option<&str>, sources: i64) -> St
         Some(choice) => format!("{} was chosen, but has no value of this day", provider(choice)),
         None if sources > 1 => format!("best evidence of {sources} sources"),
         None => "only source".to_owned(),
+    }
+}
+
+/// Whether a value still speaks for today with half of what it says; what has no currency is recent for two days.
+pub(super) fn is_recent(currency: Option<f64>, day: NaiveDate, now: Instant) -> bool {
+    currency.map_or(day >= now.date_naive() - Days::new(2), |c| c >= 0.5)
+}
+
+/// How data came to be.
+pub(super) fn upload(kind: UploadKind) -> &'static str {
+    match kind {
+        UploadKind::Unknown => "not told",
+        UploadKind::Automatic => "by the device",
+        UploadKind::Manual => "entered or altered by hand",
+        UploadKind::Update => "a correction by the provider",
+        UploadKind::Delete => "a deletion",
+        UploadKind::Pending => "not final yet",
+        UploadKind::ThirdParty => "from another app",
+        UploadKind::Tentative => "may still change",
+        UploadKind::Indeterminate => "the provider could not tell",
     }
 }
 

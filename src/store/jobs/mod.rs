@@ -219,6 +219,72 @@ macro_rules! into_history {
 }
 pub(crate) use into_history;
 
+/// The CTE `chunks`: what the jobs of a CTE were to do for their operations.
+macro_rules! chunks_of {
+    ($jobs:literal) => {
+        concat!(
+            "chunks AS (
+               SELECT app.as_uuid(payload ->> 'operation') AS operation, count(*) AS n, max(error) AS error, bool_or(type = 'redrive') AS alone,
+                      sum(CASE WHEN jsonb_typeof(payload -> 'users') = 'array' THEN jsonb_array_length(payload -> 'users')
+                               WHEN jsonb_typeof(payload -> 'deliveries') = 'number' THEN (payload ->> 'deliveries')::numeric::bigint ELSE 0 END) AS units
+                 FROM ",
+            $jobs,
+            " WHERE type IN ('recalculation', 'replay', 'redrive') AND payload ? 'operation' GROUP BY 1)"
+        )
+    };
+}
+pub(crate) use chunks_of;
+
+/// What is said of work whose job a person cancelled.
+macro_rules! cancelled {
+    () => {
+        "Its job was cancelled. It can be started again."
+    };
+}
+pub(crate) use cancelled;
+
+/// What hangs on jobs that ended without having done their work, in the statement that ends them: a delivery is marked
+/// failed, a chunk is over and its units failed. Dead letters are worked off by one job alone: its end is the operation's. The
+/// jobs come from the CTE `given_up` (type, payload, error).
+macro_rules! giving_up {
+    () => {
+        concat!(
+            $crate::store::jobs::chunks_of!("given_up"),
+            ", operation AS (
+               UPDATE operations o SET failed = o.failed + c.units, chunks_done = o.chunks_done + c.n,
+                      state = CASE WHEN o.state <> 'running' OR o.chunks_done + c.n < o.chunks_total THEN o.state
+                                   WHEN c.alone THEN 'failed' ELSE 'completed' END,
+                      finished_at = CASE WHEN o.state <> 'running' OR o.chunks_done + c.n < o.chunks_total THEN o.finished_at ELSE now() END,
+                      error = CASE WHEN o.state = 'running' AND c.alone THEN c.error ELSE o.error END
+                 FROM chunks c WHERE o.id = c.operation),
+             deliveries AS (
+               UPDATE terra_webhooks_raw r SET status = 'failed', error = g.error
+                 FROM (SELECT app.as_uuid(payload ->> 'delivery_id') AS id, app.as_timestamptz(payload ->> 'created_at') AS at, error
+                         FROM given_up WHERE type IN ('webhook_processing', 's3_fetch')) g
+                WHERE r.id = g.id AND r.created_at = g.at AND r.status IN ('pending', 'processing'))"
+        )
+    };
+}
+pub(crate) use giving_up;
+
+/// The reverse, for dead jobs that are to run again: their chunks are open, and their units not failed. Their deliveries stay
+/// failed until they are processed. An operation that is over stays so: else a press of Recalculate All would join one that
+/// does these few chunks. Only what one job does alone runs again with it. The jobs come from the CTE `taken_up`.
+macro_rules! taking_up {
+    () => {
+        concat!(
+            $crate::store::jobs::chunks_of!("taken_up"),
+            ", operation AS (
+               UPDATE operations o SET failed = greatest(0, o.failed - c.units), chunks_done = greatest(0, o.chunks_done - c.n),
+                      state = CASE WHEN c.alone AND o.state = 'failed' THEN 'running' ELSE o.state END,
+                      finished_at = CASE WHEN c.alone AND o.state = 'failed' THEN NULL ELSE o.finished_at END,
+                      error = CASE WHEN c.alone AND o.state = 'failed' THEN NULL ELSE o.error END
+                 FROM chunks c WHERE o.id = c.operation)"
+        )
+    };
+}
+pub(crate) use taking_up;
+
 #[cfg(test)]
 mod tests {
     use super::merge_payload;

@@ -3,7 +3,7 @@
 //! A job that goes back to pending may meet a newer wish under its key. Then the two are merged and the older is
 //! closed as cancelled, instead of the whole statement failing on the unique key.
 
-use super::into_history;
+use super::{cancelled, giving_up, into_history, taking_up};
 use chrono::{DateTime, Utc};
 use sqlx::{Acquire, PgConnection};
 use uuid::Uuid;
@@ -74,7 +74,12 @@ const CLOSE: &str = concat!(
        RETURNING b.id),
      gone AS (
        DELETE FROM background_jobs j USING back b WHERE j.id = b.id AND (b.cancel_requested OR b.id IN (SELECT id FROM twins))
-       RETURNING j.*), ",
+       RETURNING j.*),
+     given_up AS (SELECT type, payload, '",
+    cancelled!(),
+    "' AS error FROM gone WHERE cancel_requested), ",
+    giving_up!(),
+    ", ",
     into_history!(
         "gone",
         "cancelled",
@@ -83,8 +88,8 @@ const CLOSE: &str = concat!(
     " SELECT count(*) FROM gone"
 );
 
-const BACK: &str = "
-    WITH f AS (SELECT * FROM unnest($1::uuid[], $3::bool[], $4::bool[], $5::text[], $6::text[], $7::timestamptz[]) AS f(id, dead, refund, error, class, again_at)),
+const BACK: &str = concat!(
+    "WITH f AS (SELECT * FROM unnest($1::uuid[], $3::bool[], $4::bool[], $5::text[], $6::text[], $7::timestamptz[]) AS f(id, dead, refund, error, class, again_at)),
     moved AS (
       UPDATE background_jobs j SET
              status = CASE WHEN d.dead THEN 'failed' ELSE 'pending' END,
@@ -105,31 +110,18 @@ const BACK: &str = "
     counted AS (
       INSERT INTO job_count_deltas (type, status, delta)
       SELECT type, status, count(*) FROM moved GROUP BY 1, 2 UNION ALL SELECT type, 'processing', -count(*) FROM moved GROUP BY 1),
-    chunks AS (
-      SELECT app.as_uuid(payload ->> 'operation') AS operation, count(*) AS chunks,
-             sum(CASE WHEN jsonb_typeof(payload -> 'users') = 'array' THEN jsonb_array_length(payload -> 'users')
-                      WHEN jsonb_typeof(payload -> 'deliveries') = 'number' THEN (payload ->> 'deliveries')::numeric::bigint ELSE 0 END) AS units
-        FROM moved WHERE type IN ('recalculation', 'replay') AND status = 'failed' AND payload ? 'operation' GROUP BY 1),
-    operation AS (
-      UPDATE operations o SET failed = o.failed + c.units, chunks_done = o.chunks_done + c.chunks,
-             state = CASE WHEN o.state = 'running' AND o.chunks_done + c.chunks >= o.chunks_total THEN 'completed' ELSE o.state END,
-             finished_at = CASE WHEN o.chunks_done + c.chunks >= o.chunks_total THEN now() ELSE o.finished_at END
-        FROM chunks c WHERE o.id = c.operation),
+    given_up AS (SELECT type, payload, error FROM moved WHERE status = 'failed'), ", giving_up!(), ",
     logged AS (
       INSERT INTO edge_function_logs (level, function_name, message, metadata, request_id, user_id)
       SELECT CASE status WHEN 'failed' THEN 'error' ELSE 'warn' END, 'job-worker', said, jsonb_build_object('job_id', id, 'type', type, 'attempt', attempts),
              payload ->> 'request_id', user_id
-        FROM moved WHERE said IS NOT NULL),
-    deliveries AS (
-      UPDATE terra_webhooks_raw r SET status = 'failed', error = m.error
-        FROM (SELECT app.as_uuid(payload ->> 'delivery_id') AS id, app.as_timestamptz(payload ->> 'created_at') AS at, error
-                FROM moved WHERE type IN ('webhook_processing', 's3_fetch') AND status = 'failed') m
-       WHERE r.id = m.id AND r.created_at = m.at AND r.status IN ('pending', 'processing'))
-    SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed') FROM moved";
+        FROM moved WHERE said IS NOT NULL)
+    SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed') FROM moved"
+);
 
 /// Gives jobs of one batch back, if they are still ours: pending again, or dead when out of attempts or
-/// permanent. Dead ones reach the dead letters by the table's trigger, in the same commit; a dead delivery is marked
-/// failed, a dead chunk is counted in its operation, and each failure is a line in `edge_function_logs`.
+/// permanent. Dead ones reach the dead letters by the table's trigger, in the same commit; what hangs on a dead or cancelled one
+/// ends with it (`giving_up`), and each failure is a line in `edge_function_logs`.
 ///
 /// # Errors
 /// The database's; then nothing has changed.
@@ -247,7 +239,8 @@ const RETRY: &str = concat!(
      back AS (
        UPDATE background_jobs j SET status = 'pending', attempts = 0, epoch = j.epoch + 1, scheduled_at = now(), failed_at = NULL, completed_at = NULL,
               started_at = NULL, error = NULL, worker_id = NULL, cancel_requested = false, pending_key = j.unique_key
-        WHERE j.id IN (SELECT id FROM dead) RETURNING j.id, j.type),
+        WHERE j.id IN (SELECT id FROM dead) RETURNING j.id, j.type, j.payload),
+     taken_up AS (SELECT type, payload, NULL::text AS error FROM back), ", taking_up!(), ",
      counted AS (
        INSERT INTO job_count_deltas (type, status, delta)
        SELECT type, s, sign * count(*) FROM back, (VALUES ('pending', 1), ('failed', -1)) v(s, sign) GROUP BY type, s, sign),

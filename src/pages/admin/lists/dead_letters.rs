@@ -5,13 +5,13 @@ use super::{
         letter_deeds::{DiscardGroup, RedriveGroup, StopOperation},
         screen::{Cell, Part, Question, Running, Shown},
     },
-    PAGE, Query, person, place, since_field, text, time, words,
+    Chip, PAGE, Query, chip, person, place, since_field, text, time, words,
 };
 use crate::{
     model::Instant,
     store::{
         dead_letters,
-        letter_lists::{self as store, Group},
+        letter_lists::{self as store, Filter, Group, WINDOW},
         operations::{self, Operation},
     },
 };
@@ -19,35 +19,53 @@ use chrono::TimeDelta;
 use leptos::server_fn::ServerFn;
 use sqlx::PgConnection;
 
-/// Groups shown at most.
+/// Groups a page.
 const GROUPS: i64 = 100;
+/// No list of groups goes on beyond this page.
+const LAST_PAGE: i64 = 1000;
+
+/// The views of the page.
+fn tabs(current: &str) -> Vec<Chip> {
+    [("", "Open"), ("dealt", "Dealt with")]
+        .map(|(tab, words)| chip(words, String::new(), Query::href("dead-letters", &[("tab", tab)]), tab == current))
+        .to_vec()
+}
 
 pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -> sqlx::Result<Shown> {
-    let (kind, group, (since, from)) = (query.get("kind"), query.get("group"), query.since(now));
     let there = dead_letters::exists(conn).await?;
-    let groups = store::groups(conn, from, Some(kind.as_str()).filter(|k| !k.is_empty() && group.is_empty()), GROUPS).await?;
-    let chosen = groups.iter().find(|g| g.fingerprint == group && g.kind == kind);
-    let mut parts = Vec::new();
-    if group.is_empty() {
-        parts.push(table(&groups, query, &since, now));
-    } else {
-        parts.push(letters(conn, query, (&kind, &group, &since, from), now).await?);
-    }
-    Ok(Shown {
+    let running = operations::list(conn, 20).await?.iter().filter(|o| shows(o, now)).map(running).collect();
+    let shown = Shown {
         title: "Dead letters".into(),
         lead: "Jobs that used up their attempts or failed for good. Mend the cause, then bring a whole group back.".into(),
-        up: (!group.is_empty()).then(|| (Query::href("dead-letters", &[("since", &since)]), "All groups".into())),
         taken: Some(text::moment(now, now)),
         warning: if there {
             String::new()
         } else {
             "The dead-letter table was dropped; failed jobs are no longer copied. `assay migrate --repair` puts it back.".into()
         },
-        running: operations::list(conn, 20).await?.iter().filter(|o| shows(o, now)).map(running).collect(),
-        deeds: chosen.map(|g| vec![redrive(g, &since, &back(g, &since))]).unwrap_or_default(),
-        question: chosen.filter(|_| query.get("ask") == "discard").map(|g| question(g, &since)),
-        parts,
+        running,
         ..Shown::default()
+    };
+    if query.get("tab") == "dealt" {
+        return Ok(Shown { tabs: tabs("dealt"), parts: vec![dealt_with(conn, query, now).await?], ..shown });
+    }
+    let (kind, group, (since, from)) = (query.get("kind"), query.get("group"), query.since(now));
+    let by_kind = Some(kind.as_str()).filter(|k| !k.is_empty());
+    if group.is_empty() {
+        let page = query.get("page").parse::<i64>().unwrap_or(1).clamp(1, LAST_PAGE);
+        let filter = Filter { since: from, kind: by_kind, fingerprint: None };
+        let groups = store::groups(conn, &filter, GROUPS, (page - 1) * GROUPS).await?;
+        return Ok(Shown { tabs: tabs(""), parts: vec![table(&groups, &kind, &since, page, now)], ..shown });
+    }
+    // Asked for by itself: however small it is, it can be dealt with.
+    let filter = Filter { since: from, kind: Some(&kind), fingerprint: Some(&group) };
+    let chosen = store::groups(conn, &filter, 1, 0).await?.into_iter().next();
+    Ok(Shown {
+        up: Some((Query::href("dead-letters", &[("since", &since)]), "All groups".into())),
+        deeds: chosen.iter().map(|g| redrive(g, &since, &back(g, &since))).collect(),
+        question: chosen.filter(|_| query.get("ask") == "discard").map(|g| question(&g, &since)),
+        parts: vec![letters(conn, query, (&kind, &group, &since, from), now).await?],
+        ..shown
     })
 }
 
@@ -55,22 +73,59 @@ fn back(g: &Group, since: &str) -> String {
     Query::href("dead-letters", &[("kind", &g.kind), ("group", &g.fingerprint), ("since", since)])
 }
 
-fn table(groups: &[Group], query: &Query, since: &str, now: Instant) -> Part {
-    let open: i64 = groups.iter().map(|g| g.open).sum();
+fn table(groups: &[Group], kind: &str, since: &str, page: i64, now: Instant) -> Part {
+    let (letters, all) = groups.first().map_or((0, 0), |g| (g.letters, g.groups));
+    let more = if letters >= WINDOW { "+" } else { "" };
+    let here = |page: &str| Query::href("dead-letters", &[("kind", kind), ("since", since), ("page", page)]);
     Part {
-        title: format!("{} open letters in {} groups", text::count(open), groups.len()),
-        note: if open >= store::WINDOW {
-            "Errors that differ only in ids and numbers are one group. Counted are the newest 100,000 letters.".into()
-        } else {
+        title: format!("{}{more} open letters in {}{more} groups", text::count(letters), text::count(all)),
+        note: if more.is_empty() {
             "Errors that differ only in ids and numbers are one group.".into()
+        } else {
+            "Errors that differ only in ids and numbers are one group. Counted are the newest 100,000 letters.".into()
         },
-        fields: vec![super::Field { label: "Died".into(), ..since_field(since) }, super::field("kind", "Kind", &query.get("kind"), &[])],
+        fields: vec![super::Field { label: "Died".into(), ..since_field(since) }, super::field("kind", "Kind", kind, &[])],
         heads: ["Error", "Kind", "How", "#Open", "First", "Last", "Actions"].map(String::from).to_vec(),
         rows: groups.iter().map(|g| group_row(g, since, now)).collect(),
-        filtered: !since.is_empty() || query.some("kind").is_some(),
+        sorted: Some(3),
+        next: if page * GROUPS < all && page < LAST_PAGE { here(&(page + 1).to_string()) } else { String::new() },
+        first: if page > 1 { here("") } else { String::new() },
+        filtered: !since.is_empty() || !kind.is_empty() || page > 1,
         empty: "No job is out of attempts.".into(),
         ..Part::default()
     }
+}
+
+/// What was brought back or thrown away, by whom and why.
+async fn dealt_with(conn: &mut PgConnection, query: &Query, now: Instant) -> sqlx::Result<Part> {
+    let mut rows = store::dealt_with(conn, query.before(), PAGE as i64 + 1).await?;
+    let more = rows.len() > PAGE;
+    rows.truncate(PAGE);
+    let here = |before: &str| Query::href("dead-letters", &[("tab", "dealt"), ("before", before)]);
+    Ok(Part {
+        title: "Letters that were dealt with, newest first".into(),
+        heads: ["Job", "Error", "What", "By", "When", "Note"].map(String::from).to_vec(),
+        rows: rows
+            .iter()
+            .map(|d| {
+                vec![
+                    Cell::Link(format!("/admin/jobs/{}", d.original_job_id), d.kind.clone()),
+                    words(d.error.as_deref().map(|e| text::cut(e, 200)).as_deref()),
+                    Cell::Text(if d.discarded { "discarded".into() } else { "brought back".into() }),
+                    words(d.by.as_deref()),
+                    time(Some(d.at), now),
+                    words(Some(&d.note)),
+                ]
+            })
+            .collect(),
+        sorted: Some(4),
+        next: rows.last().filter(|_| more).map(|d| here(&place((d.at, d.id)))).unwrap_or_default(),
+        first: if query.before().is_some() { here("") } else { String::new() },
+        filtered: query.before().is_some(),
+        clear: here(""),
+        empty: "No letter was brought back or discarded yet.".into(),
+        ..Part::default()
+    })
 }
 
 fn key(g: &Group, since: &str, back: &str) -> Vec<(String, String)> {
@@ -137,6 +192,7 @@ async fn letters(
                 ]
             })
             .collect(),
+        sorted: Some(5),
         next: rows.last().filter(|_| more).map(|l| here(&place((l.failed_at, l.id)))).unwrap_or_default(),
         first: if query.before().is_some() { here("") } else { String::new() },
         filtered: true,
@@ -144,18 +200,51 @@ async fn letters(
     })
 }
 
-/// A redrive that goes on, or ended within the last ten minutes.
+/// An operation on dead letters that goes on, or ended within the last ten minutes.
 fn shows(o: &Operation, now: Instant) -> bool {
-    o.kind == "redrive" && (o.state == "running" || o.finished_at.is_some_and(|at| now - at < TimeDelta::minutes(10)))
+    matches!(o.kind.as_str(), "redrive" | "discard")
+        && (o.state == "running" || o.finished_at.is_some_and(|at| now - at < TimeDelta::minutes(10)))
 }
 
 fn running(o: &Operation) -> Running {
     let share = if o.total > 0 { (o.done * 100 / o.total).clamp(0, 100) as u32 } else { 100 };
     let stop = vec![("id".to_owned(), o.id.to_string()), ("back".to_owned(), "/admin/dead-letters".to_owned())];
+    let deed = if o.kind == "discard" { "Discarding" } else { "Bringing back" };
     Running {
-        label: format!("Bringing back {} of {}, started by {}", text::count(o.done), text::count(o.total), o.started_by),
+        label: format!("{deed} {} of {}, started by {}", text::count(o.done), text::count(o.total), o.started_by),
         percent: if o.state == "running" { share.min(99) } else { share },
         state: o.state.clone(),
         deed: if o.state == "running" { Cell::Buttons(vec![("Stop".into(), StopOperation::url().into(), stop)]) } else { Cell::None },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::store::testing;
+
+    #[tokio::test]
+    async fn totals_are_of_all_groups_and_the_smallest_one_can_be_dealt_with() {
+        let t = testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO background_jobs_dlq (original_job_id, type, payload, error, fingerprint)
+             SELECT gen_random_uuid(), 'a', '{}', 'e', 'f' || n FROM generate_series(1, 130) n, generate_series(1, CASE WHEN n = 130 THEN 1 ELSE 2 END)",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let mut shown = async |query: &str| list(&mut conn, &Query::parse(query), chrono::Utc::now()).await.unwrap();
+        let first = shown("").await.parts.remove(0);
+        assert_eq!((first.title.as_str(), first.rows.len()), ("259 open letters in 130 groups", 100));
+        assert_eq!(first.next, "/admin/dead-letters?page=2");
+        let second = shown("page=2").await.parts.remove(0);
+        assert_eq!((second.title.as_str(), second.rows.len(), second.next.as_str()), ("259 open letters in 130 groups", 30, ""));
+        let smallest = shown("kind=a&group=f130&ask=discard").await;
+        assert!(format!("{:?}", smallest.deeds).contains("Bring 1 back"), "{:?}", smallest.deeds);
+        assert_eq!(smallest.question.unwrap().verb, "Discard 1");
+        assert!(shown("kind=a&group=none").await.deeds.is_empty());
+        assert_eq!(shown("tab=dealt").await.parts[0].empty, "No letter was brought back or discarded yet.");
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     model::{Instant, Metric, Source},
     store::{
         job_lists,
-        webhook_lists::{self as store, COUNTED, Detail, Filter, Row},
+        webhook_lists::{self as store, COUNTED, Detail, Filter, Row, WINDOW},
     },
 };
 use chrono::TimeDelta;
@@ -84,10 +84,11 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, query: &Quer
                 field("q", "Search", &q, &[]),
             ],
             help: "A trace id, or user: provider: trace: body: header:".into(),
-            heads: ["Type", "State", "Provider", "Person", "Received", "#Until processed", "#Readings", "Remark"]
+            heads: ["Type", "State", "Signature", "Provider", "Person", "Received", "#Until processed", "#Readings", "#Findings", "Remark"]
                 .map(String::from)
                 .to_vec(),
             rows: rows.iter().map(|d| row(d, now)).collect(),
+            sorted: Some(5),
             next: rows.last().filter(|_| more).map(|r| here(&place((r.created_at, r.id)))).unwrap_or_default(),
             first: if query.before().is_some() { here("") } else { String::new() },
             filtered: filter != Filter::default() || query.before().is_some(),
@@ -102,11 +103,13 @@ fn row(d: &Row, now: Instant) -> Vec<Cell> {
     vec![
         Cell::Link(format!("/admin/webhooks/{}", d.id), if d.kind.is_empty() { "no type".into() } else { d.kind.clone() }),
         Cell::State(d.status.clone()),
+        d.signed_by.as_ref().map_or(Cell::None, |_| Cell::Text("valid".into())),
         provider(d),
         person(d.user_id.as_deref()),
         time(Some(d.created_at), now),
         latency(d),
         Cell::Number(text::count(i64::from(d.processed_count))),
+        Cell::Number(text::count(i64::from(d.findings))),
         words(d.error.as_deref().map(|e| text::cut(e, 120)).as_deref()),
     ]
 }
@@ -119,11 +122,27 @@ fn latency(d: &Row) -> Cell {
     d.processed_at.map_or(Cell::None, |at| Cell::Number(took(at - d.created_at)))
 }
 
+/// What is known of a stored delivery's signature. It was verified before it was stored; one that does not hold is turned away.
+fn signature(d: &Row) -> Cell {
+    Cell::Text(match &d.signed_by {
+        Some(key) => format!("valid (key {key})"),
+        None => "valid; with which key was not noted".into(),
+    })
+}
+
+/// Rows a page of those that were turned away.
+const REFUSED: i64 = 200;
+/// No list of them goes on beyond this page.
+const LAST_PAGE: i64 = 500;
+
 /// Those that were turned away, by reason and address.
 pub(super) async fn refused(conn: &mut PgConnection, query: &Query, now: Instant) -> sqlx::Result<Shown> {
     let (word, from) = query.since(now);
-    let rows = store::refused(conn, from.unwrap_or(now - TimeDelta::hours(24)), 200).await?;
-    let sum: i64 = rows.iter().map(|r| r.count).sum();
+    let page = query.get("page").parse::<i64>().unwrap_or(1).clamp(1, LAST_PAGE);
+    let rows = store::refused(conn, from.unwrap_or(now - TimeDelta::hours(24)), REFUSED, (page - 1) * REFUSED).await?;
+    let (all, total, read) = rows.first().map_or((0, 0, 0), |r| (r.rows, r.total, r.read));
+    let more = if read >= WINDOW { "+" } else { "" };
+    let here = |page: &str| Query::href("webhooks", &[("tab", "refused"), ("since", &word), ("page", page)]);
     let times = [("", "last 24 hours"), ("1h", "last hour"), ("7d", "last 7 days"), ("30d", "last 30 days")];
     Ok(Shown {
         title: "Webhooks".into(),
@@ -131,7 +150,8 @@ pub(super) async fn refused(conn: &mut PgConnection, query: &Query, now: Instant
         taken: Some(text::moment(now, now)),
         tabs: tabs("refused"),
         parts: vec![Part {
-            title: format!("{} turned away", text::count(sum)),
+            title: format!("{}{more} turned away", text::count(total)),
+            note: if more.is_empty() { String::new() } else { "Added up are the newest 100,000 minutes of a reason and address.".into() },
             fields: vec![super::Field {
                 options: times.map(|(v, w)| (v.into(), w.into())).to_vec(),
                 ..field("since", "Since", &word, &[])
@@ -146,7 +166,10 @@ pub(super) async fn refused(conn: &mut PgConnection, query: &Query, now: Instant
                     vec![Cell::Text(r.reason.replace('_', " ")), Cell::Code(r.address), Cell::Number(text::count(r.count)), first, last]
                 })
                 .collect(),
-            filtered: !word.is_empty(),
+            sorted: Some(2),
+            next: if page * REFUSED < all && page < LAST_PAGE { here(&(page + 1).to_string()) } else { String::new() },
+            first: if page > 1 { here("") } else { String::new() },
+            filtered: !word.is_empty() || page > 1,
             empty: "Nothing was turned away in the last 24 hours.".into(),
             ..Part::default()
         }],
@@ -197,6 +220,7 @@ fn facts(d: &Detail, now: Instant) -> Vec<(String, Cell)> {
     let ordering = Instant::from_timestamp_millis(d.ordering_ms);
     vec![
         ("State".into(), Cell::State(d.row.status.clone())),
+        ("Signature".into(), signature(&d.row)),
         ("Remark".into(), words(d.row.error.as_deref())),
         ("Provider".into(), provider(&d.row)),
         ("Person".into(), person(d.row.user_id.as_deref())),
@@ -206,6 +230,7 @@ fn facts(d: &Detail, now: Instant) -> Vec<(String, Cell)> {
         ("Until processed".into(), d.row.processed_at.map_or(Cell::None, |at| Cell::Text(took(at - d.row.created_at)))),
         ("Ordered by".into(), time(ordering, now)),
         ("Readings".into(), Cell::Text(text::count(i64::from(d.row.processed_count)))),
+        ("Findings".into(), Cell::Text(text::count(i64::from(d.row.findings)))),
         ("Trace id".into(), Cell::Code(d.trace_id.clone())),
         ("Size".into(), Cell::Text(format!("{} bytes", text::count(i64::from(d.size))))),
     ]
@@ -270,5 +295,51 @@ fn values_part(values: &[store::Value]) -> Part {
         heads: ["Metric", "Day", "#Value", "Confidence"].map(String::from).to_vec(),
         rows: values.iter().map(row).collect(),
         ..Part::default()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::store::testing;
+
+    #[tokio::test]
+    async fn what_was_turned_away_is_counted_whole_and_leafed_through() {
+        let t = testing::database().await;
+        sqlx::raw_sql("INSERT INTO refused_deliveries SELECT now() - make_interval(mins => n % 60), 'signature_missing', '10.0.0.' || n, 2 FROM generate_series(1, 230) n")
+            .execute(t.db.owner())
+            .await
+            .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let mut part = async |query: &str| refused(&mut conn, &Query::parse(query), chrono::Utc::now()).await.unwrap().parts.remove(0);
+        let first = part("tab=refused").await;
+        assert_eq!((first.title.as_str(), first.rows.len()), ("460 turned away", 200));
+        assert_eq!(first.next, "/admin/webhooks?tab=refused&page=2");
+        let second = part("tab=refused&page=2").await;
+        assert_eq!((second.title.as_str(), second.rows.len(), second.next.as_str()), ("460 turned away", 30, ""));
+    }
+
+    #[tokio::test]
+    async fn a_delivery_says_by_which_key_it_was_signed_and_how_much_was_found() {
+        let t = testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO terra_webhooks_raw (id, trace_id, type, status, ordering_ms, body, signed_by, findings)
+             SELECT app.uuid_v7(), 't', 'daily', 'completed', 1, '{}', 'abc123', 7",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let now = chrono::Utc::now();
+        let page = list(&mut conn, t.db.service(), &Query::parse(""), now).await.unwrap();
+        let row = &page.parts[0].rows[0];
+        assert_eq!((&row[2], &row[8]), (&Cell::Text("valid".into()), &Cell::Number("7".into())));
+        let Cell::Link(href, _) = &row[0] else { panic!("{row:?}") };
+        let id = href.rsplit('/').next().unwrap().parse().unwrap();
+        let detail = one(&mut conn, id, now).await.unwrap().unwrap();
+        let fact = |name: &str| detail.facts.iter().find(|(n, _)| n == name).map(|(_, c)| c.clone());
+        assert_eq!(fact("Signature"), Some(Cell::Text("valid (key abc123)".into())));
+        assert_eq!(fact("Findings"), Some(Cell::Text("7".into())));
     }
 }

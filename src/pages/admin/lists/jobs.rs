@@ -1,27 +1,26 @@
-//! `/admin/jobs`: every job, narrowed and acted on one by one or all that match; and one job with its life.
+//! `/admin/jobs`: every job, narrowed and acted on one by one or all that match.
 
 use super::{
     super::{
         job_deeds::{ActOnChosen, ActOnJob, ActOnJobs, Deed},
-        screen::{Cell, Chosen, Part, Question, Shown, Step},
+        screen::{Cell, Chosen, Part, Question, Shown},
         search::Search,
     },
-    PAGE, Query, chip, counted, field, person, place, placed, pretty, text, time, took, words,
+    PAGE, Query, chip, counted, field, person, place, placed, text, time, took, words,
 };
 use crate::{
     model::{Instant, JobState},
     store::{
         job_lists::{self as store, COUNTED, Cursor, Filter, Row},
-        jobs::{
-            counts::{self, Count},
-            list::{self, JobRow},
-        },
+        jobs::counts::{self, Count},
     },
 };
 use leptos::server_fn::ServerFn;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+/// The ticked rows in an address.
+const TICKED: &str = "ids[]";
 /// What can stand before a colon in the search box.
 const KNOWN: [&str; 6] = ["kind", "status", "user", "error", "id", "payload."];
 
@@ -96,12 +95,18 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
     let total = counted(n, exact_to);
     let back = here.href(&status, &[("before", &before)]);
     let deeds = if n > 0 && complaint.is_empty() { deeds(filter.status.as_deref()) } else { &[] };
+    let later = if deeds.contains(&Deed::RunNow) { later(conn, &filter, &counts).await? } else { 0 };
+    let ticked = ticked(query);
     Ok(Shown {
         title: "Jobs".into(),
         lead: "What waits, runs, failed and was done, newest first. A failed job stays until somebody retries or cancels it.".into(),
         taken: Some(text::moment(now, now)),
         complaint,
-        question: (query.get("ask") == "cancel" && deeds.contains(&Deed::Cancel)).then(|| question(&here, &total, &back)),
+        question: match (query.get("ask").as_str(), ticked.as_slice()) {
+            ("cancel", []) => deeds.contains(&Deed::Cancel).then(|| question(&here, &total, &back)),
+            ("cancel", ids) => Some(ask(ids, &back)),
+            _ => None,
+        },
         parts: vec![Part {
             title: format!("{total} {}", if n == 1 { "job" } else { "jobs" }),
             note: if filter.is_read() {
@@ -113,11 +118,10 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
             fields: vec![kinds(&counts, &filter), field("q", "Search", &q, &[])],
             keep: vec![("status".into(), status.clone())],
             help: "An id, part of an error, or kind: status: user: error: payload.path:".into(),
-            deeds: bulk(deeds, &here, &total, &back),
-            chosen: Some(chosen(filter.status.as_deref(), &back))
-                .filter(|c| !c.buttons.is_empty() && rows.iter().any(|j| is_for_a_deed(j, now))),
+            deeds: bulk(deeds, &here, (&total, later), &back),
+            chosen: rows.iter().any(|j| is_for_a_deed(j, now)).then(|| chosen(filter.status.as_deref(), &here, &before, &back)),
             heads: ["", "Kind", "State", "Person", "#Attempts", "Created", "#Ran", "Error", "Actions"].map(String::from).to_vec(),
-            rows: rows.iter().map(|j| row(j, now)).collect(),
+            rows: rows.iter().map(|j| row(j, &here, &before, now)).collect(),
             next: next.map(|c| here.href(&status, &[("before", &cursor_word(c))])).unwrap_or_default(),
             first: if before.is_empty() { String::new() } else { here.href(&status, &[]) },
             filtered: filter != Filter::default() || !before.is_empty(),
@@ -157,8 +161,23 @@ fn kinds(counts: &[Count], filter: &Filter) -> super::Field {
     super::Field { options, ..field("kind", "Kind", filter.kind.as_deref().unwrap_or_default(), &[]) }
 }
 
+/// How many of the jobs wait for a later time.
+async fn later(conn: &mut PgConnection, filter: &Filter, counts: &[Count]) -> sqlx::Result<i64> {
+    if !filter.is_counted() {
+        return store::count(conn, &Filter { not_due: true, ..filter.clone() }).await;
+    }
+    let waits = |c: &&Count| c.status == "pending" && c.count > 0 && filter.kind.as_ref().is_none_or(|k| *k == c.kind);
+    let kinds: Vec<String> = counts.iter().filter(waits).map(|c| c.kind.clone()).collect();
+    store::count_later(conn, &kinds).await
+}
+
+/// The rows of a page that were ticked before a question was asked.
+fn ticked(query: &Query) -> Vec<Uuid> {
+    query.all(TICKED).filter_map(|id| Uuid::try_parse(id).ok()).take(PAGE).collect()
+}
+
 /// What can be done to all jobs in a state.
-fn deeds(status: Option<&str>) -> &'static [Deed] {
+pub(super) fn deeds(status: Option<&str>) -> &'static [Deed] {
     match status {
         Some("failed") => &[Deed::Retry, Deed::Cancel],
         Some("pending") => &[Deed::RunNow, Deed::PutOff, Deed::Cancel],
@@ -168,7 +187,7 @@ fn deeds(status: Option<&str>) -> &'static [Deed] {
 }
 
 /// What can be done to one job.
-fn deeds_of(status: &str, scheduled_at: Instant, now: Instant) -> &'static [Deed] {
+pub(super) fn deeds_of(status: &str, scheduled_at: Instant, now: Instant) -> &'static [Deed] {
     match status {
         "pending" if scheduled_at <= now => &[Deed::PutOff, Deed::Cancel],
         other => deeds(Some(other)),
@@ -176,7 +195,7 @@ fn deeds_of(status: &str, scheduled_at: Instant, now: Instant) -> &'static [Deed
 }
 
 /// Buttons for all that match; cancelling asks first.
-fn bulk(deeds: &[Deed], here: &Here<'_>, total: &str, back: &str) -> Vec<Cell> {
+fn bulk(deeds: &[Deed], here: &Here<'_>, (total, later): (&str, i64), back: &str) -> Vec<Cell> {
     let send = |deed: Deed, label: String| {
         let mut fields = here.fields(back);
         fields.push(("deed".into(), deed.word().into()));
@@ -184,22 +203,44 @@ fn bulk(deeds: &[Deed], here: &Here<'_>, total: &str, back: &str) -> Vec<Cell> {
     };
     deeds
         .iter()
+        .filter(|deed| **deed != Deed::RunNow || later > 0)
         .map(|deed| match deed {
             Deed::Retry => send(Deed::Retry, format!("Retry all {total}")),
-            Deed::RunNow => send(Deed::RunNow, "Run now what waits for later".into()),
+            Deed::RunNow => send(Deed::RunNow, format!("Run now the {} that wait for later", counted(later, COUNTED))),
             Deed::PutOff => send(Deed::PutOff, format!("Put off all {total} by an hour")),
             Deed::Cancel => Cell::Link(here.href(here.status, &[("ask", "cancel")]), format!("Cancel all {total}…")),
         })
         .collect()
 }
 
-/// Buttons for the ticked rows of the page.
-fn chosen(status: Option<&str>, back: &str) -> Chosen {
+/// Buttons for the ticked rows of the page; cancelling asks first, at the address of this very page.
+fn chosen(status: Option<&str>, here: &Here<'_>, before: &str, back: &str) -> Chosen {
     let deeds = status.map_or(Deed::ALL.as_slice(), |s| deeds(Some(s)));
+    let mut hidden = here.fields(back);
+    hidden.push(("before".into(), before.to_owned()));
     Chosen {
         action: ActOnChosen::url().into(),
-        hidden: vec![("back".into(), back.to_owned())],
-        buttons: deeds.iter().map(|d| (d.label().to_owned(), d.word().to_owned())).collect(),
+        hidden: hidden.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
+        buttons: at_once(deeds).map(|d| (d.label().to_owned(), d.word().to_owned())).collect(),
+        ask: deeds.contains(&Deed::Cancel).then(|| (Query::href("jobs", &[]), format!("{}…", Deed::Cancel.label()), "cancel".to_owned())),
+    }
+}
+
+/// The question before some jobs are cancelled.
+fn ask(ids: &[Uuid], back: &str) -> Question {
+    let (these, them, verb) = match ids.len() {
+        1 => ("this job".to_owned(), "It", "Cancel the job".to_owned()),
+        n => (format!("these {n} jobs"), "They", format!("Cancel {n} jobs")),
+    };
+    let mut fields = vec![("deed".to_owned(), Deed::Cancel.word().to_owned()), ("back".to_owned(), back.to_owned())];
+    fields.extend(ids.iter().map(|id| (TICKED.to_owned(), id.to_string())));
+    Question {
+        text: format!("Cancel {these}? {them} will not run again; what runs is asked to stop."),
+        verb,
+        action: ActOnChosen::url().into(),
+        fields,
+        back: back.to_owned(),
+        ..Question::default()
     }
 }
 
@@ -216,8 +257,13 @@ fn question(here: &Here<'_>, total: &str, back: &str) -> Question {
     }
 }
 
+/// What is done without a question: it can be taken back.
+fn at_once(deeds: &[Deed]) -> impl Iterator<Item = Deed> {
+    deeds.iter().copied().filter(|d| *d != Deed::Cancel)
+}
+
 /// The forms that the rows' buttons send.
-fn forms(back: &str) -> Vec<(String, String, Vec<(String, String)>)> {
+pub(super) fn forms(back: &str) -> Vec<(String, String, Vec<(String, String)>)> {
     let form = |deed: Deed| {
         (
             format!("do-{}", deed.word()),
@@ -225,17 +271,23 @@ fn forms(back: &str) -> Vec<(String, String, Vec<(String, String)>)> {
             vec![("deed".to_owned(), deed.word().to_owned()), ("back".to_owned(), back.to_owned())],
         )
     };
-    Deed::ALL.map(form).to_vec()
+    at_once(&Deed::ALL).map(form).collect()
 }
 
-fn presses(deeds: &[Deed], id: Uuid, kind: &str) -> Cell {
-    if deeds.is_empty() {
-        return Cell::None;
+/// A job's buttons, and the link to the question before it is cancelled.
+pub(super) fn presses(deeds: &[Deed], id: Uuid, kind: &str, question: String) -> Cell {
+    let buttons: Vec<_> = at_once(deeds).map(|d| (d.label().to_owned(), format!("do-{}", d.word()))).collect();
+    let mut cells = Vec::new();
+    if !buttons.is_empty() {
+        cells.push(Cell::Presses(buttons, id.to_string(), kind.to_owned()));
     }
-    Cell::Presses(deeds.iter().map(|d| (d.label().to_owned(), format!("do-{}", d.word()))).collect(), id.to_string(), kind.to_owned())
+    if deeds.contains(&Deed::Cancel) {
+        cells.push(Cell::Link(question, format!("{}…", Deed::Cancel.label())));
+    }
+    if cells.is_empty() { Cell::None } else { Cell::Group(cells) }
 }
 
-fn attempts(attempts: i32, most: Option<i32>) -> String {
+pub(super) fn attempts(attempts: i32, most: Option<i32>) -> String {
     most.map_or_else(|| attempts.to_string(), |m| format!("{attempts} of {m}"))
 }
 
@@ -244,9 +296,10 @@ fn is_for_a_deed(j: &Row, now: Instant) -> bool {
     !deeds_of(&j.status, j.scheduled_at, now).is_empty()
 }
 
-fn row(j: &Row, now: Instant) -> Vec<Cell> {
+fn row(j: &Row, here: &Here<'_>, before: &str, now: Instant) -> Vec<Cell> {
     let href = format!("/admin/jobs/{}", j.id);
     let deeds = deeds_of(&j.status, j.scheduled_at, now);
+    let question = here.href(here.status, &[("before", before), ("ask", "cancel"), ("ids%5B%5D", &j.id.to_string())]);
     vec![
         if deeds.is_empty() { Cell::Text(String::new()) } else { Cell::Pick(j.id.to_string(), j.kind.clone()) },
         if j.status == "pending" && j.scheduled_at > now {
@@ -260,96 +313,12 @@ fn row(j: &Row, now: Instant) -> Vec<Cell> {
         time(Some(j.created_at), now),
         j.started_at.map_or(Cell::None, |s| Cell::Number(took(j.completed_at.unwrap_or(now) - s))),
         words(j.error.as_deref().map(|e| text::cut(e, 120)).as_deref()),
-        presses(deeds, j.id, &j.kind),
+        presses(deeds, j.id, &j.kind, question),
     ]
-}
-
-pub(super) async fn one(conn: &mut PgConnection, id: Uuid, now: Instant) -> sqlx::Result<Option<Shown>> {
-    let Some(j) = list::find(conn, id).await? else { return Ok(None) };
-    let named = |key: &str| j.payload.0.get(key).and_then(serde_json::Value::as_str).and_then(|t| Uuid::try_parse(t).ok());
-    let mut facts = vec![
-        ("State".to_owned(), Cell::State(j.status.clone())),
-        ("Attempts".to_owned(), Cell::Text(attempts(j.attempts, j.max_attempts))),
-        ("Priority".to_owned(), Cell::Text(format!("{} (0 first, 9 last)", j.priority))),
-        ("Person".to_owned(), person(j.user_id.as_deref())),
-    ];
-    if let Some(delivery) = named("delivery_id") {
-        facts.push(("Delivery".to_owned(), Cell::Link(format!("/admin/webhooks/{delivery}"), "What was received".into())));
-    }
-    if let Some(worker) = j.worker_id {
-        facts.push(("Held by".to_owned(), Cell::Code(worker.to_string())));
-    }
-    let mut texts = vec![("Payload".to_owned(), pretty(&j.payload.0))];
-    if let Some(result) = &j.result {
-        texts.push(("Result".to_owned(), pretty(&result.0)));
-    }
-    Ok(Some(Shown {
-        title: format!("Job: {}", j.kind),
-        lead: id.to_string(),
-        up: Some(("/admin/jobs".into(), "Jobs".into())),
-        taken: Some(text::moment(now, now)),
-        deeds: match deeds_of(&j.status, j.scheduled_at, now) {
-            [] => Vec::new(),
-            deeds => vec![presses(deeds, id, &j.kind)],
-        },
-        warning: j.error.clone().filter(|_| j.status == "failed").unwrap_or_default(),
-        steps: steps(&j, now),
-        facts,
-        texts,
-        parts: errors(&j, now),
-        shared: forms(&format!("/admin/jobs/{id}")),
-        ..Shown::default()
-    }))
-}
-
-/// Created, due, started, ended: what happened with its time, what did not yet without.
-fn steps(j: &JobRow, now: Instant) -> Vec<Step> {
-    let step = |words: &str, at: Option<Instant>, note: String| Step { words: words.into(), at: at.map(|t| text::moment(t, now)), note };
-    let started =
-        j.started_at.map(|s| format!("attempt {}, waited {}", j.attempts, took(s - j.scheduled_at.max(j.created_at)))).unwrap_or_default();
-    let ran = j.started_at.zip(j.completed_at).map(|(s, c)| format!("ran {}", took(c - s))).unwrap_or_default();
-    let end = match j.status.as_str() {
-        "failed" => "Failed",
-        "cancelled" => "Cancelled",
-        _ => "Done",
-    };
-    vec![
-        step("Created", Some(j.created_at), String::new()),
-        step(if j.scheduled_at > now { "Scheduled for" } else { "Due" }, Some(j.scheduled_at), String::new()),
-        step("Started", j.started_at, started),
-        step(end, j.completed_at, ran),
-    ]
-}
-
-/// What each failed attempt said, newest first.
-fn errors(j: &JobRow, now: Instant) -> Vec<Part> {
-    let list = j.errors.0.as_array().map(Vec::as_slice).unwrap_or_default();
-    if list.is_empty() {
-        return Vec::new();
-    }
-    let word =
-        |e: &serde_json::Value, k: &str| e.get(k).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default();
-    let when = |e: &serde_json::Value| chrono::DateTime::parse_from_rfc3339(&word(e, "at")).ok().map(|t| t.to_utc());
-    vec![Part {
-        title: "Failed attempts".into(),
-        heads: ["#Attempt", "When", "How", "Error"].map(String::from).to_vec(),
-        rows: list
-            .iter()
-            .rev()
-            .map(|e| {
-                vec![
-                    Cell::Number(word(e, "attempt")),
-                    time(when(e), now),
-                    Cell::Text(word(e, "class")),
-                    Cell::Text(text::cut(&word(e, "error"), 400)),
-                ]
-            })
-            .collect(),
-        ..Part::default()
-    }]
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
     use super::*;
 
@@ -380,5 +349,33 @@ mod tests {
             assert_eq!(cursor(&cursor_word(c)), c);
         }
         assert_eq!(cursor("nonsense"), Cursor::default());
+    }
+    #[tokio::test]
+    async fn nothing_is_cancelled_without_a_question_and_what_waits_is_counted() {
+        let t = crate::store::testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO background_jobs (type, payload, scheduled_at)
+             SELECT CASE WHEN n < 4 THEN 'a' ELSE 'b' END, '{}', now() + make_interval(hours => n % 2 * 3 - 1) FROM generate_series(1, 5) n",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let now = chrono::Utc::now();
+        let mut shown = async |query: &str| list(&mut conn, &Query::parse(query), now).await.unwrap();
+        let page = shown("status=pending").await;
+        let text = format!("{page:?}");
+        assert!(text.contains("Run now the 3 that wait for later"), "{text}");
+        assert!(format!("{:?}", shown("status=pending&kind=b").await).contains("Run now the 1 that wait for later"));
+        // No form on the page cancels; links lead to the question.
+        assert!(!text.contains("(\"deed\", \"cancel\")") && !text.contains("do-cancel") && page.question.is_none(), "{text}");
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert!(text.contains("ask=cancel&ids%5B%5D="), "{text}");
+        let asked = shown(&format!("status=pending&ask=cancel&ids%5B%5D={one}&ids[]={two}&ids[]=x")).await.question.unwrap_or_default();
+        assert_eq!((asked.verb.as_str(), asked.back.as_str()), ("Cancel 2 jobs", "/admin/jobs?status=pending"));
+        let sent: Vec<_> = asked.fields.iter().filter(|(n, _)| n == TICKED).map(|(_, v)| v.clone()).collect();
+        assert_eq!(sent, [one.to_string(), two.to_string()]);
+        let all = shown("status=pending&ask=cancel").await.question.unwrap_or_default();
+        assert_eq!((all.verb.as_str(), all.action.as_str()), ("Cancel 5", ActOnJobs::url()));
     }
 }

@@ -5,12 +5,12 @@ use super::{
         kind_deeds::{LimitKind, PauseKind},
         screen::{Cell, Form, Part, Shown},
     },
-    Query, field, system, text,
+    Query, changed, field, system, text,
 };
 use crate::{
     jobs::limits::{self, KindRow},
     model::Instant,
-    store::Db,
+    store::{Db, audit},
 };
 use leptos::server_fn::ServerFn;
 
@@ -61,6 +61,7 @@ pub(super) async fn list(db: &Db, now: Instant) -> sqlx::Result<Shown> {
 
 pub(super) async fn one(db: &Db, kind: &str, now: Instant) -> sqlx::Result<Option<Shown>> {
     let Some(k) = limits::list(db).await?.into_iter().find(|k| k.kind == kind) else { return Ok(None) };
+    let last = audit::newest_about(&mut *db.service().acquire().await?, &[kind.to_owned()], "kind.").await?;
     let back = format!("/admin/kinds/{}", text::segment(kind));
     let number = |n: Option<i32>| n.map(|n| n.to_string()).unwrap_or_default();
     Ok(Some(Shown {
@@ -73,6 +74,7 @@ pub(super) async fn one(db: &Db, kind: &str, now: Instant) -> sqlx::Result<Optio
             ("Pending".into(), jobs(&k, "pending", k.pending)),
             ("Active".into(), jobs(&k, "processing", k.running)),
             ("Failed".into(), jobs(&k, "failed", k.failed)),
+            changed(&last, now),
         ],
         form: Some((
             "Limits".into(),
@@ -90,4 +92,37 @@ pub(super) async fn one(db: &Db, kind: &str, now: Instant) -> sqlx::Result<Optio
         )),
         ..Shown::default()
     }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::store::testing;
+    use audit::Actor;
+
+    #[tokio::test]
+    async fn kinds_schedules_and_settings_say_who_changed_them_last() {
+        let t = testing::database().await;
+        let (now, ada) = (chrono::Utc::now(), Actor { name: "ada@example.com".into(), ..Actor::system() });
+        sqlx::raw_sql("INSERT INTO schedules (name, job_type, every_s) VALUES ('vacuum', 'vacuum', 60)")
+            .execute(t.db.owner())
+            .await
+            .unwrap();
+        let text = async || {
+            let mut conn = t.db.service().acquire().await.unwrap();
+            let kind = one(&t.db, "vacuum", now).await.unwrap().unwrap();
+            let schedules = system::schedules(&mut conn, now).await.unwrap();
+            let settings = super::super::settings::list(&mut conn, now).await.unwrap();
+            [format!("{:?}", kind.facts), format!("{:?}", schedules.parts), format!("{:?}", settings.facts)]
+        };
+        assert!(text().await.iter().all(|t| !t.contains("ada@example.com")));
+        limits::set_paused(&t.db, &ada, "vacuum", true).await.unwrap();
+        let detail = serde_json::json!({});
+        audit::write(t.db.service(), &ada, "schedule.pause", Some("vacuum"), &detail).await.unwrap();
+        audit::write(t.db.service(), &ada, "settings.change", Some("advanced_metrics"), &detail).await.unwrap();
+        let said = text().await;
+        assert!(said.iter().all(|t| t.matches("ada@example.com").count() == 1), "{said:?}");
+        assert!(said[1].contains("paused by ada@example.com"), "{}", said[1]);
+    }
 }

@@ -5,14 +5,18 @@ use super::{
         deeds::SetAdvanced,
         screen::{Cell, Shown},
     },
-    system,
+    changed, system,
 };
-use crate::store::dashboard;
+use crate::{
+    model::Instant,
+    store::{audit, dashboard},
+};
 use leptos::server_fn::ServerFn;
 use sqlx::PgConnection;
 
-pub(super) async fn list(conn: &mut PgConnection) -> sqlx::Result<Shown> {
+pub(super) async fn list(conn: &mut PgConnection, now: Instant) -> sqlx::Result<Shown> {
     let advanced = dashboard::switch(conn, "advanced_metrics").await?.unwrap_or(true);
+    let last = audit::newest_about(conn, &["advanced_metrics".to_owned()], "settings.").await?;
     let (verb, to) = if advanced { ("Hide them", "off") } else { ("Show them", "on") };
     Ok(Shown {
         title: "Settings".into(),
@@ -23,6 +27,7 @@ pub(super) async fn list(conn: &mut PgConnection) -> sqlx::Result<Shown> {
                 "Advanced metrics on the dashboard".into(),
                 Cell::Text(if advanced { "shown".into() } else { "hidden: basic monitoring only".into() }),
             ),
+            changed(&last, now),
             ("Registry".into(), Cell::Link("/admin/settings/registry".into(), "tolerances, ranges, studies".into())),
             ("Change".into(), Cell::Buttons(vec![(verb.into(), SetAdvanced::url().into(), vec![("advanced".into(), to.into())])])),
             (

@@ -12,7 +12,7 @@ use crate::{
     model::{Instant, Source},
     store::{
         arrivals::{self, Gap},
-        dashboard,
+        audit, dashboard,
         schedules::{self, ScheduleRow},
         system_lists::{self as store, Connection, ConnectionFilter, Limited},
         workers::{self, WorkerRow},
@@ -110,10 +110,11 @@ fn worker(w: &WorkerRow, now: Instant) -> Vec<Cell> {
 
 pub(super) async fn schedules(conn: &mut PgConnection, now: Instant) -> sqlx::Result<Shown> {
     let rows = schedules::list(conn).await?;
+    let deeds = audit::newest_about(conn, &rows.iter().map(|s| s.name.clone()).collect::<Vec<_>>(), "schedule.").await?;
     let part = Part {
         title: "Schedules".into(),
-        heads: heads(["Name", "State", "Kind of job", "Every", "Last run", "Next run", "#Runs", "#Missed", "Remark", "Actions"]),
-        rows: rows.iter().map(|s| schedule(s, now)).collect(),
+        heads: heads(["Name", "State", "Kind of job", "Every", "Last run", "Next run", "#Runs", "#Missed", "Remark", "By hand", "Actions"]),
+        rows: rows.iter().map(|s| schedule(s, &deeds, now)).collect(),
         empty: "A worker writes the program’s schedules down when it starts.".into(),
         ..Part::default()
     };
@@ -121,7 +122,8 @@ pub(super) async fn schedules(conn: &mut PgConnection, now: Instant) -> sqlx::Re
     Ok(shown("schedules", "Schedules", lead, now, vec![part]))
 }
 
-fn schedule(s: &ScheduleRow, now: Instant) -> Vec<Cell> {
+fn schedule(s: &ScheduleRow, deeds: &[audit::Entry], now: Instant) -> Vec<Cell> {
+    let deed = deeds.iter().find(|e| e.subject.as_deref() == Some(s.name.as_str()));
     let button = |label: &str, deed: &str| {
         (label.to_owned(), ScheduleDeed::url().to_owned(), vec![("name".to_owned(), s.name.clone()), ("deed".to_owned(), deed.to_owned())])
     };
@@ -140,6 +142,14 @@ fn schedule(s: &ScheduleRow, now: Instant) -> Vec<Cell> {
         Cell::Number(text::count(s.runs)),
         Cell::Number(text::count(s.missed)),
         words(s.last_error.as_deref()),
+        deed.map_or(Cell::None, |e| {
+            let word = match e.action.as_str() {
+                "schedule.pause" => "paused by",
+                "schedule.resume" => "resumed by",
+                _ => "run by",
+            };
+            Cell::Group(vec![Cell::Text(format!("{word} {}", e.actor)), time(Some(e.at), now)])
+        }),
         Cell::Buttons(vec![button("Run now", "run"), toggle]),
     ]
 }
@@ -183,7 +193,7 @@ fn limit(l: &Limited, now: Instant) -> Vec<Cell> {
 
 /// What can stand before a colon in the search box of connections.
 const KNOWN: [&str; 2] = ["user", "provider"];
-const STATES: [&str; 7] = ["", "silent", "active", "reauthorised", "error", "revoked", "deauthorised"];
+const STATES: [&str; 8] = ["", "silent", "broken", "active", "reauthorised", "error", "revoked", "deauthorised"];
 
 pub(super) async fn connections(conn: &mut PgConnection, query: &Query, now: Instant) -> sqlx::Result<Shown> {
     let (state, q, before) = (query.get("state"), query.get("q"), Uuid::try_parse(&query.get("before")).ok());
@@ -221,7 +231,7 @@ pub(super) async fn connections(conn: &mut PgConnection, query: &Query, now: Ins
                             Cell::Link(Query::href("connections", &[("provider", &r.provider)]), Source::from_provider(&r.provider).name()),
                             Cell::Number(text::count(r.active)),
                             count(r.silent, &r.provider, "silent"),
-                            count(r.broken, &r.provider, "error"),
+                            count(r.broken, &r.provider, "broken"),
                             time(r.last_data_at, now),
                         ]
                     })
@@ -233,7 +243,7 @@ pub(super) async fn connections(conn: &mut PgConnection, query: &Query, now: Ins
                 title: "Connections, newest first".into(),
                 fields: vec![field("state", "State", s, &STATES), field("q", "Person or provider:", &q, &[])],
                 keep: if p.is_empty() { Vec::new() } else { vec![("provider".into(), p.clone())] },
-                heads: heads(["Person", "Provider", "State", "Since", "Last data", "Missing", "Terra’s id", "Remark"]),
+                heads: heads(["Person", "Provider", "State", "State since", "Last data", "Missing", "Terra’s id", "Remark"]),
                 rows: rows.iter().map(|c| connection(c, &gaps, now)).collect(),
                 next: rows.last().filter(|_| more).map(|c| here(&c.id.to_string())).unwrap_or_default(),
                 first: if before.is_some() { here("") } else { String::new() },
@@ -273,7 +283,7 @@ fn connection(c: &Connection, gaps: &[Gap], now: Instant) -> Vec<Cell> {
         who,
         Cell::Text(Source::from_provider(&c.provider).name()),
         Cell::State(c.state.clone()),
-        time(Some(c.created_at), now),
+        time(Some(c.state_at), now),
         time(c.last_data_at, now),
         gap(c, gaps),
         Cell::Code(text::cut(&c.terra_user_id, 40)),

@@ -105,6 +105,7 @@ pub(in crate::pages::admin) async fn order(
     let asked = http::Request::post("/functions/v1/terra-webhook-test")
         .header(http::header::AUTHORIZATION, format!("Bearer {}", key.expose()))
         .header(http::header::CONTENT_TYPE, "application/json")
+        .extension(request.actor()?)
         .body(Body::from(wanted.to_string()))
         .map_err(|e| internal(&e))?;
     let door = gateway::routes().with_state(Arc::clone(&request.services.gateway));
