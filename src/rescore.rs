@@ -98,10 +98,11 @@ async fn rescore_into(
         // What is tried beside the scorer in force is nobody's score.
         flat.iter().filter(|_| target == Target::Cache).for_each(|(_, score)| meter::SCORES_COMPUTED.observe(f64::from(score.score)));
         advice::put(conn, advice.as_deref().unwrap_or_default()).await?;
-        // Whoever deletes a value deletes its score; all of history is the moment to make sure.
+        // Whoever deletes a value deletes its score, and a metric may be scored no longer; all of history is the moment to make sure.
         let whole: Vec<&str> = some.iter().filter(|(_, since)| since.is_none()).map(|(user, _)| user.as_str()).collect();
         if !whole.is_empty() && target == Target::Cache {
-            done.changed += confidence::delete_orphans(conn, &whole).await?;
+            let scored: Vec<&str> = registry.rules().iter().map(|r| r.metric.key()).collect();
+            done.changed += confidence::delete_orphans(conn, &whole, &scored).await?;
         }
     }
     Ok(done)

@@ -88,7 +88,7 @@ test.describe("a failing database", () => {
   }
 });
 
-test("a database that is away is said in words, and the way back works by itself", async ({ page }) => {
+test("a database that is away is said in words, and the way back works by itself", async ({ page, baseURL }) => {
   test.setTimeout(120_000);
   const name = database.split("/").at(-1)!;
   // As the superuser: the owner may not end the connections of the other roles.
@@ -103,6 +103,9 @@ test("a database that is away is said in words, and the way back works by itself
       expect(response?.status()).toBe(503);
     }).toPass();
     await expect(page.locator("body")).toContainText(/does not answer|try again/i);
+    // An open page that asks again is told the same, and not that its session has ended.
+    const asked = await page.request.post("/_fn/page", { form: { room: "admin", first: "jobs" }, headers: { origin: baseURL!, accept: "application/json" } });
+    expect([asked.status(), (await asked.json()).kind]).toEqual([503, "unavailable"]);
   } finally {
     elsewhere(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`);
   }

@@ -189,7 +189,10 @@ async fn explained(
     let mut tx = ask.read().await?;
     let filter = Filter { from: date, to: date, metrics: vec![metric.key().to_owned()], source: Some(source.as_str().to_owned()) };
     let stored = read_api::scores(&mut tx, user_id, &filter, None, 1).await.map_err(|e| ask.db(&e))?;
-    let stored = stored.into_iter().next().ok_or_else(no_such_score)?;
+    let Some(stored) = stored.into_iter().next() else {
+        let values = read_api::history(&mut tx, user_id, &filter, None, 1).await.map_err(|e| ask.db(&e))?;
+        return Err(if values.is_empty() { no_such_score() } else { not_scored() });
+    };
     let context = rescore::context(&mut tx, &registry, user_id, date).await.map_err(|e| ask.db(&e))?;
     drop(tx);
     let which = Which { metric, source: &source, date };
@@ -199,4 +202,8 @@ async fn explained(
 
 fn no_such_score() -> Problem {
     Problem::not_found("There is no score of this metric, source and day among those that the key's owner may see.")
+}
+
+fn not_scored() -> Problem {
+    Problem::not_found("This value has no score: it is a vendor's own scale, or it is still to be scored.")
 }

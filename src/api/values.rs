@@ -9,11 +9,8 @@ use super::{
     types::{MetricKey, Value},
 };
 use crate::{
-    model::{Metric, Source},
-    store::{
-        clients,
-        read_api::{self, Filter, Key, ValueRow},
-    },
+    model::Source,
+    store::read_api::{self, Filter, Key, ValueRow},
 };
 use axum::{extract::State, response::Response};
 use chrono::{NaiveDate, Utc};
@@ -136,7 +133,6 @@ pub async fn list_latest(State(_): State<Api>, Person(user_id): Person, ask: Ask
     let rows = read_api::newest(&mut tx, &user_id, &metrics).await.map_err(|e| ask.db(&e))?;
     drop(tx);
     ask.note_reading(&user_id).await?;
-    count(&rows);
     let now = Utc::now();
     let latest = rows
         .chunk_by(|a, b| a.metric_name == b.metric_name)
@@ -235,15 +231,7 @@ pub async fn list_history(State(_): State<Api>, Person(user_id): Person, ask: As
     drop(tx);
     ask.note_reading(&user_id).await?;
     let next = days.turn(&mut rows, |r| (r.measurement_date, r.metric_name.clone(), r.source.clone()));
-    count(&rows);
     let now = Utc::now();
     let values = rows.iter().map(|row| Value::new(&user_id, row, &registry, now)).collect();
     Ok(ask.page(days.form, values, next))
-}
-
-/// Counts what the cache answered; vendor scores never have a score.
-fn count(rows: &[ValueRow]) {
-    let scorable = rows.iter().filter(|r| Metric::from_key(&r.metric_name).is_some_and(|m| !m.is_vendor_score()));
-    let (hits, misses) = scorable.fold((0, 0), |(h, m), r| if r.confidence_score.is_some() { (h + 1, m) } else { (h, m + 1) });
-    clients::count_reads(hits, misses);
 }

@@ -1,81 +1,167 @@
-//! The figures a score is judged by. Plain functions of numbers; each says what it measures and what would be perfect.
+//! The figures a score is judged by. Each says what it measures and what would be perfect.
+//!
+//! A sample is sorted once; every figure walks it in that order and counts each case as often as its person was drawn
+//! ([`super::bootstrap`]), so an interval of hundreds of draws costs as many walks and no more.
 
+use super::bootstrap::Drawn;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A forecast probability and whether it came true.
+#[cfg(test)]
 pub type Forecast = (f64, bool);
+
+/// A forecast, what came of it, and the position of the person it is of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Case<T> {
+    /// The forecast.
+    pub forecast: f64,
+    /// Whether it came true, or how far off it was.
+    pub outcome: T,
+    /// Whose.
+    pub person: usize,
+}
+
+/// Cases, lowest forecasts first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample<T>(Vec<Case<T>>);
+
+impl<T> Sample<T> {
+    /// Sorts them.
+    pub fn new(cases: impl IntoIterator<Item = Case<T>>) -> Self {
+        let mut cases: Vec<Case<T>> = cases.into_iter().collect();
+        cases.sort_by(|a, b| a.forecast.total_cmp(&b.forecast));
+        Self(cases)
+    }
+
+    /// Of how many persons.
+    pub fn persons(&self) -> usize {
+        self.0.iter().map(|c| c.person).collect::<BTreeSet<usize>>().len()
+    }
+
+    /// All cases, each as often as drawn.
+    fn count(&self, drawn: Drawn<'_>) -> u64 {
+        self.0.iter().map(|c| times(c, drawn)).sum()
+    }
+
+    /// Parts the cases into so many equally full groups and hands each over with the times it falls into each group.
+    /// Returns how many groups there are: no more than cases.
+    fn grouped(&self, drawn: Drawn<'_>, groups: u64, mut each: impl FnMut(usize, &Case<T>, u64)) -> u64 {
+        let all = self.count(drawn);
+        let groups = groups.min(all);
+        let (mut at, mut group) = (0, 0);
+        for case in &self.0 {
+            let mut left = times(case, drawn);
+            while left > 0 {
+                let end = (group + 1) * all / groups;
+                let here = left.min(end - at);
+                each(group as usize, case, here);
+                at += here;
+                left -= here;
+                group += u64::from(at == end);
+            }
+        }
+        groups
+    }
+}
+
+impl Sample<bool> {
+    /// Forecasts all of one person.
+    #[cfg(test)]
+    pub fn of_one(forecasts: &[Forecast]) -> Self {
+        Self::new(forecasts.iter().map(|f| Case { forecast: f.0, outcome: f.1, person: 0 }))
+    }
+
+    /// How many did not come true.
+    pub fn bad(&self, drawn: Drawn<'_>) -> u64 {
+        self.0.iter().filter(|c| !c.outcome).map(|c| times(c, drawn)).sum()
+    }
+
+    /// Cases of equal forecast, with how many came true and how many there are.
+    fn ties<'s>(&'s self, drawn: Drawn<'s>) -> impl Iterator<Item = (&'s [Case<bool>], u64, u64)> {
+        self.0.chunk_by(|a, b| a.forecast == b.forecast).map(move |tie| {
+            tie.iter().fold((tie, 0, 0), |(tie, good, all), c| {
+                let n = times(c, drawn);
+                (tie, good + if c.outcome { n } else { 0 }, all + n)
+            })
+        })
+    }
+}
+
+fn times<T>(case: &Case<T>, drawn: Drawn<'_>) -> u64 {
+    drawn.map_or(1, |d| u64::from(d[case.person]))
+}
 
 /// Area under the ROC curve: the chance that a good one scores above a bad one, ties counting half. 1 is perfect, 0.5
 /// a coin. `None` without both kinds.
-pub fn auroc(scores: &[Forecast]) -> Option<f64> {
-    let (mut sum, mut good) = (0.0, 0u64);
-    let mut sorted: Vec<&Forecast> = scores.iter().collect();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut i = 0;
-    while i < sorted.len() {
-        let end = i + sorted[i..].iter().take_while(|s| s.0 == sorted[i].0).count();
+pub fn auroc(sample: &Sample<bool>, drawn: Drawn<'_>) -> Option<f64> {
+    let (mut sum, mut good, mut all) = (0.0, 0, 0);
+    for (_, here, n) in sample.ties(drawn) {
         // Ranks from 1; all of a tie share their middle rank.
-        let rank = (i + end + 1) as f64 / 2.0;
-        let here = sorted[i..end].iter().filter(|s| s.1).count() as u64;
-        sum += rank * here as f64;
+        sum += (all as f64 + (n as f64 + 1.0) / 2.0) * here as f64;
         good += here;
-        i = end;
+        all += n;
     }
-    let bad = sorted.len() as u64 - good;
-    if good == 0 || bad == 0 {
-        return None;
-    }
-    let (g, b) = (good as f64, bad as f64);
-    Some((sum - g * (g + 1.0) / 2.0) / (g * b))
+    let (g, b) = (good as f64, (all - good) as f64);
+    (g > 0.0 && b > 0.0).then(|| (sum - g * (g + 1.0) / 2.0) / (g * b))
 }
 
 /// Area under the precision–recall curve of finding the bad ones (low score = suspected): average precision. 1 is
 /// perfect, the share of bad ones is chance. `None` without bad ones.
-pub fn auprc_of_bad(scores: &[Forecast]) -> Option<f64> {
-    let mut sorted: Vec<&Forecast> = scores.iter().collect();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let bad = sorted.iter().filter(|s| !s.1).count();
-    if bad == 0 {
-        return None;
+pub fn auprc_of_bad(sample: &Sample<bool>, drawn: Drawn<'_>) -> Option<f64> {
+    let (mut area, mut bad, mut all) = (0.0, 0, 0);
+    for (_, good, n) in sample.ties(drawn) {
+        bad += n - good;
+        all += n;
+        if n > good {
+            area += (n - good) as f64 * bad as f64 / all as f64;
+        }
     }
-    let (mut found, mut area, mut i) = (0usize, 0.0, 0);
-    while i < sorted.len() {
-        let end = i + sorted[i..].iter().take_while(|s| s.0 == sorted[i].0).count();
-        let here = sorted[i..end].iter().filter(|s| !s.1).count();
-        found += here;
-        area += here as f64 * found as f64 / end as f64;
-        i = end;
-    }
-    Some(area / bad as f64)
+    (bad > 0).then(|| area / bad as f64)
 }
 
-/// The Brier score and what it is made of (CORP, Dimitriadis, Gneiting & Jordan 2021): score = miscalibration −
-/// discrimination + uncertainty. 0 is perfect.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Brier {
-    /// Mean squared difference of forecast and outcome.
-    pub score: f64,
-    /// What recalibration would win back.
-    pub miscalibration: f64,
-    /// What the forecast knows beyond the base rate.
-    pub discrimination: f64,
-    /// What the base rate alone leaves open.
-    pub uncertainty: f64,
+/// The average of a figure within each of several samples, weighed by their bad cases; `None` where none has one.
+pub fn within(samples: &[Sample<bool>], drawn: Drawn<'_>, figure: impl Fn(&Sample<bool>, Drawn<'_>) -> Option<f64>) -> Option<f64> {
+    let (mut sum, mut weight) = (0.0, 0.0);
+    for sample in samples {
+        if let Some(value) = figure(sample, drawn) {
+            let bad = sample.bad(drawn) as f64;
+            sum += value * bad;
+            weight += bad;
+        }
+    }
+    (weight > 0.0).then(|| sum / weight)
 }
 
-/// The Brier score with its decomposition; `None` when empty.
-pub fn brier(forecasts: &[Forecast]) -> Option<Brier> {
-    if forecasts.is_empty() {
+/// Of how many persons the good and the bad cases of some samples are, whichever is less: fewer than two leave nothing to
+/// draw again.
+pub fn persons_of_each(samples: &[Sample<bool>]) -> usize {
+    let of = |good: bool| {
+        let cases = samples.iter().flat_map(|s| &s.0).filter(|c| c.outcome == good);
+        cases.map(|c| c.person).collect::<BTreeSet<usize>>().len()
+    };
+    of(true).min(of(false))
+}
+
+/// The Brier score and what it is made of (CORP, Dimitriadis, Gneiting & Jordan 2021): the score (0 is perfect) =
+/// miscalibration (what recalibration would win back) − discrimination (what the forecast knows beyond the base rate) +
+/// uncertainty (what the base rate alone leaves open). In this order; `None` when empty.
+pub fn brier(sample: &Sample<bool>, drawn: Drawn<'_>) -> Option<[f64; 4]> {
+    let (mut score, mut good, mut all) = (0.0, 0, 0);
+    for (tie, here, n) in sample.ties(drawn) {
+        let p = tie.first()?.forecast;
+        score += here as f64 * (1.0 - p) * (1.0 - p) + (n - here) as f64 * p * p;
+        good += here;
+        all += n;
+    }
+    if all == 0 {
         return None;
     }
-    let n = forecasts.len() as f64;
-    let squared = |p: f64, good: bool| (p - f64::from(u8::from(good))).powi(2);
-    let score = forecasts.iter().map(|f| squared(f.0, f.1)).sum::<f64>() / n;
-    let curve = corp(forecasts);
-    let recalibrated = curve.iter().map(|s| s.count as f64 * s.observed * (1.0 - s.observed)).sum::<f64>() / n;
-    let base = forecasts.iter().filter(|f| f.1).count() as f64 / n;
+    let n = all as f64;
+    let recalibrated = corp(sample, drawn).iter().map(|s| s.count as f64 * s.observed * (1.0 - s.observed)).sum::<f64>() / n;
+    let base = good as f64 / n;
     let uncertainty = base * (1.0 - base);
-    Some(Brier { score, miscalibration: score - recalibrated, discrimination: uncertainty - recalibrated, uncertainty })
+    Some([score / n, score / n - recalibrated, uncertainty - recalibrated, uncertainty])
 }
 
 /// A step of the reliability curve: forecasts from `low` to `high` came true in this share.
@@ -95,18 +181,12 @@ pub struct Step {
 
 /// The CORP reliability curve: the isotonic regression of outcomes on forecasts by pooling adjacent violators. No bins
 /// to choose.
-pub fn corp(forecasts: &[Forecast]) -> Vec<Step> {
-    let mut sorted: Vec<&Forecast> = forecasts.iter().collect();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+pub fn corp(sample: &Sample<bool>, drawn: Drawn<'_>) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    for (p, good) in sorted {
-        let outcome = f64::from(u8::from(*good));
-        let mut step = Step { low: *p, high: *p, forecast: *p, observed: outcome, count: 1 };
-        while let Some(last) = steps.last() {
-            let tied = last.high == step.low;
-            if last.observed < step.observed && !tied {
-                break;
-            }
+    for (tie, good, n) in sample.ties(drawn) {
+        let Some(p) = tie.first().map(|c| c.forecast).filter(|_| n > 0) else { continue };
+        let mut step = Step { low: p, high: p, forecast: p, observed: good as f64 / n as f64, count: n };
+        while let Some(last) = steps.pop_if(|last| last.observed >= step.observed) {
             let (a, b) = (last.count as f64, step.count as f64);
             step = Step {
                 low: last.low,
@@ -115,174 +195,99 @@ pub fn corp(forecasts: &[Forecast]) -> Vec<Step> {
                 observed: (last.observed * a + step.observed * b) / (a + b),
                 count: last.count + step.count,
             };
-            steps.pop();
         }
         steps.push(step);
     }
     steps
 }
 
+/// Groups of the expected calibration error.
+const GROUPS: usize = 20;
+
 /// Expected calibration error over twenty equally full groups: mean |forecast − observed|. 0 is perfect.
-pub fn calibration_error(forecasts: &[Forecast]) -> Option<f64> {
-    let mut sorted: Vec<&Forecast> = forecasts.iter().collect();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let n = sorted.len();
-    if n == 0 {
-        return None;
-    }
-    let groups = 20.min(n);
-    let mut sum = 0.0;
-    for g in 0..groups {
-        let group = &sorted[g * n / groups..(g + 1) * n / groups];
-        let forecast: f64 = group.iter().map(|f| f.0).sum();
-        let observed = group.iter().filter(|f| f.1).count() as f64;
-        sum += (forecast - observed).abs();
-    }
-    Some(sum / n as f64)
+pub fn calibration_error(sample: &Sample<bool>, drawn: Drawn<'_>) -> Option<f64> {
+    let mut off = [0.0; GROUPS];
+    let mut all = 0;
+    sample.grouped(drawn, GROUPS as u64, |group, case, n| {
+        off[group] += n as f64 * (case.forecast - f64::from(u8::from(case.outcome)));
+        all += n;
+    });
+    (all > 0).then(|| off.iter().map(|o| o.abs()).sum::<f64>() / all as f64)
 }
 
-/// Spearman's rank correlation, ties sharing their middle rank. `None` with fewer than three pairs or no variation.
-pub fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
-    if pairs.len() < 3 {
-        return None;
-    }
-    let a = ranks(pairs.iter().map(|p| p.0));
-    let b = ranks(pairs.iter().map(|p| p.1));
-    let middle = (pairs.len() as f64 + 1.0) / 2.0;
-    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for (x, y) in a.iter().zip(&b) {
-        ab += (x - middle) * (y - middle);
-        aa += (x - middle).powi(2);
-        bb += (y - middle).powi(2);
-    }
-    (aa > 0.0 && bb > 0.0).then(|| ab / (aa * bb).sqrt())
+/// How many cases there are, their mean forecast, and the share that came true; `None` when empty.
+pub fn means(sample: &Sample<bool>) -> Option<(u64, f64, f64)> {
+    let n = sample.0.len() as f64;
+    let forecast = sample.0.iter().map(|c| c.forecast).sum::<f64>();
+    (n > 0.0).then(|| (n as u64, forecast / n, (n - sample.bad(None) as f64) / n))
 }
 
-fn ranks(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let values: Vec<f64> = values.collect();
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
-    let mut ranks = vec![0.0; values.len()];
-    let mut i = 0;
-    while i < order.len() {
-        let end = i + order[i..].iter().take_while(|k| values[**k] == values[order[i]]).count();
-        for k in &order[i..end] {
-            ranks[*k] = (i + end + 1) as f64 / 2.0;
+/// Forecasts with how far off each was, and the order of the latter.
+#[derive(Debug, Clone)]
+pub struct Errors {
+    sample: Sample<f64>,
+    by_error: Vec<usize>,
+}
+
+impl Errors {
+    /// Sorts both ways.
+    pub fn new(cases: impl IntoIterator<Item = Case<f64>>) -> Self {
+        let sample = Sample::new(cases);
+        let mut by_error: Vec<usize> = (0..sample.0.len()).collect();
+        by_error.sort_by(|a, b| sample.0[*a].outcome.total_cmp(&sample.0[*b].outcome));
+        Self { sample, by_error }
+    }
+
+    /// Spearman's rank correlation of forecast and error, ties sharing their middle rank: −1 is perfect. `None` with fewer
+    /// than three cases or no variation.
+    pub fn spearman(&self, drawn: Drawn<'_>) -> Option<f64> {
+        let cases = &self.sample.0;
+        let in_order: Vec<usize> = (0..cases.len()).collect();
+        let a = self.ranks(&in_order, drawn, |c| c.forecast);
+        let b = self.ranks(&self.by_error, drawn, |c| c.outcome);
+        let all = self.sample.count(drawn);
+        let middle = (all as f64 + 1.0) / 2.0;
+        let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+        for ((case, x), y) in cases.iter().zip(&a).zip(&b) {
+            let n = times(case, drawn) as f64;
+            ab += n * (x - middle) * (y - middle);
+            aa += n * (x - middle).powi(2);
+            bb += n * (y - middle).powi(2);
         }
-        i = end;
+        (all >= 3 && aa > 0.0 && bb > 0.0).then(|| ab / (aa * bb).sqrt())
     }
-    ranks
-}
 
-/// Mean error in each tenth of the forecasts, from the lowest to the highest: it should fall.
-pub fn error_by_decile(pairs: &[(f64, f64)]) -> Vec<f64> {
-    let mut sorted: Vec<&(f64, f64)> = pairs.iter().collect();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let n = sorted.len();
-    (0..10.min(n))
-        .map(|d| {
-            let group = &sorted[d * n / 10.min(n)..(d + 1) * n / 10.min(n)];
-            group.iter().map(|p| p.1).sum::<f64>() / group.len().max(1) as f64
-        })
-        .collect()
-}
-
-/// A figure with the middle 90 % of what it would have been had other persons been drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Estimate {
-    /// The figure.
-    pub value: f64,
-    /// 5th percentile.
-    pub low: f64,
-    /// 95th percentile.
-    pub high: f64,
-    /// Values behind it.
-    pub n: u64,
-}
-
-/// A figure with its interval: whole persons are drawn again with replacement, since days of one person are alike.
-/// `None` where the figure itself is.
-pub fn by_person<T: Clone>(persons: &[Vec<T>], draws: u32, seed: u64, figure: impl Fn(&[T]) -> Option<f64>) -> Option<Estimate> {
-    let all: Vec<T> = persons.iter().flatten().cloned().collect();
-    let value = figure(&all)?;
-    let mut chance = seed ^ 0x9e37_79b9_7f4a_7c15;
-    let mut found = Vec::new();
-    for _ in 0..draws {
-        let mut drawn = Vec::with_capacity(all.len());
-        for _ in persons {
-            drawn.extend_from_slice(&persons[(next(&mut chance) % persons.len() as u64) as usize]);
+    /// The rank of each case when they stand in an order of ascending keys.
+    fn ranks(&self, order: &[usize], drawn: Drawn<'_>, key: impl Fn(&Case<f64>) -> f64) -> Vec<f64> {
+        let cases = &self.sample.0;
+        let mut ranks = vec![0.0; cases.len()];
+        let mut before = 0;
+        for tie in order.chunk_by(|a, b| key(&cases[*a]) == key(&cases[*b])) {
+            let n: u64 = tie.iter().map(|i| times(&cases[*i], drawn)).sum();
+            for i in tie {
+                ranks[*i] = before as f64 + (n as f64 + 1.0) / 2.0;
+            }
+            before += n;
         }
-        found.extend(figure(&drawn));
+        ranks
     }
-    found.sort_by(f64::total_cmp);
-    let at = |q: f64| found.get(((found.len() as f64 - 1.0) * q).round() as usize).copied().unwrap_or(value);
-    Some(Estimate { value, low: at(0.05), high: at(0.95), n: all.len() as u64 })
-}
 
-/// splitmix64.
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    /// Mean error in each tenth of the forecasts, from the lowest to the highest: it should fall.
+    pub fn by_decile(&self, drawn: Drawn<'_>) -> Vec<f64> {
+        let (mut sum, mut all) = ([0.0; 10], [0; 10]);
+        let groups = self.sample.grouped(drawn, 10, |group, case, n| {
+            sum[group] += n as f64 * case.outcome;
+            all[group] += n;
+        });
+        sum.iter().zip(all).take(groups as usize).map(|(s, n)| s / n as f64).collect()
+    }
+
+    /// Of how many persons.
+    pub fn persons(&self) -> usize {
+        self.sample.persons()
+    }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn auroc_of_known_cases() {
-        assert_eq!(auroc(&[(0.9, true), (0.1, false)]), Some(1.0));
-        assert_eq!(auroc(&[(0.1, true), (0.9, false)]), Some(0.0));
-        assert_eq!(auroc(&[(0.5, true), (0.5, false)]), Some(0.5));
-        assert_eq!(auroc(&[(0.5, true)]), None);
-        assert_eq!(auroc(&[(0.1, false), (0.4, true), (0.35, false), (0.8, true)]), Some(1.0));
-        assert_eq!(auroc(&[(0.1, false), (0.35, true), (0.4, false), (0.8, true)]), Some(0.75));
-    }
-
-    #[test]
-    fn average_precision_of_known_cases() {
-        assert_eq!(auprc_of_bad(&[(0.1, false), (0.9, true)]), Some(1.0));
-        assert_eq!(auprc_of_bad(&[(0.1, true), (0.9, false)]), Some(0.5));
-    }
-
-    #[test]
-    fn calibrated_forecasts_have_no_calibration_error_and_shifted_ones_do() {
-        let honest: Vec<Forecast> =
-            (0..1000).map(|i| (if i % 2 == 0 { 0.2 } else { 0.8 }, (i / 2) % 10 < if i % 2 == 0 { 2 } else { 8 })).collect();
-        assert!(calibration_error(&honest).unwrap() < 0.01);
-        let b = brier(&honest).unwrap();
-        assert!(b.miscalibration < 1e-9 && (b.score - 0.16).abs() < 1e-9, "{b:?}");
-        assert!((b.miscalibration - b.discrimination + b.uncertainty - b.score).abs() < 1e-12);
-        let vain: Vec<Forecast> = honest.iter().map(|f| (f.0 + 0.1, f.1)).collect();
-        assert!(calibration_error(&vain).unwrap() > 0.09);
-        assert!(brier(&vain).unwrap().miscalibration > 0.009);
-    }
-
-    #[test]
-    fn the_reliability_curve_never_falls() {
-        let forecasts: Vec<Forecast> = (0..500).map(|i| (f64::from(i % 50) / 50.0, (i * 7919) % 13 > 6)).collect();
-        let curve = corp(&forecasts);
-        assert!(curve.windows(2).all(|w| w[0].observed < w[1].observed && w[0].high < w[1].low));
-        assert_eq!(curve.iter().map(|s| s.count).sum::<u64>(), 500);
-    }
-
-    #[test]
-    fn rank_correlation_of_known_cases() {
-        assert_eq!(spearman(&[(1.0, 10.0), (2.0, 20.0), (3.0, 90.0)]), Some(1.0));
-        assert_eq!(spearman(&[(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]), Some(-1.0));
-        assert_eq!(spearman(&[(1.0, 1.0), (1.0, 2.0), (1.0, 3.0)]), None);
-    }
-
-    #[test]
-    fn intervals_hold_the_figure_and_are_the_same_for_the_same_seed() {
-        let persons: Vec<Vec<f64>> = (0..20).map(|p| (0..5).map(|d| f64::from(p * 5 + d)).collect()).collect();
-        let mean = |v: &[f64]| Some(v.iter().sum::<f64>() / v.len() as f64);
-        let a = by_person(&persons, 200, 7, mean).unwrap();
-        assert!(a.low < a.value && a.value < a.high);
-        assert_eq!(Some(a), by_person(&persons, 200, 7, mean));
-    }
-}
+#[path = "figures_tests.rs"]
+mod tests;

@@ -2,9 +2,9 @@
 //! opening files is the caller's.
 
 use super::baselines;
-use super::figures::{Forecast, auroc, by_person};
+use super::bootstrap::Draws;
+use super::lines::{Line, Told, areas};
 use super::recorded::{self, Persons};
-use super::report::Line;
 use crate::model::{Coverage, DayValue, Metric, Model, Ordering, Origin, Source, UploadKind};
 use crate::quality::{Registry, Reviews, score_person};
 use chrono::{DateTime, Days, NaiveDate};
@@ -46,17 +46,18 @@ fn score(values: &[DayValue], registry: &Registry) -> Scored {
         .collect()
 }
 
-fn line(name: String, persons: &[Vec<Case>], draws: u32, seed: u64) -> Line {
-    let all: Vec<Case> = persons.iter().flatten().copied().collect();
-    let area = |cases: &[Case], of: Option<usize>| {
-        let forecasts: Vec<Forecast> = cases.iter().map(|c| (of.map_or(c.ours, |i| c.baselines[i]), c.good)).collect();
-        auroc(&forecasts)
-    };
-    Line {
-        name,
-        n: all.iter().filter(|c| !c.good).count() as u64,
-        ours: by_person(persons, draws, seed, |v| area(v, None)),
-        baselines: [0, 1, 2].map(|i| area(&all, Some(i))),
+/// A line of persons' cases, each its person's own.
+fn line(name: &str, persons: &[Vec<Case>], draws: u32, seed: u64) -> Line {
+    let told = |person: usize, c: &Case| Told { person, ours: c.ours, baselines: c.baselines, good: c.good };
+    let all: Vec<Told> = persons.iter().enumerate().flat_map(|(person, cases)| cases.iter().map(move |c| told(person, c))).collect();
+    areas(name, &[all], &Draws::new(persons.len(), draws, seed))
+}
+
+/// How many persons are behind some cases, for a name.
+fn behind(persons: &[Vec<Case>]) -> String {
+    match persons.iter().filter(|p| !p.is_empty()).count() {
+        1 => "1 person".to_owned(),
+        n => format!("{n} persons"),
     }
 }
 
@@ -112,7 +113,7 @@ fn wear(persons: &Persons, truth: &str, registry: &Registry, draws: u32, seed: u
                 })
                 .collect();
             let aim = if metric == Metric::RestingHeartRate { " (0.5: flat in wear)" } else { "" };
-            all.push(line(format!("worn {low}–{} min, {}{aim}", high - 1, metric.key()), &cases, draws, seed));
+            all.push(line(&format!("worn {low}–{} min, {}{aim}", high - 1, metric.key()), &cases, draws, seed));
         }
     }
     all
@@ -141,18 +142,18 @@ fn half_days(events: &str, registry: &Registry, draws: u32, seed: u64) -> Line {
             Some([(h, false), (w, true)].map(|((ours, baselines), good)| Case { ours: *ours, baselines: *baselines, good }).to_vec())
         })
         .collect();
-    line("half day against the whole one, steps".to_owned(), &cases, draws, seed)
+    line("half day against the whole one, steps", &cases, draws, seed)
 }
 
-/// Nights of one person with two devices: do the two differ by more than √2 tolerances, after their median difference of the
-/// common nights before?
+/// Nights with two devices: do the two differ by more than √2 tolerances, after their median difference of the common nights
+/// before? Each device is scored as if the other were not there: given both, the scorer looks at that very difference.
 fn two_devices(persons: &Persons, registry: &Registry, draws: u32, seed: u64) -> Vec<Line> {
     let mut all = Vec::new();
     for metric in [Metric::SleepDuration, Metric::RestingHeartRate, Metric::HrvRmssd, Metric::RespiratoryRate] {
         let Some(rule) = registry.rule(metric) else { continue };
         let mut cases: Vec<Vec<Case>> = Vec::new();
         for values in persons.values() {
-            let scored = score(values, registry);
+            let alone = alone(values, registry);
             let mut days: BTreeMap<NaiveDate, Vec<&DayValue>> = BTreeMap::new();
             for v in values.iter().filter(|v| v.metric == metric) {
                 days.entry(v.date).or_default().push(v);
@@ -167,7 +168,7 @@ fn two_devices(persons: &Persons, registry: &Registry, draws: u32, seed: u64) ->
                 if let Some(usual) = sorted.get(sorted.len() / 2).filter(|_| sorted.len() >= 5) {
                     let good = (difference - usual).abs() <= std::f64::consts::SQRT_2 * rule.tolerance.at(b.value);
                     person.extend([a, b].iter().filter_map(|v| {
-                        let (ours, baselines) = *scored.get(&(metric, v.source.clone(), v.date))?;
+                        let (ours, baselines) = *alone.get(&(metric, v.source.clone(), v.date))?;
                         Some(Case { ours, baselines, good })
                     }));
                 }
@@ -176,10 +177,19 @@ fn two_devices(persons: &Persons, registry: &Registry, draws: u32, seed: u64) ->
             cases.push(person);
         }
         if cases.iter().flatten().any(|c| !c.good) {
-            all.push(line(format!("two devices differ, {} (1 person)", metric.key()), &cases, draws, seed));
+            all.push(line(&format!("two devices differ, {} ({})", metric.key(), behind(&cases)), &cases, draws, seed));
         }
     }
     all
+}
+
+/// The scores of a person's values, each source without the others.
+fn alone(values: &[DayValue], registry: &Registry) -> Scored {
+    let mut by_source: BTreeMap<&Source, Vec<DayValue>> = BTreeMap::new();
+    for v in values {
+        by_source.entry(&v.source).or_default().push(v.clone());
+    }
+    by_source.values().flat_map(|own| score(own, registry)).collect()
 }
 
 trait BySource {
@@ -218,7 +228,7 @@ fn ecg(files: &[String], registry: &Registry, draws: u32, seed: u64) -> Vec<Line
             .map(|(p, scored)| p.values.iter().filter(|v| v.metric == metric).filter_map(|v| case(v, p, scored)).collect())
             .collect();
         if cases.iter().flatten().next().is_some() {
-            all.push(line(format!("reading off the ECG, {} (5 persons)", metric.key()), &cases, draws, seed));
+            all.push(line(&format!("reading off the ECG, {} ({})", metric.key(), behind(&cases)), &cases, draws, seed));
         }
     }
     all
@@ -286,6 +296,38 @@ mod tests {
         let found = lines(&Recorded { ecg: vec![text], ..Recorded::default() }, Registry::built_in(), 10, 1);
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].n, found[0].ours.unwrap().value), (1, 1.0));
+    }
+
+    /// Given both devices the scorer looks at their difference, which is what decides here; it must not be asked that way.
+    #[test]
+    fn two_devices_are_scored_each_as_if_alone() {
+        let metric = Metric::RestingHeartRate;
+        let of = |source: &str, day: u64, value: f64| DayValue {
+            metric,
+            source: Source::from_provider(source),
+            date: NaiveDate::from_ymd_opt(2026, 1, 1).unwrap() + Days::new(day),
+            value,
+            model: Model::Daily,
+            measured_at: None,
+            ordering: Ordering { ms: 0, trace_id: String::new() },
+            received_at: DateTime::UNIX_EPOCH,
+            origin: Origin { upload: UploadKind::Automatic, ..Origin::default() },
+            coverage: Coverage::default(),
+            findings: Vec::new(),
+        };
+        // On the last day the second device says something else, though nothing unusual for it.
+        let own = |day: u64| 52.0 + (day * 7 % 5) as f64;
+        let first: Vec<DayValue> = (0..30).map(|day| of("garmin", day, own(day))).collect();
+        let second: Vec<DayValue> = (0..30).map(|day| of("whoop", day, if day == 29 { 45.0 } else { own(day) - 1.0 })).collect();
+        let both: Vec<DayValue> = first.iter().chain(&second).cloned().collect();
+        let registry = Registry::built_in();
+        let key = (metric, Source::from_provider("garmin"), first[29].date);
+        let (apart, together) = (alone(&both, registry)[&key], score(&both, registry)[&key]);
+        assert_eq!(apart, score(&first, registry)[&key]);
+        assert_ne!(apart.0, together.0, "given both, the other device has its say");
+        let found = two_devices(&[("p".to_owned(), both)].into(), registry, 50, 1);
+        let line = found.iter().find(|l| l.name == "two devices differ, resting_heart_rate (1 person)").unwrap();
+        assert_eq!((line.n, line.ours.unwrap().interval), (2, None), "of one person nothing can be drawn again");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::baselines;
 use super::recorded::Collector;
-use super::simulator::{Fault, Truth, World};
+use super::simulator::{Fault, Truth, World, device::Kind};
 use crate::model::{Metric, Source};
 use crate::quality::{Parts, Registry, Reviews, score_person};
 use chrono::NaiveDate;
@@ -34,6 +34,8 @@ pub struct Judged {
     pub fault: Option<Fault>,
     /// What was planted but undone before it was stored: a fraction that normalisation reads as per cent.
     pub mended: Option<Fault>,
+    /// Whether simulator and registry both have the device's error about the metric from a study; else both assume the same.
+    pub studied: bool,
     /// What the three baselines say of it.
     pub baselines: [f64; 3],
 }
@@ -81,6 +83,7 @@ pub fn world(world: &World, registry: &Registry) -> Vec<Vec<Judged>> {
                     wear_minutes: t.wear_minutes,
                     fault: t.fault.filter(|_| !undone),
                     mended: t.fault.filter(|_| undone),
+                    studied: studied(t, registry),
                     baselines,
                 });
             }
@@ -88,4 +91,9 @@ pub fn world(world: &World, registry: &Registry) -> Vec<Vec<Judged>> {
         all.push(person);
     }
     all
+}
+
+fn studied(t: &Truth, registry: &Registry) -> bool {
+    let planted = Kind::of_provider(t.source.as_str()).and_then(|kind| kind.error(t.metric));
+    planted.is_some_and(|error| error.study.is_some()) && registry.prior(t.metric, t.source.as_str(), None).studied
 }

@@ -5,10 +5,14 @@
 //! value behind each reading. Sending is done elsewhere (`crate::feed`).
 
 pub mod baselines;
+pub mod bootstrap;
 pub mod ceiling;
 pub mod figures;
 pub mod independent;
 pub mod judge;
+pub mod lines;
+mod markdown;
 pub mod recorded;
 pub mod report;
+pub mod silence;
 pub mod simulator;

@@ -106,7 +106,9 @@ async fn a_row_that_cannot_be_read_keeps_nothing_else_from_a_score() {
     let t = database().await;
     let mut conn = t.db.begin_service().await.unwrap();
     plant(&mut conn, "p").await;
-    for (day, column, broken) in [(3, "provenance", "{}"), (4, "provenance", "[1]"), (5, "coverage", "\"x\""), (6, "findings", "{\"a\": 1}")] {
+    for (day, column, broken) in
+        [(3, "provenance", "{}"), (4, "provenance", "[1]"), (5, "coverage", "\"x\""), (6, "findings", "{\"a\": 1}")]
+    {
         let broken = format!("UPDATE unified_metrics SET {column} = '{broken}' WHERE metric_name = 'steps' AND measurement_date = $1");
         sqlx::query(sqlx::AssertSqlSafe(broken)).bind(date(day)).execute(&mut *conn).await.unwrap();
     }
@@ -157,9 +159,10 @@ async fn a_shadow_shows_what_would_change_and_is_promoted_or_dropped() {
         let under = overrides.map_or_else(|| Registry::built_in().clone(), |o| Registry::built_in().with(o));
         rescore_shadow(conn, &under, &["p".into()]).await.unwrap();
         operations::progress(conn, operation.id, 1, 0, 1).await.unwrap();
+        operation
     };
-    finish(&mut tx, None).await;
-    let same = shadow::difference(&mut tx).await.unwrap();
+    let started = finish(&mut tx, None).await;
+    let same = shadow::difference(&mut tx, &started).await.unwrap();
     assert_eq!(same, shadow::Difference { compared: 249, ..shadow::Difference::default() });
     assert!(shadow::discard(&mut tx, &Actor::system()).await.unwrap());
     assert!(!shadow::discard(&mut tx, &Actor::system()).await.unwrap());
@@ -171,9 +174,9 @@ async fn a_shadow_shows_what_would_change_and_is_promoted_or_dropped() {
         ..Default::default()
     };
     let before = stored(&mut tx, "p").await;
-    finish(&mut tx, Some(&overrides)).await;
+    let started = finish(&mut tx, Some(&overrides)).await;
     assert!(stored(&mut tx, "p").await == before, "nothing in force has changed");
-    let other = shadow::difference(&mut tx).await.unwrap();
+    let other = shadow::difference(&mut tx, &started).await.unwrap();
     let moved = other.moved.iter().map(|(_, n)| n).sum::<i64>();
     assert!(other.persons == 1 && !other.badges.is_empty() && other.top.len() == 20 && moved > 0 && moved <= other.differing, "{other:?}");
     assert!(other.top.iter().all(|t| t.1 == "hrv_rmssd"), "only that metric's tolerance changed");
@@ -190,4 +193,67 @@ async fn a_shadow_shows_what_would_change_and_is_promoted_or_dropped() {
     // A change upon what an administrator changed before keeps both.
     assert_eq!(registry.overrides().tolerances, overrides.tolerances);
     assert_eq!(registry.next_version(), overrides.version + 1);
+}
+
+/// Scores in force of a metric that is scored no longer: here a vendor's own, as if an earlier program had scored it.
+async fn plant_a_score_nobody_gives(conn: &mut PgConnection) {
+    sqlx::query(
+        "INSERT INTO metric_confidence_cache (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high, factors,
+                                              scorer_version, registry_version)
+         SELECT user_id, metric_name, source, measurement_date, 66, 0.66, 0.5, 0.8, '{}', 1, 1 FROM unified_metrics WHERE metric_name = 'recovery_score'",
+    )
+    .execute(conn)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn scores_that_are_given_no_longer_go_when_all_of_a_person_is_scored() {
+    let t = database().await;
+    let mut conn = t.db.begin_service().await.unwrap();
+    plant(&mut conn, "p").await;
+    rescore_persons(&mut conn, &[("p".into(), None)]).await.unwrap();
+    plant_a_score_nobody_gives(&mut conn).await;
+    assert_eq!(rescore_persons(&mut conn, &[("p".into(), Some(date(0)))]).await.unwrap(), 0, "from a day on only values are scored");
+    assert_eq!(rescore_persons(&mut conn, &[("p".into(), None)]).await.unwrap(), 60);
+    assert!(stored(&mut conn, "p").await == expected(&mut conn, "p", &Reviews::none()).await);
+}
+
+#[tokio::test]
+async fn scores_that_the_shadow_no_longer_gives_are_counted_and_go_with_its_promotion() {
+    use crate::store::{audit::Actor, operations, shadow};
+    let t = database().await;
+    let mut tx = t.db.begin_service().await.unwrap();
+    for person in ["p", "never-scored-beside"] {
+        plant(&mut tx, person).await;
+    }
+    rescore_persons(&mut tx, &[("p".into(), None), ("never-scored-beside".into(), None)]).await.unwrap();
+    plant_a_score_nobody_gives(&mut tx).await;
+    for table in ["unified_metrics", "metric_confidence_cache"] {
+        let older = format!("UPDATE {table} SET created_at = now() - interval '1 day', updated_at = now() - interval '1 day'");
+        sqlx::query(sqlx::AssertSqlSafe(older)).execute(&mut *tx).await.unwrap();
+    }
+    let operation = shadow::start(&mut tx, None, "somebody", 25, 8).await.unwrap();
+    rescore_shadow(&mut tx, Registry::built_in(), &["p".into()]).await.unwrap();
+    operations::progress(&mut tx, operation.id, 2, 0, 1).await.unwrap();
+    // A value that came and was scored since: the shadow has none of it, and that means nothing.
+    sqlx::query(
+        "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id, provenance)
+         VALUES ('p', 'steps', 'garmin', $1, 8000, 'count', 1, 'new', now(), gen_random_uuid(), '{\"model\": \"daily\", \"upload\": \"automatic\"}')",
+    )
+    .bind(date(60))
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    rescore_person(&mut tx, Registry::built_in(), "p", date(60)).await.unwrap();
+
+    let difference = shadow::difference(&mut tx, &operation).await.unwrap();
+    assert_eq!(difference, shadow::Difference { compared: 249, gone: 60, ..shadow::Difference::default() });
+    assert_eq!(shadow::promote(&mut tx, &Actor::system()).await.unwrap(), Some(60));
+    let left: Vec<(String, i64)> =
+        sqlx::query_as("SELECT user_id, count(*) FROM metric_confidence_cache GROUP BY 1 ORDER BY 1").fetch_all(&mut *tx).await.unwrap();
+    assert_eq!(left, [("never-scored-beside".to_owned(), 249 + 60), ("p".to_owned(), 249 + 1)]);
+    let detail: serde_json::Value =
+        sqlx::query_scalar("SELECT detail FROM audit_log WHERE action = 'shadow.promote'").fetch_one(&mut *tx).await.unwrap();
+    assert_eq!((detail["changed"].as_i64(), detail["gone"].as_i64()), (Some(0), Some(60)));
 }

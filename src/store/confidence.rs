@@ -3,10 +3,10 @@
 //! Reads for the scorer take the days to be scored whole and the days before them lean (value, time and number of
 //! heart-rate samples), grouped by series. Writes are one statement, and touch only rows that differ, so scoring twice leaves no trace.
 
+use super::readable::Readable;
 use crate::model::{Coverage, DayValue, Finding, Instant, Metric, Model, Ordering, Origin, Source};
 use crate::quality::registry::Overrides;
 use crate::quality::{Parts, Reviews, Score, Verdict};
-use super::readable::Readable;
 use crate::store::metrics::Provenance;
 use chrono::{DateTime, NaiveDate};
 use sqlx::PgConnection;
@@ -280,18 +280,20 @@ pub async fn upsert_scores(conn: &mut PgConnection, target: Target, scores: &[(&
     Ok(done.rows_affected())
 }
 
-/// Deletes scores of these persons whose value is gone; returns how many.
+/// Deletes scores of these persons whose value is gone, or whose metric is none of those that are scored; returns how many.
 ///
 /// # Errors
 /// The database's.
-pub async fn delete_orphans(conn: &mut PgConnection, users: &[&str]) -> sqlx::Result<u64> {
+pub async fn delete_orphans(conn: &mut PgConnection, users: &[&str], scored: &[&str]) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "DELETE FROM metric_confidence_cache c
           WHERE c.user_id = ANY($1)
-            AND NOT EXISTS (SELECT FROM unified_metrics m
-                             WHERE (m.user_id, m.metric_name, m.source, m.measurement_date) = (c.user_id, c.metric_name, c.source, c.measurement_date))",
+            AND (c.metric_name <> ALL($2)
+                 OR NOT EXISTS (SELECT FROM unified_metrics m
+                                 WHERE (m.user_id, m.metric_name, m.source, m.measurement_date) = (c.user_id, c.metric_name, c.source, c.measurement_date)))",
     )
     .bind(users)
+    .bind(scored)
     .execute(conn)
     .await?;
     Ok(done.rows_affected())
@@ -366,7 +368,8 @@ pub async fn person_scores(conn: &mut PgConnection, user_id: &str, from: NaiveDa
     Ok(rows.into_iter().filter_map(ScoreRow::read).collect())
 }
 
-/// The stored score of one value; `None` when it was not scored: unknown, which is not 50.
+/// The stored score of one value; `None` when it was not scored: unknown, which is not 50. Ask for values that are there:
+/// it counts as a read of the cache.
 ///
 /// # Errors
 /// The database's.
@@ -389,5 +392,6 @@ pub async fn score_of(
     .bind(PARTS)
     .fetch_optional(conn)
     .await?;
+    super::clients::count_reads([(metric.key(), row.is_some())]);
     Ok(row.and_then(ScoreRow::read))
 }

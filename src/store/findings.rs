@@ -42,7 +42,7 @@ pub struct Doubt {
 /// # Errors
 /// The database's.
 pub async fn doubts(conn: &mut PgConnection, user_id: &str, days: i32, limit: i64) -> sqlx::Result<Vec<Doubt>> {
-    sqlx::query_as(
+    let doubts: Vec<Doubt> = sqlx::query_as(
         "SELECT m.metric_name, m.source, m.measurement_date, m.value, c.confidence_score,
                 coalesce(c.findings, '[]') || m.findings AS findings, r.verdict, r.note, r.reviewed_at, a.email AS reviewed_by
            FROM (SELECT max(measurement_date) AS day FROM unified_metrics WHERE user_id = $1) AS newest
@@ -60,7 +60,9 @@ pub async fn doubts(conn: &mut PgConnection, user_id: &str, days: i32, limit: i6
     .bind(PLAIN)
     .bind(limit)
     .fetch_all(conn)
-    .await
+    .await?;
+    super::clients::count_reads(doubts.iter().map(|d| (d.metric_name.as_str(), d.confidence_score.is_some())));
+    Ok(doubts)
 }
 
 /// Whether somebody has to decide about a finding of this kind.

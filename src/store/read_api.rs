@@ -3,6 +3,7 @@
 //! Pages go by key, not by number of rows, so that each costs the same however far in it lies.
 
 use crate::model::{Finding, Instant, Origin};
+use crate::store::clients::count_reads;
 use crate::store::metrics::Provenance;
 use chrono::NaiveDate;
 use serde::Deserialize;
@@ -150,7 +151,7 @@ pub async fn history(
     after: Option<&Key>,
     limit: i64,
 ) -> sqlx::Result<Vec<ValueRow>> {
-    sqlx::query_as(
+    let rows: Vec<ValueRow> = sqlx::query_as(
         "SELECT m.metric_name, m.source, m.measurement_date, m.value, m.unit, m.measured_at, m.received_at, m.delivery_id, m.provenance,
                 m.findings, c.confidence_score, c.probability, c.low, c.high, c.findings AS score_findings,
                 s.source IS NOT NULL AS chosen, k.rank
@@ -174,7 +175,9 @@ pub async fn history(
     .bind(after.map(|k| k.2.as_str()))
     .bind(limit)
     .fetch_all(conn)
-    .await
+    .await?;
+    count_reads(rows.iter().map(|r| (r.metric_name.as_str(), r.confidence_score.is_some())));
+    Ok(rows)
 }
 
 /// The newest value of each metric and source of a person. Within a metric the one to be taken comes first: newest day,
@@ -184,7 +187,7 @@ pub async fn history(
 /// # Errors
 /// The database's.
 pub async fn newest(conn: &mut PgConnection, user_id: &str, metrics: &[String]) -> sqlx::Result<Vec<ValueRow>> {
-    sqlx::query_as(
+    let rows: Vec<ValueRow> = sqlx::query_as(
         "WITH RECURSIVE pairs AS (
            (SELECT metric_name, source FROM unified_metrics WHERE user_id = $1 ORDER BY metric_name, source LIMIT 1)
            UNION ALL
@@ -209,7 +212,9 @@ pub async fn newest(conn: &mut PgConnection, user_id: &str, metrics: &[String]) 
     .bind(user_id)
     .bind(metrics)
     .fetch_all(conn)
-    .await
+    .await?;
+    count_reads(rows.iter().map(|r| (r.metric_name.as_str(), r.confidence_score.is_some())));
+    Ok(rows)
 }
 
 /// A score with its parts.
@@ -256,7 +261,7 @@ pub async fn scores(
     after: Option<&Key>,
     limit: i64,
 ) -> sqlx::Result<Vec<ScoreRow>> {
-    sqlx::query_as(
+    let rows: Vec<ScoreRow> = sqlx::query_as(
         "SELECT c.metric_name, c.source, c.measurement_date, m.value, m.unit, c.confidence_score, c.probability, c.low, c.high,
                 ARRAY(SELECT coalesce((c.factors ->> part)::float8, 0)
                         FROM unnest(ARRAY['evidence', 'plausibility', 'completeness', 'concordance', 'provenance', 'consistency'])
@@ -280,7 +285,9 @@ pub async fn scores(
     .bind(after.map(|k| k.2.as_str()))
     .bind(limit)
     .fetch_all(conn)
-    .await
+    .await?;
+    count_reads(rows.iter().map(|r| (r.metric_name.as_str(), true)));
+    Ok(rows)
 }
 
 /// A delivery without its body.

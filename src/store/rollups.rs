@@ -224,6 +224,39 @@ mod tests {
         assert_eq!(dashboard::least_trusted(&mut conn, 1).await.unwrap(), ["a"]);
     }
 
+    /// By the day that was measured: average and tiers, each score in the tier that its badge shows.
+    #[tokio::test]
+    async fn data_quality_trends_give_the_average_and_the_tiers_of_each_day_and_metric() {
+        let t = testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO metric_confidence_cache (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high, factors, scorer_version, registry_version)
+             SELECT 'p' || score, 'steps', 'whoop', date '2026-03-01', score, score / 100.0, 0, 1, '{}'::jsonb, 1, 1 FROM unnest(ARRAY[0, 39, 40, 59, 60, 79, 80, 100]) AS score
+             UNION ALL SELECT 'q', m, s, date '2026-03-02', 70, 0.7, 0, 1, '{}'::jsonb, 1, 1 FROM (VALUES ('steps', 'whoop'), ('steps', 'garmin'), ('weight', 'withings')) AS v (m, s)",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let rows: Vec<(String, String, f64, i64, i64, i64, i64, i64)> = sqlx::query_as(
+            "SELECT date::text, metric_name, avg_confidence, metrics_count, excellent_count, good_count, fair_count, poor_count
+               FROM data_quality_trends ORDER BY date, metric_name",
+        )
+        .fetch_all(t.db.service())
+        .await
+        .unwrap();
+        let day =
+            |date: &str, metric: &str, average, n: [i64; 5]| (date.to_owned(), metric.to_owned(), average, n[0], n[1], n[2], n[3], n[4]);
+        assert_eq!(
+            rows,
+            [
+                day("2026-03-01", "steps", (39 + 40 + 59 + 60 + 79 + 80 + 100) as f64 / 8.0, [8, 2, 2, 2, 2]),
+                day("2026-03-02", "steps", 70.0, [2, 0, 2, 0, 0]),
+                day("2026-03-02", "weight", 70.0, [1, 0, 1, 0, 0]),
+            ]
+        );
+        let tiers = [0, 39, 40, 59, 60, 79, 80, 100].map(|s| crate::model::Badge::of(Some(s)).key());
+        assert_eq!(tiers, ["poor", "poor", "fair", "fair", "good", "good", "excellent", "excellent"], "as the view has them");
+    }
+
     #[tokio::test]
     async fn it_is_not_done_again_without_news_nor_too_often() {
         let t = testing::database().await;

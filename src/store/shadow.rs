@@ -54,6 +54,8 @@ pub struct Difference {
     pub differing: i64,
     /// Scores that only the shadow has.
     pub new: i64,
+    /// Scores in force that the shadow no longer gives; those of values that came since it was started are not among them.
+    pub gone: i64,
     /// Movement in points, and how many scores move by it; zero left out.
     pub moved: Vec<(i32, i64)>,
     /// From which badge to which, and how many scores.
@@ -83,11 +85,25 @@ macro_rules! tier {
     };
 }
 
-/// What would change if the shadow were promoted.
+/// Scores in force that the shadow would have given if it gave any: their person was scored into it, and value and score are
+/// older than it (`$1`).
+macro_rules! gone {
+    () => {
+        " c.updated_at < $1
+          AND EXISTS (SELECT FROM confidence_shadow s WHERE s.user_id = c.user_id)
+          AND EXISTS (SELECT FROM unified_metrics m
+                       WHERE (m.user_id, m.metric_name, m.source, m.measurement_date) = (c.user_id, c.metric_name, c.source, c.measurement_date)
+                         AND m.created_at < $1)
+          AND NOT EXISTS (SELECT FROM confidence_shadow s
+                           WHERE (s.user_id, s.metric_name, s.source, s.measurement_date) = (c.user_id, c.metric_name, c.source, c.measurement_date))"
+    };
+}
+
+/// What would change if the shadow of this operation were promoted.
 ///
 /// # Errors
 /// The database's.
-pub async fn difference(conn: &mut PgConnection) -> sqlx::Result<Difference> {
+pub async fn difference(conn: &mut PgConnection, operation: &Operation) -> sqlx::Result<Difference> {
     let (compared, differing): (i64, i64) = sqlx::query_as(concat!(
         "SELECT count(*), count(*) FILTER (WHERE (s.probability, s.low, s.high, s.factors, s.findings) IS DISTINCT FROM
                                                  (c.probability, c.low, c.high, c.factors, c.findings))",
@@ -101,8 +117,12 @@ pub async fn difference(conn: &mut PgConnection) -> sqlx::Result<Difference> {
     )
     .fetch_one(&mut *conn)
     .await?;
+    let gone: i64 = sqlx::query_scalar(concat!("SELECT count(*) FROM metric_confidence_cache c WHERE", gone!()))
+        .bind(operation.started_at)
+        .fetch_one(&mut *conn)
+        .await?;
     if differing == 0 {
-        return Ok(Difference { compared, new, ..Difference::default() });
+        return Ok(Difference { compared, new, gone, ..Difference::default() });
     }
     let moved = sqlx::query_as(concat!(
         "SELECT s.confidence_score - c.confidence_score, count(*)",
@@ -145,12 +165,13 @@ pub async fn difference(conn: &mut PgConnection) -> sqlx::Result<Difference> {
     .bind(TOP)
     .fetch_all(&mut *conn)
     .await?;
-    Ok(Difference { compared, differing, new, moved, badges, persons, top })
+    Ok(Difference { compared, differing, new, gone, moved, badges, persons, top })
 }
 
-/// Puts the shadow into force: its scores replace those that differ, and its registry becomes the one in force, with an audit
-/// entry, all in the caller's transaction. Values that came meanwhile are scored by the recalculation that the caller starts.
-/// Returns how many scores changed; `None`: there is no finished shadow.
+/// Puts the shadow into force: its scores replace those that differ, those that it no longer gives go, and its registry becomes
+/// the one in force, with an audit entry, all in the caller's transaction. What came meanwhile, and scores that only the shadow
+/// has, are left to the recalculation that the caller starts. Returns how many scores changed or went; `None`: there is no
+/// finished shadow.
 ///
 /// # Errors
 /// The database's.
@@ -171,11 +192,13 @@ pub async fn promote(conn: &mut PgConnection, actor: &Actor) -> sqlx::Result<Opt
     )
     .execute(&mut *conn)
     .await?;
+    let gone =
+        sqlx::query(concat!("DELETE FROM metric_confidence_cache c WHERE", gone!())).bind(operation.started_at).execute(&mut *conn).await?;
     settle(conn, &operation, "promoted").await?;
     let version = overrides.map(|o| o.version);
-    let detail = json!({ "operation": operation.id, "registry": version, "changed": done.rows_affected() });
+    let detail = json!({ "operation": operation.id, "registry": version, "changed": done.rows_affected(), "gone": gone.rows_affected() });
     audit::write(conn, actor, "shadow.promote", Some(&operation.id.to_string()), &detail).await?;
-    Ok(Some(done.rows_affected()))
+    Ok(Some(done.rows_affected() + gone.rows_affected()))
 }
 
 /// Throws the shadow away; `false`: there is none.

@@ -228,7 +228,8 @@ impl Kind {
             },
             Metric::ActiveCalories | Metric::TotalCalories => match self {
                 Kind::Apple => share(0.0, 0.35, 0.8, Some("Choe & Kang 2025")),
-                _ => share(0.0, 0.26, 0.8, Some("Fuller 2020")),
+                // Reviews found no brand accurate and give no figure.
+                _ => share(0.0, 0.26, 0.8, None),
             },
             Metric::ActiveMinutes => share(0.0, 0.45, 0.6, Some("Doherty 2024")),
             Metric::SleepDuration => match self {

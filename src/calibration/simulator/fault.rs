@@ -75,7 +75,7 @@ faults! {
 }
 
 impl Fault {
-    /// Why a fault of this kind cannot be seen everywhere, for the report; empty where it can.
+    /// Why a fault of this kind cannot be seen everywhere, for the report; of a kind that is ordinarily seen, a general sentence.
     pub const fn hidden_because(self) -> &'static str {
         match self {
             Fault::ShortWear => {
@@ -91,7 +91,7 @@ impl Fault {
             Fault::DayShift => {
                 "a day under its neighbour's date is a day like any other where its times moved with it; it shows as a copy only after the day it copies"
             }
-            _ => "",
+            _ => "ordinarily seen; in this world some faulty values lie within what the person shows anyway",
         }
     }
 }

@@ -43,8 +43,6 @@ pub(crate) mod server {
     pub(crate) async fn persons(conn: &mut PgConnection, rows: Vec<clients::PersonRow>, now: Instant) -> sqlx::Result<Vec<Person>> {
         let users: Vec<String> = rows.iter().map(|r| r.user_id.clone()).collect();
         let latest = clients::latest(conn, &users, &KEY.map(|m| m.key().to_owned())).await?;
-        let hits = latest.iter().filter(|l| l.confidence_score.is_some()).count() as i64;
-        clients::count_reads(hits, latest.len() as i64 - hits);
         let by_key: HashMap<(&str, &str), Option<i32>> =
             latest.iter().map(|l| ((l.user_id.as_str(), l.metric_name.as_str()), l.confidence_score)).collect();
         Ok(rows

@@ -138,8 +138,8 @@ impl Registry {
         Prior { probability: sum / weight, observations: weight.min(MOST), studied: studies > 0, shown: shown.map(|s| s.1), studies }
     }
 
-    /// What devices of all brands reach on the metric, each brand one voice; else on the metric it borrows from; else
-    /// on everything that was ever studied.
+    /// The mean of what devices reach on the metric, each row with a figure one voice, so a brand with three studied models has
+    /// three; else on the metric it borrows from; else on everything that was ever studied.
     pub(super) fn class_prior(&self, rule: &MetricRule) -> f64 {
         self.mean_of(|r| r.metric == rule.metric, rule)
             .or_else(|| {

@@ -3,7 +3,9 @@
 use super::support::*;
 use crate::model::{Coverage, DayValue, Metric, UploadKind};
 use crate::quality::explain::{Which, explain, points};
-use crate::quality::{LOOKAHEAD_DAYS, LOOKBACK_DAYS, Part, Parts, Registry, Reviews, Verdict, score_person};
+use crate::quality::{
+    DAILY_LOOKAHEAD_DAYS, DAILY_LOOKBACK_DAYS, LOOKAHEAD_DAYS, LOOKBACK_DAYS, Part, Parts, Registry, Reviews, Verdict, score_person,
+};
 use chrono::Days;
 use proptest::prelude::*;
 
@@ -62,6 +64,11 @@ fn person() -> impl Strategy<Value = (Vec<DayValue>, Reviews)> {
     )
 }
 
+/// Whether the store loads the long past of a metric, as `crate::rescore` asks it to.
+fn is_slow(metric: Metric) -> bool {
+    Registry::built_in().rule(metric).is_some_and(|r| i64::from(r.baseline_days) > DAILY_LOOKBACK_DAYS)
+}
+
 /// What the store loads of days before the range: no coverage but the samples of day summaries, no origin, no findings.
 fn lean(v: &DayValue) -> DayValue {
     DayValue {
@@ -79,17 +86,18 @@ fn lean(v: &DayValue) -> DayValue {
 proptest! {
     #![proptest_config(always_the_same(48))]
 
-    /// Scoring some days with their context alone gives, bit for bit, what scoring everything gives; so does any order
-    /// of the values.
+    /// Scoring some days with their context alone (28 days of what is measured daily, 90 of the rest) gives, bit for bit, what
+    /// scoring everything gives; so does any order of the values.
     #[test]
     fn incremental_equals_full_bit_for_bit((values, reviews) in person(), from in 0u64..200, days in 0u64..20, turn in 0usize..400) {
         let registry = Registry::built_in();
         let full = score_person(&values, &reviews, registry, date(0)..=date(400));
         let range = date(from)..=date(from + days);
-        let earliest = range.start().checked_sub_days(Days::new(LOOKBACK_DAYS as u64)).unwrap();
+        let back = |days: i64| range.start().checked_sub_days(Days::new(days as u64)).unwrap();
+        let earliest = |m: Metric| back(if is_slow(m) { LOOKBACK_DAYS } else { DAILY_LOOKBACK_DAYS });
         let mut context: Vec<DayValue> = values
             .iter()
-            .filter(|v| v.date >= earliest && v.date <= *range.end())
+            .filter(|v| v.date >= earliest(v.metric) && v.date <= *range.end())
             .map(|v| if v.date < *range.start() { lean(v) } else { v.clone() })
             .collect();
         if !context.is_empty() {
@@ -109,7 +117,8 @@ proptest! {
         let mut changed = values.clone();
         changed[which].value *= 1.37;
         let day = values[which].date;
-        let last = day.checked_add_days(Days::new(LOOKAHEAD_DAYS as u64)).unwrap();
+        let ahead = if is_slow(values[which].metric) { LOOKAHEAD_DAYS } else { DAILY_LOOKAHEAD_DAYS };
+        let last = day.checked_add_days(Days::new(ahead as u64)).unwrap();
         let outside = |all: &[DayValue]| -> Vec<_> {
             let all = score_person(all, &reviews, Registry::built_in(), date(0)..=date(400));
             all.into_iter().filter(|s| s.date < day || s.date > last).collect()

@@ -1,4 +1,5 @@
-//! How fast the pure scorer is. Ignored by default: `cargo test --release -- --ignored --nocapture scorer_speed`.
+//! How fast the pure scorer is. Run with `make bench`, or alone with `scripts/bench.sh bench_scorer`; `ASSAY_BENCH_STRICT=1`
+//! fails it where the aim is missed.
 
 use super::support::{around, series};
 use crate::model::{DayValue, Metric};
@@ -19,9 +20,12 @@ fn person() -> Vec<DayValue> {
     values
 }
 
+/// The aim: values scored a second on one core.
+const AIM: f64 = 300_000.0;
+
 #[test]
 #[ignore = "a measurement, meant for an optimised build"]
-fn scorer_speed() {
+fn bench_scorer_speed() {
     let values = person();
     let (first, last) = (values.iter().map(|v| v.date).min().unwrap(), values.iter().map(|v| v.date).max().unwrap());
     let mut best = f64::INFINITY;
@@ -32,6 +36,9 @@ fn scorer_speed() {
         best = best.min(start.elapsed().as_secs_f64());
     }
     println!("{scored} values: {:.0} a second on one core", scored as f64 / best);
+    if std::env::var_os("ASSAY_BENCH_STRICT").is_some_and(|s| s == "1") {
+        assert!(scored as f64 / best >= AIM, "{:.0} a second; the aim is {AIM}", scored as f64 / best);
+    }
     let start = Instant::now();
     let mut n = 0;
     for _ in 0..200 {

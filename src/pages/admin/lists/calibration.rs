@@ -10,8 +10,11 @@ use super::{
 use crate::{
     calibration::{
         baselines,
-        figures::{Estimate, Step},
-        report::{Line, Report, SEEN, Unseen},
+        bootstrap::Estimate,
+        figures::Step,
+        lines::Line,
+        report::{Report, SEEN, Unseen},
+        silence::Silence,
     },
     model::Instant,
     quality::SCORER_VERSION,
@@ -56,7 +59,11 @@ pub(super) async fn page(conn: &mut PgConnection, now: Instant) -> sqlx::Result<
         None => shown.parts.push(Part {
             title: "Report".into(),
             heads: vec!["Figure".into()],
-            empty: "No report was made yet. Work it out here, or with the command: assay calibrate --store".into(),
+            empty: if stored.is_empty() {
+                "No report was made yet. Work it out here, or with the command: assay calibrate --store".into()
+            } else {
+                "The reports kept were made by an earlier version of the program, in another form. Work it out anew.".into()
+            },
             ..Part::default()
         }),
     }
@@ -71,7 +78,7 @@ fn three(x: f64) -> String {
 }
 
 fn estimate(e: Option<Estimate>) -> Cell {
-    e.map_or(Cell::None, |e| Cell::Number(format!("{:.3} ({:.3}–{:.3})", e.value, e.low, e.high)))
+    e.map_or(Cell::None, |e| Cell::Number(e.to_string()))
 }
 
 fn fill(shown: &mut Shown, stored: &Stored, r: &Report, now: Instant) {
@@ -81,12 +88,15 @@ fn fill(shown: &mut Shown, stored: &Stored, r: &Report, now: Instant) {
         ("By".into(), Cell::Text(stored.made_by.clone())),
         ("Scorer, registry".into(), Cell::Text(format!("{}, {}", r.scorer_version, r.registry_version))),
         ("Persons, values".into(), Cell::Text(format!("{}, {}", r.persons, text::count(r.values as i64)))),
+        ("Intervals".into(), Cell::Text(format!("90 %, from {} draws of persons", r.draws))),
         ("Expected calibration error (aim 0.03)".into(), estimate(r.calibration_error)),
-        ("Rank correlation of score and error".into(), r.spearman.map_or(Cell::None, |s| Cell::Text(three(s)))),
+        ("The same, of metrics and devices with a study".into(), estimate(r.calibration_error_studied)),
+        ("The same, of those whose error is an assumption".into(), estimate(r.calibration_error_assumed)),
+        ("Rank correlation of score and error".into(), estimate(r.spearman)),
     ];
     if let Some(b) = r.brier {
         let words = format!(
-            "{:.3} = miscalibration {:.3} \u{2212} discrimination {:.3} + uncertainty {:.3}",
+            "{} = miscalibration {} \u{2212} discrimination {} + uncertainty {}",
             b.score, b.miscalibration, b.discrimination, b.uncertainty
         );
         shown.facts.push(("Brier score".into(), Cell::Text(words)));
@@ -111,6 +121,9 @@ fn fill(shown: &mut Shown, stored: &Stored, r: &Report, now: Instant) {
         let note = "AUROC of short days against days worn twenty hours or more; the deliveries do not say how long it was.";
         shown.parts.insert(1, lines("Short wear by minutes", note, r.wear.iter()));
     }
+    if let Some(silence) = r.silence {
+        shown.parts.push(silences(silence));
+    }
     if r.mended > 0 {
         let words = format!("{} (a fraction that normalisation reads as per cent)", text::count(r.mended as i64));
         shown.facts.push(("Planted, but undone before it was stored".into(), Cell::Text(words)));
@@ -118,7 +131,7 @@ fn fill(shown: &mut Shown, stored: &Stored, r: &Report, now: Instant) {
     if !r.independent.is_empty() {
         shown.parts.push(lines(
             "Truth that nobody planted",
-            "AUROC on recorded data, persons on whom nothing was fitted.",
+            "AUROC on recorded data. For the figures of wear the curve was fitted on every second person, and those judged here were looked at while choosing between its variants. A single person has no interval.",
             r.independent.iter(),
         ));
     }
@@ -162,7 +175,7 @@ fn lines<'r>(title: &str, note: &str, of: impl Iterator<Item = &'r Line>) -> Par
     heads.extend(baselines::NAMES.iter().map(|n| format!("#{n}")));
     let row = |l: &Line| {
         let mut cells = vec![Cell::Text(l.name.replace('_', " ")), Cell::Number(text::count(l.n as i64)), estimate(l.ours)];
-        cells.extend(l.baselines.iter().map(|b| b.map_or(Cell::None, |b| Cell::Number(three(b)))));
+        cells.extend(l.baselines.iter().map(|b| estimate(*b)));
         cells
     };
     Part { title: title.into(), note: note.into(), heads, rows: of.map(row).collect(), ..Part::default() }
@@ -170,21 +183,32 @@ fn lines<'r>(title: &str, note: &str, of: impl Iterator<Item = &'r Line>) -> Par
 
 /// The faults it does not see: how well they could be seen at most, where they are seen, and why not elsewhere.
 fn not_seen(unseen: &[Unseen]) -> Part {
-    let metrics = |u: &Unseen| {
-        let one = |l: &Line| Some(format!("{} {:.2} ({})", l.name.replace('_', " "), l.ours?.value, l.n));
-        u.by_metric.iter().filter_map(one).collect::<Vec<_>>().join(", ")
-    };
     Part {
         title: format!("What it does not see (AUROC below {SEEN})"),
-        note: "The oracle knows the person's own level from all days, past and to come, and how the fault lies about it, but looks at the number alone.".into(),
-        heads: ["Fault", "#Oracle", "Within each metric (faulty values)", "Why"].map(String::from).to_vec(),
+        note: "The oracle knows the person's own level from all days, past and to come, and how the fault lies about the level of everybody else, both taken for bell curves; it looks at the number alone. It is a yardstick, no limit.".into(),
+        heads: ["Fault", "#Oracle", "Within each metric: faulty values", "Why"].map(String::from).to_vec(),
         rows: unseen
             .iter()
             .map(|u| {
-                let ceiling = u.ceiling.map_or(Cell::None, |c| Cell::Number(three(c)));
-                vec![Cell::Text(u.name.replace('_', " ")), ceiling, Cell::Text(metrics(u)), Cell::Text(u.why.clone())]
+                vec![Cell::Text(u.name.replace('_', " ")), estimate(u.ceiling), Cell::Text(u.within()), Cell::Text(u.why.clone())]
             })
             .collect(),
+        ..Part::default()
+    }
+}
+
+fn silences(s: Silence) -> Part {
+    let row = |what: &str, of: u64, cell: Cell| vec![Cell::Text(what.into()), Cell::Number(text::count(of as i64)), cell];
+    Part {
+        title: "Sources that fall silent".into(),
+        note: "Judged at noon of each day from what had come by then, as a person's page does.".into(),
+        heads: ["Figure", "#Of", "#Value (90 % interval)"].map(String::from).to_vec(),
+        rows: vec![
+            row("Silences noticed before data came again, share", s.spells, estimate(s.noticed)),
+            row("Days from the first silent day until it was noticed", s.spells, estimate(s.delay_days)),
+            row("Noons without silence at which it was said though the data came later, share", s.noons, estimate(s.too_soon)),
+            row("Noons at which it was said of days on which the device was not worn, share", s.noons, estimate(s.not_worn)),
+        ],
         ..Part::default()
     }
 }
@@ -217,8 +241,8 @@ fn metrics(r: &Report) -> Part {
                     Cell::Number(text::count(m.n as i64)),
                     Cell::Number(three(m.forecast)),
                     Cell::Number(three(m.observed)),
-                    Cell::Number(three(m.calibration_error)),
-                    m.auroc.map_or(Cell::None, |a| Cell::Number(three(a))),
+                    estimate(Some(m.calibration_error)),
+                    estimate(m.auroc),
                 ]
             })
             .collect(),
@@ -243,5 +267,56 @@ fn earlier(stored: &[Stored], now: Instant) -> Part {
         heads: ["Made", "By", "#Scorer, registry", "#Calibration error", "#AUROC"].map(String::from).to_vec(),
         rows: stored.iter().map(row).collect(),
         ..Part::default()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::{calibration::report::planted, quality::Registry, store::testing::database};
+    use leptos::prelude::*;
+
+    async fn html(conn: &mut PgConnection) -> String {
+        let shown = page(conn, chrono::Utc::now()).await.unwrap();
+        super::super::super::view::shown("calibration", shown).to_html()
+    }
+
+    #[tokio::test]
+    async fn the_page_shows_the_newest_report_with_its_intervals_and_what_is_not_seen() {
+        let t = database().await;
+        let mut conn = t.db.service().acquire().await.unwrap();
+        assert!(html(&mut conn).await.contains("No report was made yet"));
+        let report = planted(5, 6, 40, 30, Registry::built_in());
+        calibration::put(&mut conn, "somebody@example.test", &report).await.unwrap();
+        let shown = html(&mut conn).await;
+        let calibration_error = report.calibration_error.unwrap().to_string();
+        let area = report.overall.ours.unwrap();
+        assert!(area.interval.is_some() && shown.contains(&area.to_string()) && shown.contains(&calibration_error), "{shown}");
+        for words in
+            ["somebody@example.test", "of metrics and devices with a study", "from 30 draws of persons", "Reliability", "earlier formula"]
+        {
+            assert!(shown.contains(words), "{words}: {shown}");
+        }
+        for unseen in &report.not_seen {
+            assert!(shown.contains(&unseen.why) && shown.contains(&unseen.name.replace('_', " ")), "{unseen:?}");
+        }
+        assert!(!report.not_seen.is_empty(), "a world in which everything is seen shows nothing here");
+    }
+
+    #[tokio::test]
+    async fn a_report_of_another_form_or_version_is_not_shown_as_if_it_were_of_this_one() {
+        let t = database().await;
+        let mut conn = t.db.service().acquire().await.unwrap();
+        sqlx::query(
+            "INSERT INTO calibration_reports (made_by, scorer_version, registry_version, report) VALUES ('old', 1, 1, '{\"values\": 7}')",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        assert!(html(&mut conn).await.contains("in another form"));
+        let report = Report { scorer_version: SCORER_VERSION - 1, ..planted(5, 2, 20, 2, Registry::built_in()) };
+        calibration::put(&mut conn, "old", &report).await.unwrap();
+        assert!(html(&mut conn).await.contains(&format!("This report is about scorer {}", SCORER_VERSION - 1)));
     }
 }

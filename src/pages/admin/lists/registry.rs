@@ -1,29 +1,33 @@
 //! `/admin/settings/registry`: what the scorer takes as given, metric by metric and study by study; one metric with the
 //! form that changes it; and, under `tab=shadow`, what another registry or program would change.
 
+mod beside;
+
+pub(super) use beside::beside;
+
 use super::{
     super::{
-        registry_deeds::{DropShadow, PromoteShadow, ResetRegistry, SetRegistry, StartShadow},
-        screen::{Cell, Field, Form, Part, Running, Shown},
+        registry_deeds::{ResetRegistry, SetRegistry},
+        screen::{Cell, Field, Form, Part, Shown},
     },
-    Query, chip, text, time,
+    Query, chip, text,
 };
 use crate::{
-    model::{Badge, Instant, Metric, Source},
+    model::{Metric, Source},
     quality::{
-        EvidenceRow, MetricRule, REGISTRY_VERSION, Registry, SCORER_VERSION,
+        EvidenceRow, MetricRule, REGISTRY_VERSION, Registry,
         explain::words,
         registry::{Key, Needs, Overrides, Scale, Tolerance},
     },
     rescore,
-    store::{operations::Operation, persons, shadow},
+    store::persons,
 };
 use leptos::server_fn::ServerFn;
 use sqlx::PgConnection;
 
 pub(super) const PATH: &str = "settings/registry";
 const HREF: &str = "/admin/settings/registry";
-/// Persons whose scores a preview works out: it answers while somebody waits.
+/// Persons whose scores a preview works out, the same each time: it answers while somebody waits, and says that it is a sample.
 const SAMPLE: i64 = 40;
 
 fn shown(title: &str, lead: String, tab: &str) -> Shown {
@@ -284,6 +288,7 @@ fn set<T: PartialEq>(map: &mut std::collections::BTreeMap<Metric, T>, metric: Me
 async fn impact(service: &sqlx::PgPool, overrides: &Overrides) -> sqlx::Result<Part> {
     let mut conn = service.acquire().await?;
     let users = persons::some_with_values(&mut conn, SAMPLE).await?;
+    let all = persons::count_with_values(&mut conn).await?;
     let preview = rescore::preview(&mut conn, &Registry::built_in().with(overrides), &users).await?;
     let rows: Vec<Vec<Cell>> = preview
         .badges
@@ -293,9 +298,8 @@ async fn impact(service: &sqlx::PgPool, overrides: &Overrides) -> sqlx::Result<P
     Ok(Part {
         title: "What this would change".into(),
         note: format!(
-            "Of {} people looked at, {} would see a badge change; {} scores compared, {} of them move.",
-            users.len(),
-            preview.persons,
+            "{} {} scores compared, {} of them move.",
+            people(preview.persons as i64, users.len() as i64, all),
             text::count(preview.compared as i64),
             text::count((preview.compared - preview.moved.get(100).copied().unwrap_or(0)) as i64),
         ),
@@ -306,114 +310,31 @@ async fn impact(service: &sqlx::PgPool, overrides: &Overrides) -> sqlx::Result<P
     })
 }
 
-/// The shadow: how far it is, and what would change.
-pub(super) async fn beside(conn: &mut PgConnection, now: Instant) -> sqlx::Result<Shown> {
-    let registry = rescore::registry(conn).await?;
-    let mut shown = shown("Registry", format!("{} This program's scorer is version {SCORER_VERSION}.", version(&registry)), "shadow");
-    let start = |label: &str| Cell::Buttons(vec![(label.to_owned(), StartShadow::url().to_owned(), Vec::new())]);
-    let Some(operation) = shadow::current(conn).await? else {
-        shown.deeds = vec![start("Score everybody beside the old")];
-        shown.parts = vec![Part {
-            title: "Difference".into(),
-            empty: "Nothing is scored beside the old. Start it here to see what this version of the program would change, or from a metric to try another number.".into(),
-            heads: vec!["Badge".into()],
-            ..Part::default()
-        }];
-        return Ok(shown);
-    };
-    let button = |label: &str, url: &str| (label.to_owned(), url.to_owned(), Vec::new());
-    let mut buttons = vec![button("Drop it", DropShadow::url())];
-    if operation.state == "completed" {
-        buttons.insert(0, button("Promote: put it into force", PromoteShadow::url()));
+/// How many people would see another badge, from those looked at to all there are.
+fn people(changed: i64, looked_at: i64, all: i64) -> String {
+    if looked_at >= all {
+        return format!("Of all {} people with values, {} would see a badge change.", text::count(all), text::count(changed));
     }
-    shown.deeds = vec![Cell::Buttons(buttons)];
-    shown.running = vec![progress(&operation)];
-    shown.facts = vec![
-        (
-            "Under".into(),
-            Cell::Text(
-                shadow::overrides_of(&operation)
-                    .map_or_else(|| "the registry in force, by this program".to_owned(), |o| format!("registry version {}", o.version)),
-            ),
-        ),
-        ("Started".into(), time(Some(operation.started_at), now)),
-        ("By".into(), Cell::Text(operation.started_by.clone())),
-    ];
-    if operation.state == "completed" {
-        let d = shadow::difference(conn).await?;
-        shown.facts.extend([
-            ("Scores compared".to_owned(), Cell::Number(text::count(d.compared))),
-            ("That differ".to_owned(), Cell::Number(text::count(d.differing))),
-            ("Only beside".to_owned(), Cell::Number(text::count(d.new))),
-            ("People with another badge".to_owned(), Cell::Number(text::count(d.persons))),
-        ]);
-        shown.parts = differences(&d);
-    }
-    Ok(shown)
+    format!(
+        "Worked out for {looked_at} of the {} people with values, a fixed sample: {changed} of them would see a badge change, by that share about {} of all. \
+         Run it beside the old to know it of everybody.",
+        text::count(all),
+        text::count((changed * all + looked_at / 2).checked_div(looked_at).unwrap_or(0))
+    )
 }
 
-fn progress(o: &Operation) -> Running {
-    let percent = (100 * (o.done + o.failed)).checked_div(o.total).unwrap_or(100).clamp(0, 100) as u32;
-    Running {
-        label: format!("Scoring beside the old: {} of {} people", text::count(o.done), text::count(o.total)),
-        percent,
-        state: o.state.clone(),
-        deed: Cell::None,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::people;
 
-fn differences(d: &shadow::Difference) -> Vec<Part> {
-    let word = |key: &str| {
-        [Badge::Excellent, Badge::Good, Badge::Fair, Badge::Poor].into_iter().find(|b| b.key() == key).map_or("Unknown", Badge::word)
-    };
-    let signed = |by: i32| if by > 0 { format!("+{by}") } else { format!("\u{2212}{}", by.unsigned_abs()) };
-    // Movement in steps of five points, so that the table stays short.
-    let mut steps: std::collections::BTreeMap<i32, i64> = std::collections::BTreeMap::new();
-    for (by, n) in &d.moved {
-        *steps.entry(by.signum() * (1 + (by.abs() - 1) / 5)).or_default() += n;
+    #[test]
+    fn an_impact_says_of_whom_it_was_worked_out() {
+        assert_eq!(people(3, 12, 12), "Of all 12 people with values, 3 would see a badge change.");
+        let sample = people(10, 40, 1_201);
+        assert!(
+            sample.contains("for 40 of the 1,201 people") && sample.contains("10 of them") && sample.contains("about 300 of all"),
+            "{sample}"
+        );
+        assert_eq!(people(0, 0, 0), "Of all 0 people with values, 0 would see a badge change.");
     }
-    let moved = steps.iter().map(|(step, n)| {
-        let (a, b) = (step.signum() * ((step.abs() - 1) * 5 + 1), step * 5);
-        vec![Cell::Text(format!("{} to {}", signed(a), signed(b))), Cell::Number(text::count(*n))]
-    });
-    vec![
-        Part {
-            title: "Badges that change".into(),
-            heads: vec!["Badge".into(), "#Scores".into()],
-            rows: d
-                .badges
-                .iter()
-                .map(|(a, b, n)| vec![Cell::Text(format!("{} to {}", word(a), word(b))), Cell::Number(text::count(*n))])
-                .collect(),
-            empty: "None.".into(),
-            ..Part::default()
-        },
-        Part {
-            title: "Movement in points".into(),
-            heads: vec!["Points".into(), "#Scores".into()],
-            rows: moved.collect(),
-            empty: "No score moves.".into(),
-            ..Part::default()
-        },
-        Part {
-            title: "Largest movements".into(),
-            heads: ["Person", "Metric", "Source", "Day", "In force", "Beside"].map(String::from).to_vec(),
-            rows: d
-                .top
-                .iter()
-                .map(|(user, metric, source, day, old, new)| {
-                    vec![
-                        super::person(Some(user)),
-                        Cell::Text(Metric::from_key(metric).map_or_else(|| metric.clone(), |m| m.name().to_owned())),
-                        Cell::Text(Source::from_provider(source).name()),
-                        Cell::Text(day.to_string()),
-                        Cell::Score(Some(*old)),
-                        Cell::Score(Some(*new)),
-                    ]
-                })
-                .collect(),
-            empty: "No score moves.".into(),
-            ..Part::default()
-        },
-    ]
 }
