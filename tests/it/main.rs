@@ -15,6 +15,7 @@ mod chaos;
 mod checklist;
 mod cluster;
 mod command_line;
+mod decisions;
 mod docs;
 mod durability;
 mod embedded;
