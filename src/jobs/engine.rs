@@ -1,7 +1,7 @@
 //! One batch, from claim to settlement. The slots of a worker and `job-worker` both go through here.
 
 use super::{
-    Settings,
+    Ctx, Settings,
     backoff::Backoff,
     board::{Board, Pick},
     kind::{AnyKind, Kinds, Outcome},
@@ -15,9 +15,9 @@ use crate::store::{
     workers,
 };
 use chrono::Utc;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::PgPool;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -27,53 +27,6 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, warn};
 use uuid::Uuid;
-
-/// What a handler may use.
-#[derive(Debug, Clone)]
-pub struct Ctx {
-    /// The pools.
-    pub db: Db,
-    /// Set when the worker shuts down or a person cancelled the job: long work should come to an end.
-    pub stop: CancellationToken,
-    epoch: i64,
-    batch: usize,
-    /// When the time of the kind is over.
-    end: Instant,
-    /// Whether the handler let the lease of the batch go.
-    released: Arc<AtomicBool>,
-}
-
-impl Ctx {
-    /// A transaction for the work. The server ends its statements when the time of the kind is over, also when this process is
-    /// gone: else the locks of whoever was stopped would stay, and the next attempt would wait for them.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
-        self.db.begin_service_within(self.end.saturating_duration_since(Instant::now()) + GRACE).await
-    }
-
-    /// Locks the jobs that are still ours until the transaction ends, and says which. Only for these may effects be
-    /// written; the others are [`Outcome::Lost`].
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn lock_ours(&self, conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<HashSet<Uuid>> {
-        Ok(claim::lock_ours(conn, ids, self.epoch).await?.into_iter().collect())
-    }
-
-    /// Finishes jobs in the handler's own transaction, so that effect and completion are one commit. Returns how
-    /// many were still ours: with fewer than given, roll back. The jobs' outcome is [`Outcome::Committed`].
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn complete_in(&self, conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<i64> {
-        let last = ids.len() == self.batch;
-        let finished = claim::finish_in(conn, &Finished { epoch: self.epoch, ids: ids.to_vec(), results: Vec::new(), last }).await?;
-        self.released.fetch_or(last, Ordering::Relaxed);
-        Ok(finished)
-    }
-}
 
 /// A batch in work.
 pub(super) struct Batch {
@@ -369,8 +322,6 @@ impl Engine {
     }
 }
 
-/// The server ends a statement so much later than we do: what we say is clearer.
-const GRACE: Duration = Duration::from_millis(250);
 const PANIC: &str = "The handler panicked: ";
 const TIMEOUT: &str = "It took longer than ";
 

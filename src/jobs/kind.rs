@@ -4,7 +4,7 @@
 //! a panic, a timeout) nothing of it may have been committed; the engine then halves the batch until the job
 //! that is to blame stands alone, and only that one fails.
 
-use super::engine::Ctx;
+use super::Ctx;
 use crate::store::jobs::{NewJob, claim::ClaimedRow};
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;

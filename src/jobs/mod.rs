@@ -10,7 +10,8 @@
 
 mod backoff;
 mod board;
-pub mod engine;
+mod ctx;
+mod engine;
 pub mod kind;
 pub mod kinds;
 mod leader;
@@ -27,7 +28,7 @@ mod tidy;
 pub mod worker;
 
 pub use backoff::{Backoff, exponential};
-pub use engine::Ctx;
+pub use ctx::Ctx;
 pub use kind::{Claimed, JobKind, Kinds, Outcome, job};
 pub use router::{RouterState, router};
 pub use worker::{Worker, WorkerHandle};

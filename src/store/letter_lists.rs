@@ -6,6 +6,7 @@ use super::{
 };
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Groups are made of this many of the newest open letters.
@@ -146,6 +147,7 @@ pub struct Dealt {
     /// Why, in the words of whoever did it.
     pub note: String,
     /// Who, as the audit log names them; gone with its entry.
+    #[sqlx(skip)]
     pub by: Option<String>,
 }
 
@@ -158,12 +160,10 @@ pub async fn dealt_with(conn: &mut PgConnection, after: Option<(DateTime<Utc>, U
     if !exists(conn).await? {
         return Ok(Vec::new());
     }
-    sqlx::query_as(
-        "SELECT d.id, d.original_job_id, d.type AS kind, left(d.error, 400) AS error, d.discarded_at IS NOT NULL AS discarded,
-                coalesce(d.discarded_at, d.retried_at) AS at, d.note,
-                (SELECT a.actor FROM audit_log a WHERE a.at = coalesce(d.discarded_at, d.retried_at)
-                    AND (starts_with(a.action, 'jobs.') OR starts_with(a.action, 'dead_letters.')) LIMIT 1) AS by
-           FROM background_jobs_dlq d
+    let mut letters: Vec<Dealt> = sqlx::query_as(
+        "SELECT id, original_job_id, type AS kind, left(error, 400) AS error, discarded_at IS NOT NULL AS discarded,
+                coalesce(discarded_at, retried_at) AS at, note
+           FROM background_jobs_dlq
           WHERE coalesce(discarded_at, retried_at) IS NOT NULL
             AND ($1::timestamptz IS NULL OR (coalesce(discarded_at, retried_at), id) < ($1, $2))
           ORDER BY coalesce(discarded_at, retried_at) DESC, id DESC LIMIT $3",
@@ -172,8 +172,19 @@ pub async fn dealt_with(conn: &mut PgConnection, after: Option<(DateTime<Utc>, U
     .bind(after.map(|(at, _)| at))
     .bind(after.map(|(_, id)| id))
     .bind(limit)
+    .fetch_all(&mut *conn)
+    .await?;
+    let entries: Vec<(DateTime<Utc>, String)> = sqlx::query_as(
+        "SELECT at, actor FROM audit_log WHERE at = ANY ($1) AND (starts_with(action, 'jobs.') OR starts_with(action, 'dead_letters.'))",
+    )
+    .bind(letters.iter().map(|d| d.at).collect::<Vec<_>>())
     .fetch_all(conn)
-    .await
+    .await?;
+    let by: HashMap<DateTime<Utc>, String> = entries.into_iter().collect();
+    for letter in &mut letters {
+        letter.by = by.get(&letter.at).cloned();
+    }
+    Ok(letters)
 }
 
 /// When the letters of a job were dealt with.

@@ -48,10 +48,14 @@ const MANY_PERSONS: &str = "
     ANALYZE latest_unified_metrics;
     ANALYZE metric_confidence_cache";
 
-/// A plan as the text promises it: by index. How long it took is printed beside what is promised; a busy machine fails nothing.
-fn by_index(sql: &str, said: &str) {
+/// Whether a plan is what the text promises: by index. How long it took is printed beside what is promised; a busy machine
+/// fails nothing.
+fn by_index(sql: &str, said: &str) -> bool {
     let table = sql.split("FROM ").nth(1).unwrap().split_whitespace().next().unwrap();
-    assert!(said.contains("Index Scan") && !said.contains("Seq Scan"), "{table} is not read by an index:\n{said}");
+    if !said.contains("Index Scan") || said.contains("Seq Scan") {
+        println!("{table} is not read by an index:\n{said}");
+        return false;
+    }
     let took = said.lines().find_map(|line| line.trim().strip_prefix("Execution Time: ")).unwrap();
     let rows = said.split("actual time=").nth(1).and_then(|t| t.split("rows=").nth(1)).and_then(|t| t.split_whitespace().next()).unwrap();
     assert_ne!(rows, "0", "{table}: a plan that finds nothing shows nothing:\n{said}");
@@ -59,6 +63,7 @@ fn by_index(sql: &str, said: &str) {
         "the checklist: {table} of one user by an index, {rows} rows in {took} (promised: {})",
         if sql.contains("ORDER BY") { "5 ms" } else { "10 ms" }
     );
+    true
 }
 
 #[test]
@@ -112,7 +117,8 @@ async fn each_statement_of_the_checklist_runs_verbatim() {
             assert!(said.contains("5 / 5 checks passed") && said.contains("DEPLOYMENT SUCCESSFUL"), "{said}");
         }
         if sql.contains("EXPLAIN") {
-            by_index(sql, &said);
+            // The program makes the view anew meanwhile, and its statistics with it: a plan of such a moment may be another.
+            eventually("it is read by an index", 20, async || by_index(sql, &psql(&database.url, sql).1)).await;
             plans += 1;
         }
     }
