@@ -52,7 +52,7 @@ test("a trainer is invited, sees the people assigned to them, and nothing of the
   const other = (await page.locator("tbody th > a").nth(1).getAttribute("href"))!;
   await page.goto(mine.replace("/clients/", "/admin/people/"));
   await expect(page).toHaveTitle("Person · Assay");
-  await page.getByLabel("Trainer", { exact: true }).selectOption({ label: email });
+  await page.getByRole("combobox", { name: "Trainer", exact: true }).selectOption({ label: email });
   await page.getByRole("button", { name: "Assign" }).click();
   await expect(page.getByRole("region", { name: "Trainers of this person" })).toContainText(email);
 

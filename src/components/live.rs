@@ -208,7 +208,7 @@ mod browser {
         /// Whether the page at hand is concerned by a topic; `None`: by any at all.
         fn concerned(self, topic: Option<&str>) -> bool {
             self.topics
-                .try_with_untracked(|topics| topic.map_or(!topics.is_empty(), |t| topics.iter().any(|known| *known == t)))
+                .try_with_untracked(|topics| topic.map_or(!topics.is_empty(), |t| topics.contains(&t)))
                 .unwrap_or(false)
         }
 
