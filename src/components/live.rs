@@ -207,9 +207,7 @@ mod browser {
     impl Updates {
         /// Whether the page at hand is concerned by a topic; `None`: by any at all.
         fn concerned(self, topic: Option<&str>) -> bool {
-            self.topics
-                .try_with_untracked(|topics| topic.map_or(!topics.is_empty(), |t| topics.contains(&t)))
-                .unwrap_or(false)
+            self.topics.try_with_untracked(|topics| topic.map_or(!topics.is_empty(), |t| topics.contains(&t))).unwrap_or(false)
         }
 
         /// Tells the page; many calls within the time are one.

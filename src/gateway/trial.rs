@@ -153,7 +153,7 @@ impl Gateway {
     /// gateway's. `false`: the person is a real one, and nothing is sent.
     async fn claim(&self, order: &Order, user_id: &str, actor: &Actor, trace_id: &str) -> sqlx::Result<bool> {
         let mut tx = self.db.begin_service().await?;
-        if !deliveries::claim_simulated(&mut *tx, user_id, user_id == TEST_USER).await? {
+        if !deliveries::claim_simulated(&mut tx, user_id, user_id == TEST_USER).await? {
             return Ok(false);
         }
         let detail = json!({ "type": order.kind, "provider": order.provider, "trace_id": trace_id });

@@ -46,10 +46,9 @@ pub(super) async fn run(db: Db, me: Uuid, seeds: bool, cancel: CancellationToken
     let mut adding: Option<tokio::task::JoinHandle<()>> = None;
     let tidy = Arc::new(tokio::sync::Mutex::new(Tidy::default()));
     loop {
-        if *here.borrow() {
-            if let Err(e) = lead.round(&db).await {
-                warn!(error = %e, "a duty of the lead failed; it is tried again");
-            }
+        let called = *here.borrow();
+        if called && let Err(e) = lead.round(&db).await {
+            warn!(error = %e, "a duty of the lead failed; it is tried again");
         }
         // Beside the other duties: over millions of scores it takes seconds.
         if lead.term.is_some() && adding.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {

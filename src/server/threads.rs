@@ -17,7 +17,13 @@ impl JobThreads {
     /// A sentence when the system gives none.
     pub fn start() -> Result<Self, String> {
         let failed = |e: io::Error| format!("the threads of the jobs could not be started: {e}.");
-        Builder::new_multi_thread().thread_name("jobs").on_thread_start(yield_to_others).enable_all().build().map(|r| Self(Some(r))).map_err(failed)
+        Builder::new_multi_thread()
+            .thread_name("jobs")
+            .on_thread_start(yield_to_others)
+            .enable_all()
+            .build()
+            .map(|r| Self(Some(r)))
+            .map_err(failed)
     }
 
     /// What is spawned while the guard lives runs here.

@@ -326,4 +326,3 @@ pub async fn log_runs(conn: &mut PgConnection, node: &str, runs: &BTreeMap<&'sta
 #[cfg(test)]
 #[path = "maintenance_tests.rs"]
 mod tests;
-

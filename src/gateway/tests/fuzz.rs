@@ -11,7 +11,7 @@ use axum::http::{HeaderName, HeaderValue};
 use chrono::DateTime;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
 
 const NOW: i64 = 1_753_000_000;
@@ -117,7 +117,7 @@ proptest! {
         let found = admission::verify(&claims, &secrets, raw.clone(), packing, true, &mut body::Budget::new(64 << 20).hold());
         let Ok(signed) = found else {
             prop_assert_eq!(packing, Packing::Gzip, "a signed body was refused: {:?}", headers);
-            prop_assert!(flate2::read::MultiGzDecoder::new(raw.as_ref()).bytes().any(|b| b.is_err()) || raw.is_empty());
+            prop_assert!(raw.is_empty() || std::io::copy(&mut flate2::read::MultiGzDecoder::new(raw.as_ref()), &mut std::io::sink()).is_err());
             return Ok(());
         };
         let now = DateTime::from_timestamp(NOW, 0).unwrap();
@@ -215,14 +215,16 @@ async fn signed_requests_with_any_headers_are_stored_and_answered_with_the_right
     let (handle, worker) = (tokio::runtime::Handle::current(), Arc::clone(&b));
     let tried = tokio::task::spawn_blocking(move || {
         let cases = Config::default().cases.min(5_000);
-        TestRunner::new(Config { cases, ..Config::default() }).run(&(beside(), content()), |(mut headers, raw)| {
-            let right = right(&headers, &raw);
-            headers.insert("terra-signature", HeaderValue::from_str(&signature(&raw)).unwrap());
-            let caller = IpAddr::V6(Ipv6Addr::LOCALHOST);
-            let answer = handle.block_on(async { Answer::of(worker.gateway.receive(&headers, Body::from(raw), caller).await).await });
-            prop_assert_eq!(answer.status.as_u16(), right, "{:?} to {:?}", answer, headers);
-            Ok(())
-        })
+        TestRunner::new(Config { cases, ..Config::default() })
+            .run(&(beside(), content()), |(mut headers, raw)| {
+                let right = right(&headers, &raw);
+                headers.insert("terra-signature", HeaderValue::from_str(&signature(&raw)).unwrap());
+                let caller = IpAddr::V6(Ipv6Addr::LOCALHOST);
+                let answer = handle.block_on(async { Answer::of(worker.gateway.receive(&headers, Body::from(raw), caller).await).await });
+                prop_assert_eq!(answer.status.as_u16(), right, "{:?} to {:?}", answer, headers);
+                Ok(())
+            })
+            .map_err(|e| e.to_string())
     });
     tried.await.unwrap().unwrap();
     assert!(b.counted(Outcome::Accepted) > 0 && b.counted(Outcome::Unavailable) == 0, "{:?}", b.gateway.totals());
