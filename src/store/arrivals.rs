@@ -3,9 +3,15 @@
 use crate::model::{Instant, Metric, Source};
 use crate::quality::Registry;
 use crate::quality::arrival::{self, Arrival, Known, Pulse, Rhythm, STILL_TALKS};
-use chrono::{NaiveDate, Timelike};
+use crate::store::Db;
+use chrono::{NaiveDate, TimeDelta, Timelike};
 use sqlx::PgConnection;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+use tracing::warn;
 
 /// Days of values looked at, back from today.
 const BACK: i32 = 84;
@@ -13,6 +19,18 @@ const BACK: i32 = 84;
 const IN_USE: i32 = 14;
 /// The share of a provider's persons at either end of the spread of their newest data.
 const OUTER: f64 = STILL_TALKS;
+
+/// For so long what is known of the providers counts as new: it changes over hours, and reading it looks at each connection.
+const FRESH: TimeDelta = TimeDelta::minutes(1);
+/// For so long a page is shown what was known rather than waiting for it to be read anew.
+const USABLE: TimeDelta = TimeDelta::minutes(10);
+
+/// How the providers do, as one process last read it.
+#[derive(Debug, Default)]
+pub(crate) struct Lately {
+    known: Mutex<Option<(Instant, Arc<HashMap<String, Pulse>>)>>,
+    reading: AtomicBool,
+}
 
 /// One metric of one source of a person.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +83,36 @@ pub async fn pulses(service: &mut PgConnection, now: Instant) -> sqlx::Result<Ha
     Ok(rows.into_iter().map(pulse).collect())
 }
 
+/// The same for pages, at most ten minutes old: read once a minute by one of those who ask, beside the page that asked.
+///
+/// # Errors
+/// The database's.
+pub async fn pulses_lately(db: &Db, now: Instant) -> sqlx::Result<Arc<HashMap<String, Pulse>>> {
+    let known = db.pulses.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match known.map(|(at, pulses)| ((now - at).abs(), pulses)) {
+        Some((age, pulses)) if age < FRESH => Ok(pulses),
+        Some((age, pulses)) if age < USABLE => {
+            if !db.pulses.reading.swap(true, Ordering::AcqRel) {
+                let db = db.clone();
+                tokio::spawn(async move {
+                    if let Err(e) = read_pulses(&db, now).await {
+                        warn!(error = %e, "how the providers do was not read anew; pages show what was known");
+                    }
+                    db.pulses.reading.store(false, Ordering::Release);
+                });
+            }
+            Ok(pulses)
+        }
+        _ => read_pulses(db, now).await,
+    }
+}
+
+async fn read_pulses(db: &Db, now: Instant) -> sqlx::Result<Arc<HashMap<String, Pulse>>> {
+    let read = Arc::new(pulses(&mut *db.service().acquire().await?, now).await?);
+    *db.pulses.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&read)));
+    Ok(read)
+}
+
 /// How the values of some persons arrive, as the caller may see them; by person, metric and source. Metrics that are not
 /// scored are left out. Read `pulses` with the service's eyes first.
 ///
@@ -77,15 +125,15 @@ pub async fn arrivals(
     now: Instant,
 ) -> sqlx::Result<Vec<Arriving>> {
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT m.user_id, m.metric_name, m.source,
+        "WITH known AS MATERIALIZED (SELECT user_id, provider, bool_or(state IN ('active', 'reauthorised')) AS alive FROM connections
+                                      WHERE user_id = ANY($1) GROUP BY 1, 2)
+         SELECT m.user_id, m.metric_name, m.source,
                 array_agg((m.measurement_date - date '0001-01-01') + 1 ORDER BY m.measurement_date) AS days,
                 array_agg(extract(epoch FROM m.created_at - ((m.measurement_date + 1)::timestamp AT TIME ZONE 'UTC'))::float8 / 3600
                           ORDER BY m.measurement_date) AS waits,
                 max(m.measurement_date) AS last_day,
-                EXISTS (SELECT FROM connections c WHERE c.user_id = m.user_id AND c.provider = m.source)
-                  AND NOT EXISTS (SELECT FROM connections c WHERE c.user_id = m.user_id AND c.provider = m.source
-                                     AND c.state IN ('active', 'reauthorised')) AS broken
-           FROM unified_metrics m
+                coalesce(bool_and(NOT k.alive), false) AS broken
+           FROM unified_metrics m LEFT JOIN known k ON k.user_id = m.user_id AND k.provider = m.source
           WHERE m.user_id = ANY($1) AND m.measurement_date > $2::date - $3::int4 AND m.measurement_date <= $2
           GROUP BY m.user_id, m.metric_name, m.source ORDER BY m.user_id, m.metric_name, m.source",
     )
@@ -179,6 +227,19 @@ mod tests {
         let now: Instant = DateTime::parse_from_rfc3339("2026-03-31T12:00:00Z").unwrap().to_utc();
         let pulses = pulses(&mut conn, now).await.unwrap();
         assert_eq!(pulses.get("oura"), Some(&Pulse { usual: 1, quiet_hours: 108.0, spread_hours: 0.0 }));
+        // What pages are shown is the same; read again only when it is old.
+        assert_eq!(*pulses_lately(&t.db, now).await.unwrap(), pulses);
+        sqlx::raw_sql("UPDATE connections SET last_data_at = '2026-03-28Z' WHERE user_id = 'c'").execute(t.db.owner()).await.unwrap();
+        assert_eq!(*pulses_lately(&t.db, now + TimeDelta::seconds(59)).await.unwrap(), pulses);
+        assert_eq!(*pulses_lately(&t.db, now + TimeDelta::seconds(61)).await.unwrap(), pulses, "shown at once, and read beside it");
+        for _ in 0..100 {
+            if !t.db.pulses.reading.load(Ordering::Acquire) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        let newer = pulses_lately(&t.db, now + TimeDelta::seconds(62)).await.unwrap();
+        assert!((newer["oura"].quiet_hours - 84.0).abs() < 0.1, "{newer:?}");
         let users = ["a", "b", "c"].map(String::from);
         let found = arrivals(&mut conn, &pulses, &users, now).await.unwrap();
         let said: Vec<_> = found.iter().map(|a| (a.user_id.as_str(), a.metric, a.rhythm.arrival)).collect();

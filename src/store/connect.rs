@@ -87,6 +87,7 @@ impl DatabaseUrl {
     /// Opens the pools. Connections are made when first needed, so this does not wait for PostgreSQL.
     pub fn pools(&self, web: u32, service: u32) -> Db {
         Db {
+            pulses: std::sync::Arc::default(),
             owner: pool(2).connect_lazy_with(self.options.clone()),
             service: pool(service).connect_lazy_with(self.options_for(WORKER_ROLE)),
             web: pool(web).connect_lazy_with(self.options_for(WEB_ROLE)),

@@ -79,6 +79,7 @@ pub struct Db {
     pub(crate) owner: PgPool,
     pub(crate) service: PgPool,
     pub(crate) web: PgPool,
+    pub(crate) pulses: std::sync::Arc<arrivals::Lately>,
 }
 
 /// The connections of one pool.

@@ -115,7 +115,10 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
         ("nodes", "") => system::nodes(request.services.db.service(), now).await.map_err(db),
         ("schedules", "") => system::schedules(&mut tx, now).await.map_err(db),
         ("limits", "") => system::limits(&mut tx, now).await.map_err(db),
-        ("connections", "") => system::connections(&mut tx, &query, now).await.map_err(db),
+        ("connections", "") => {
+            let pulses = crate::store::arrivals::pulses_lately(&request.services.db, now).await.map_err(db)?;
+            system::connections(&mut tx, &pulses, &query, now).await.map_err(db)
+        }
         ("trainers", "") => trainers::list(&mut tx, now).await.map_err(db),
         ("trainers", _) => {
             trainers::one(&mut tx, one("This trainer")?, &query, now).await.map_err(db)?.ok_or_else(|| AppError::not_found("This trainer"))

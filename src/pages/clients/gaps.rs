@@ -20,7 +20,7 @@ const NAMED: usize = 4;
 /// caller's; nothing is shown of anybody else but that.
 pub(super) async fn panel(request: &Request, conn: &mut PgConnection, user_id: &str, now: Instant) -> Result<AnyView, AppError> {
     let db = |e: sqlx::Error| request.db(&e);
-    let pulses = arrivals::pulses(&mut *request.services.db.service().acquire().await.map_err(db)?, now).await.map_err(db)?;
+    let pulses = arrivals::pulses_lately(&request.services.db, now).await.map_err(db)?;
     let found = arrivals::arrivals(conn, &pulses, &[user_id.to_owned()], now).await.map_err(db)?;
     Ok(shown(&found, now))
 }

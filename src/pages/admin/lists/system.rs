@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     model::{Instant, Source},
+    quality::arrival::Pulse,
     store::{
         arrivals::{self, Gap},
         audit, dashboard,
@@ -21,6 +22,7 @@ use crate::{
 use chrono::TimeDelta;
 use leptos::server_fn::ServerFn;
 use sqlx::{PgConnection, PgPool};
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Keys of the rate limiter shown at most.
@@ -195,7 +197,12 @@ fn limit(l: &Limited, now: Instant) -> Vec<Cell> {
 const KNOWN: [&str; 2] = ["user", "provider"];
 const STATES: [&str; 8] = ["", "silent", "broken", "active", "reauthorised", "error", "revoked", "deauthorised"];
 
-pub(super) async fn connections(conn: &mut PgConnection, query: &Query, now: Instant) -> sqlx::Result<Shown> {
+pub(super) async fn connections(
+    conn: &mut PgConnection,
+    pulses: &HashMap<String, Pulse>,
+    query: &Query,
+    now: Instant,
+) -> sqlx::Result<Shown> {
     let (state, q, before) = (query.get("state"), query.get("q"), Uuid::try_parse(&query.get("before")).ok());
     let search = Search::parse(&q, &KNOWN);
     let provider = query.some("provider").or_else(|| search.get("provider")).map(|p| p.to_lowercase());
@@ -209,7 +216,7 @@ pub(super) async fn connections(conn: &mut PgConnection, query: &Query, now: Ins
     let mut rows = store::connections(conn, &filter, before, PAGE as i64 + 1).await?;
     let more = rows.len() > PAGE;
     rows.truncate(PAGE);
-    let gaps = missing(conn, &rows, now).await?;
+    let gaps = missing(conn, pulses, &rows, now).await?;
     let (p, s) = (provider.unwrap_or_default(), state.as_str());
     let here = |before: &str| Query::href("connections", &[("provider", &p), ("state", s), ("q", &q), ("before", before)]);
     let count = |n: i64, provider: &str, state: &str| {
@@ -259,12 +266,11 @@ pub(super) async fn connections(conn: &mut PgConnection, query: &Query, now: Ins
 }
 
 /// What is missing from the sources of the persons shown, with its reason.
-async fn missing(conn: &mut PgConnection, rows: &[Connection], now: Instant) -> sqlx::Result<Vec<Gap>> {
+async fn missing(conn: &mut PgConnection, pulses: &HashMap<String, Pulse>, rows: &[Connection], now: Instant) -> sqlx::Result<Vec<Gap>> {
     let mut users: Vec<String> = rows.iter().filter_map(|c| c.user_id.clone()).collect();
     users.sort_unstable();
     users.dedup();
-    let pulses = arrivals::pulses(conn, now).await?;
-    Ok(arrivals::gaps(&arrivals::arrivals(conn, &pulses, &users, now).await?))
+    Ok(arrivals::gaps(&arrivals::arrivals(conn, pulses, &users, now).await?))
 }
 
 /// The reason most of a connection's missing metrics have, and how many they are.
