@@ -102,6 +102,8 @@ pub fn LineChart(
     /// Heading of the table.
     #[prop(into)]
     caption: String,
+    /// What the three columns of the table hold.
+    heads: [&'static str; 3],
 ) -> impl IntoView {
     let tiers = [Badge::Excellent, Badge::Good, Badge::Fair, Badge::Poor];
     view! {
@@ -122,7 +124,7 @@ pub fn LineChart(
             </div>
             <div class="plot-ticks" aria-hidden="true">{plot.ticks.into_iter().map(|t| view! { <span>{t}</span> }).collect_view()}</div>
         </div>
-        {twin(caption, ["Day", "Average confidence", "Values"], plot.rows.into_iter().map(|(day, average, n)| [day, average, n]).collect())}
+        {twin(caption, heads, plot.rows.into_iter().map(|(day, average, n)| [day, average, n]).collect())}
     }
     .into_any()
 }

@@ -81,7 +81,7 @@ fn alive(o: Overview, range: u32, metric: String) -> AnyView {
                 {if o.plot.empty {
                     view! { <Empty title="No values in this time"><p>"Choose a longer time or another metric."</p></Empty> }.into_any()
                 } else {
-                    view! { <LineChart plot=o.plot caption="Average confidence by measured day"/> }.into_any()
+                    view! { <LineChart plot=o.plot caption="Average confidence by measured day" heads=["Day", "Average confidence", "Values"]/> }.into_any()
                 }}
             </Panel>
         </div>

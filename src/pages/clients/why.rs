@@ -302,7 +302,7 @@ fn history(own: &[&Point], day: NaiveDate) -> AnyView {
                 Some((
                     format!("{}{mark}", label(d)),
                     p.score.map_or("not scored".into(), |s| s.to_string()),
-                    u32::from(trend::doubted(p)).to_string(),
+                    if trend::doubted(p) { "yes" } else { "no" }.to_string(),
                 ))
             })
             .collect(),
@@ -310,7 +310,7 @@ fn history(own: &[&Point], day: NaiveDate) -> AnyView {
     };
     view! {
         <Panel title="The score around this day" id="history">
-            {if plot.empty { view! { <p class="soft">"No scores."</p> }.into_any() } else { view! { <LineChart plot caption="Score by day"/> }.into_any() }}
+            {if plot.empty { view! { <p class="soft">"No scores."</p> }.into_any() } else { view! { <LineChart plot caption="Score by day" heads=["Day", "Score", "Doubted"]/> }.into_any() }}
         </Panel>
     }
     .into_any()
