@@ -222,7 +222,11 @@ impl Value {
         let device = origin
             .device
             .as_ref()
-            .map(|d| [d.manufacturer.as_deref(), d.name.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" "));
+            // A name that begins with its maker's is not given it twice: "WHOOP 4.0" of WHOOP.
+            .map(|d| {
+                let maker = d.manufacturer.as_deref().filter(|m| !d.name.as_deref().is_some_and(|name| name.starts_with(*m)));
+                [maker, d.name.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ")
+            });
         Self {
             reading: Reading {
                 user_id: user_id.to_owned(),

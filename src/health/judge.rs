@@ -123,6 +123,11 @@ fn webhooks(f: &Figures, local: &Local) -> Check {
             return Check::error("deliveries are answered 503: the database does not store them; its log says why (a full disk?)");
         }
         Storing::Doubtful => return Check::degraded("some deliveries of the last minute were answered 503; they are sent again"),
+        Storing::NoSecret => {
+            return Check::degraded(
+                "no signing secret is set, so every delivery is answered 503: set TERRA_SIGNING_SECRETS and start again",
+            );
+        }
         Storing::Well => {}
     }
     #[expect(clippy::cast_precision_loss, reason = "a share of two counts")]

@@ -13,6 +13,8 @@ pub struct Answered {
     pub stored: u64,
     /// 503: they could not be stored.
     pub unavailable: u64,
+    /// No signing secret is set, so each of them is answered 503.
+    pub no_secret: bool,
 }
 
 /// What that says of now.
@@ -25,6 +27,8 @@ pub enum Storing {
     Doubtful,
     /// Some were, and none was stored since.
     Failing,
+    /// All are: without a signing secret nobody knows whom they are from.
+    NoSecret,
 }
 
 /// Looks at the counts from time to time.
@@ -45,6 +49,7 @@ impl Watch {
         }
         self.stored_since |= stored;
         match self.refused {
+            _ if now.no_secret => Storing::NoSecret,
             Some(when) if at.saturating_duration_since(when) < NEWS && self.stored_since => Storing::Doubtful,
             // Until one is stored nobody knows that it works again; without deliveries it is forgotten.
             Some(when) if at.saturating_duration_since(when) < NEWS => Storing::Failing,
@@ -61,7 +66,7 @@ mod tests {
     fn refusals_fail_until_something_is_stored_again_and_are_forgotten_after_a_minute() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let count = |stored, unavailable| Answered { stored, unavailable };
+        let count = |stored, unavailable| Answered { stored, unavailable, no_secret: false };
         let mut watch = Watch::default();
         assert_eq!(watch.look(count(10, 0), after(0)), Storing::Well);
         assert_eq!(watch.look(count(10, 3), after(2)), Storing::Failing);

@@ -289,7 +289,10 @@ impl Engine {
             let settled = set_back(&mut *self.queue.acquire().await?, report.epoch, &report.back).await?;
             crate::meter::DIED.add(settled.failed);
             if settled.failed > 0 {
-                warn!(failed = settled.failed, "jobs are out of attempts or cannot succeed; they are dead letters now");
+                warn!(
+                    failed = settled.failed,
+                    "jobs are out of attempts or cannot succeed; they wait for a decision among the failed ones"
+                );
             }
             report.back.clear();
         }

@@ -105,7 +105,7 @@ fn answered(gateway: &Arc<Gateway>) -> impl Fn() -> Answered + Send + Sync + use
     move || {
         let sum = |these: &[Outcome]| gateway.totals().iter().filter(|(o, _)| these.contains(o)).map(|(_, n)| n).sum();
         let stored = [Outcome::Accepted, Outcome::Duplicate, Outcome::Conflict, Outcome::Ignored, Outcome::Invalid];
-        Answered { stored: sum(&stored), unavailable: sum(&[Outcome::Unavailable]) }
+        Answered { stored: sum(&stored), unavailable: sum(&[Outcome::Unavailable]), no_secret: !gateway.can_verify() }
     }
 }
 

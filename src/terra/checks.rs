@@ -116,7 +116,7 @@ fn zeros(reader: &mut Reader<'_>, values: &[(Metric, f64)]) {
             reader.note(
                 FindingKind::ZeroForMissing,
                 Some(*metric),
-                format!("{} is exactly 0, which usually stands for \"not measured\"", metric.key()),
+                format!("{} is exactly 0, which usually stands for \"not measured\"", metric.name()),
             );
         }
         // A percentage of a body or of blood is never below 1; a fraction is the likely reading.
@@ -124,7 +124,7 @@ fn zeros(reader: &mut Reader<'_>, values: &[(Metric, f64)]) {
             reader.propose(Finding {
                 kind: FindingKind::FractionPercent,
                 metric: Some(*metric),
-                detail: format!("{} is {value} %; it may be a fraction", metric.key()),
+                detail: format!("{} is {value} %; it may be a fraction", metric.name()),
                 proposed: Some(value * 100.0),
             });
         }
@@ -142,7 +142,7 @@ fn heart(reader: &mut Reader<'_>, values: &Values<'_>) {
         if let (Some(small), Some(large)) = (small, large)
             && small > large
         {
-            let detail = format!("{} {small} bpm is above {} {large} bpm", small_metric.key(), large_metric.key());
+            let detail = format!("{} {small} bpm is above {} {large} bpm", small_metric.name(), large_metric.name());
             inconsistent(reader, &[small_metric, large_metric], &detail);
         }
     }
@@ -190,7 +190,7 @@ fn sleep(reader: &mut Reader<'_>, values: &Values<'_>, seen: &Coverage, start: O
         let span = seconds(end.instant - start.instant);
         for (metric, value) in [(SleepDuration, asleep), (TimeInBed, bed)] {
             if let Some(value) = value.filter(|value| span > 0.0 && *value > span + ROUNDING_S.max(0.02 * span)) {
-                inconsistent(reader, &[metric], &format!("{} {value} s is longer than the {span} s from start to end", metric.key()));
+                inconsistent(reader, &[metric], &format!("{} {value} s is longer than the {span} s from start to end", metric.name()));
             }
         }
     }

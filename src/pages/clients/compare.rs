@@ -64,8 +64,11 @@ fn compare(registry: &Registry, metric: Metric, taken: &[&Point], last: &Point, 
     let before: Vec<_> = of(from, start).filter(sound).map(weighed).collect();
     let mut aside = left_out(of(from, newest + Days::new(1)).copied());
     if others > 0 {
-        let days = if others == 1 { "one day".to_owned() } else { format!("{others} days") };
-        aside.push_str(&format!(" {days} measured by another device or source were left out: an offset between devices is no change."));
+        let days = if others == 1 { "One day".to_owned() } else { format!("{others} days") };
+        aside.push_str(&format!(
+            " {days} measured by another device or source {} left out: an offset between devices is no change.",
+            if others == 1 { "was" } else { "were" }
+        ));
     }
     let none = |why: &str| Comparison {
         days: name.to_owned(),

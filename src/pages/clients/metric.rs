@@ -107,7 +107,7 @@ fn newest_value(p: &Point, seen: &Seen, metric: Metric, choice: Option<&Choice>,
         <section class="panel newest" aria-label="Newest value">
             <dl class="facts">
                 <div><dt>{format!("Value of {}", text::day(p.day, seen.now.date_naive()))}</dt><dd class="figure">{words::amount(metric, p.value)}</dd></div>
-                <div><dt>"Confidence"</dt><dd><ScoreBadge score=p.score/>{p.low.zip(p.high).map(|(l, h)| view! { <span class="soft small">{format!(" 80 % interval {}–{}", percent(l), percent(h))}</span> })}
+                <div><dt>"Confidence"</dt><dd><ScoreBadge score=p.score/>{p.low.zip(p.high).map(|(l, h)| view! { <span class="soft small">{format!(" its 80 % interval {}–{}", percent(l), percent(h))}</span> })}
                     {p.score.map(|_| view! { <a class="why-link" href=why>"Why this score"</a> })}</dd></div>
                 <div><dt>"Speaks for today"</dt><dd>{match current {
                     Some(c) => chart::currency(c, format!("{}{}", currency::age_in_words(hours), live.map_or(String::new(), |l| format!(": today worth {l}")))),

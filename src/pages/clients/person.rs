@@ -287,7 +287,7 @@ fn values(rows: &[Row<'_>], scores: &[ScoreDay], seen: &Seen, query: &Query) -> 
                 view! {
                     <ScrollTable caption="Newest value of each metric">
                         <thead><tr>
-                            <th scope="col">"Metric"</th><th scope="col" class="num">"Value"</th><th scope="col">"Confidence"</th><th scope="col" class="num">"80 % interval"</th>
+                            <th scope="col">"Metric"</th><th scope="col" class="num">"Value"</th><th scope="col">"Confidence"</th><th scope="col" class="num">"Its 80 % interval"</th>
                             <th scope="col">"30 days"</th><th scope="col">"Speaks for today"</th><th scope="col">"Source and device"</th><th scope="col">"Measured"</th><th scope="col">"Received"</th>
                         </tr></thead>
                         {groups}
@@ -316,7 +316,7 @@ fn value_row(r: &Row<'_>, scores: &[ScoreDay], seen: &Seen) -> AnyView {
             <th scope="row"><a href=r.href.clone()>{r.metric.name()}</a>{(!remark.is_empty()).then(|| view! { <span class="remark">{remark}</span> })}</th>
             <td class="num value">{label("Value")}{words::amount(r.metric, l.value)}</td>
             <td>{label("Confidence")}<ScoreBadge score=l.confidence_score/>{l.confidence_score.map(|_| view! { <a class="why-link small" href=r.why.clone()>"Why"<span class="sr-only">{format!(": {}", r.metric.name())}</span></a> })}</td>
-            <td class="num soft">{label("80 % interval")}{interval}</td>
+            <td class="num soft">{label("80 % interval of the confidence")}{interval}</td>
             <td>{label("30 days")}<Sparkline spark=spark(r.metric, scores)/></td>
             <td>{label("Speaks for today")}{r.currency.map(|c| chart::currency(c, format!("{:.0} %, {}", c * 100.0, r.age)))}</td>
             <td class="from">{label("Source and device")}{words::provider(&l.source)}{l.device.as_deref().map(|d| view! { <span class="soft">{format!(" · {}", text::cut(d, 40))}</span> })}
