@@ -10,7 +10,7 @@ use crate::{
     error::AppError,
     model::{Instant, Metric},
     pages::made::Made,
-    quality::{Registry, currency},
+    quality::Registry,
     rescore,
     server::context::Request,
     store::{
@@ -197,7 +197,7 @@ fn value(metric: Metric, l: &LatestRow, registry: &Registry, now: Instant) -> Va
     let ended = words::ended(l.measured_at, l.measurement_date, now);
     let hours = words::hours(ended, now);
     let doubts: Vec<String> = l.doubts.iter().map(|d| words::doubt(d)).collect();
-    let act = words::act(l.confidence_score, currency::currency(registry, metric, hours));
+    let act = words::act_on(l.confidence_score, registry, metric, l.measurement_date, now);
     let reason = match words::reason(words::points(l), l.confidence_score) {
         _ if metric.is_vendor_score() => "A vendor’s own scale".to_owned(),
         _ if l.confidence_score.is_none() => "Not scored yet".to_owned(),
@@ -285,10 +285,7 @@ mod tests {
         let registry = Registry::built_in();
         for metric in KEY {
             let first = out_of_date(metric, registry, now);
-            let called = |day: NaiveDate| {
-                let hours = words::hours(words::ended(None, day, now), now);
-                words::act(Some(90), currency::currency(registry, metric, hours)).0
-            };
+            let called = |day: NaiveDate| words::act_on(Some(90), registry, metric, day, now).0;
             assert_eq!(called(first - Days::new(1)), "Out of date", "{metric:?}");
             assert_eq!(called(first), "Yes", "{metric:?}");
         }

@@ -210,7 +210,7 @@ fn today_panel(rows: &[Row<'_>], seen: &Seen) -> AnyView {
         .iter()
         .filter_map(|m| Some((m, of(m)?)))
         .map(|(m, r)| {
-            let (word, tier) = words::act(r.l.confidence_score, r.currency);
+            let (word, tier) = words::act_on(r.l.confidence_score, &seen.registry, *m, r.l.measurement_date, seen.now);
             let live = r.l.probability.and_then(|p| {
                 let hours = words::hours(words::ended(r.l.measured_at, r.l.measurement_date, seen.now), seen.now);
                 currency::live_score(&seen.registry, *m, p, hours)

@@ -3,7 +3,7 @@
 use crate::{
     components::text,
     model::{FindingKind, Instant, Metric, Source, UploadKind},
-    quality::{Part, Parts, explain},
+    quality::{Part, Parts, Registry, currency, explain},
     store::clients::LatestRow,
 };
 use chrono::{Days, NaiveDate, TimeDelta};
@@ -162,8 +162,20 @@ pub(super) fn upload(kind: UploadKind) -> &'static str {
     }
 }
 
+/// Whether the newest value of a metric can be acted on today. Its age counts from the end of its day, whenever in it the
+/// measuring ended: the list's filter knows days only, and finds who is called out of date here.
+pub(super) fn act_on(
+    score: Option<i32>,
+    registry: &Registry,
+    metric: Metric,
+    day: NaiveDate,
+    now: Instant,
+) -> (&'static str, &'static str) {
+    act(score, currency::currency(registry, metric, hours(ended(None, day, now), now)))
+}
+
 /// Whether a number can be acted on today, and in which tone it is said.
-pub(super) fn act(score: Option<i32>, currency: Option<f64>) -> (&'static str, &'static str) {
+fn act(score: Option<i32>, currency: Option<f64>) -> (&'static str, &'static str) {
     match (score, currency) {
         (None, _) => ("Unknown", "unknown"),
         (_, Some(c)) if c < 0.25 => ("Out of date", "unknown"),
