@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measurements by hand, on a PostgreSQL of their own with durable commits. Compare figures of one run only, as ratios:
 # machines differ and are noisy. What was measured where is in docs/BENCHMARKS.md.
-# An argument picks some by name: bench_drain, bench_single (and idle pickup), bench_beside, bench_pinned, bench_idle …
+# An argument picks some by name: bench_drain, bench_single, bench_idle_pickup, bench_beside, bench_pinned, bench_idle …
 # ASSAY_BENCH_JOBS: jobs a drain (100000); ASSAY_BENCH_PINNED_S: how long the transaction is held open (120).
 # ASSAY_BENCH_VALUES: values of a Recalculate All (1000000); ASSAY_BENCH_STRICT=1: the scorer and Recalculate All fail where their aim is missed.
 set -euo pipefail

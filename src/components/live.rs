@@ -67,14 +67,14 @@ impl Announcer {
     }
 }
 
-/// Starts live updates for the page that calls it; they end with it.
-pub fn use_live(topics: Memo<Topics>) -> Live {
+/// Starts live updates for the page that calls it, which is about a person or (empty) nobody in particular; they end with it.
+pub fn use_live(topics: Memo<Topics>, about: Memo<String>) -> Live {
     let live =
         Live { version: RwSignal::new(0), changes: RwSignal::new(0), paused: RwSignal::new(false), link: RwSignal::new(Link::Connecting) };
     #[cfg(feature = "hydrate")]
-    browser::start(live, topics);
+    browser::start(live, topics, about);
     #[cfg(not(feature = "hydrate"))]
-    let _ = topics;
+    let _ = (topics, about);
     live
 }
 
@@ -152,6 +152,7 @@ mod browser {
     struct Updates {
         live: Live,
         topics: Memo<Topics>,
+        about: Memo<String>,
         stream: StoredValue<Option<Stream>, LocalStorage>,
         refetch: StoredValue<Option<TimeoutHandle>, LocalStorage>,
         retry: StoredValue<Option<TimeoutHandle>, LocalStorage>,
@@ -160,10 +161,11 @@ mod browser {
         announcer: Option<Announcer>,
     }
 
-    pub(super) fn start(live: Live, topics: Memo<Topics>) {
+    pub(super) fn start(live: Live, topics: Memo<Topics>, about: Memo<String>) {
         let updates = Updates {
             live,
             topics,
+            about,
             stream: StoredValue::new_local(None),
             refetch: StoredValue::new_local(None),
             retry: StoredValue::new_local(None),
@@ -172,7 +174,8 @@ mod browser {
             announcer: use_context(),
         };
         let over = Memo::new(move |_| live.link.get() == Link::Ended);
-        Effect::new(move |before: Option<bool>| {
+        Effect::new(move |before: Option<(bool, String)>| {
+            let about = about.get();
             if before.is_none() && remembered() {
                 live.paused.set(true);
             }
@@ -183,12 +186,15 @@ mod browser {
             if paused || over.get() || topics.read().is_empty() {
                 updates.close();
             } else {
+                if before.as_ref().is_some_and(|(_, of)| *of != about) {
+                    updates.close(); // the stream is about somebody else
+                }
                 updates.open();
-                if before == Some(true) {
+                if before.is_some_and(|(paused, _)| paused) {
                     updates.changed();
                 }
             }
-            paused
+            (paused, about)
         });
         let hidden = window_event_listener_untyped("visibilitychange", move |_| {
             if document().visibility_state() == web_sys::VisibilityState::Hidden {
@@ -234,7 +240,8 @@ mod browser {
             }
             // The server then says first what it announced since this document was asked for.
             let age = window().performance().map_or(0.0, |p| p.now());
-            let Ok(source) = EventSource::new(&format!("/live?age={}", age as u32)) else { return };
+            let about = js_sys::encode_uri_component(&self.about.try_get_untracked().unwrap_or_default());
+            let Ok(source) = EventSource::new(&format!("/live?age={}&about={about}", age as u32)) else { return };
             let news = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
                 match event.type_().as_str() {
                     "ended" => return self.ended(),

@@ -1,12 +1,13 @@
 //! What the handlers of all kinds work with.
 
+use super::watched::Watched;
 use crate::store::{
     Db,
     jobs::claim::{self, Finished},
 };
 use sqlx::{PgConnection, Postgres, Transaction};
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -34,6 +35,8 @@ pub struct Ctx {
     pub(super) end: Instant,
     /// Whether the handler let the lease of the batch go.
     pub(super) released: Arc<AtomicBool>,
+    /// Who is being looked at.
+    pub(super) watched: Arc<Watched>,
 }
 
 impl Ctx {
@@ -44,6 +47,11 @@ impl Ctx {
     /// The database's.
     pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
         self.db.begin_service_within(self.end.saturating_duration_since(Instant::now()) + GRACE).await
+    }
+
+    /// Which of these persons somebody is looking at: what is to be done for them comes first.
+    pub fn watched<'u, V>(&self, persons: &'u BTreeMap<String, V>) -> Vec<&'u str> {
+        self.watched.among(persons.keys().map(String::as_str), Instant::now())
     }
 
     /// Locks the jobs that are still ours until the transaction ends, and says which. Only for these may effects be

@@ -6,6 +6,7 @@ use super::{
     board::{Board, Pick},
     kind::{AnyKind, Kinds, Outcome},
     tally::Tally,
+    watched::Watched,
 };
 use crate::store::{
     Db,
@@ -77,6 +78,8 @@ pub(super) struct Engine {
     last_epoch: AtomicI64,
     /// What was run, for the log.
     pub tally: Tally,
+    /// Who is being looked at.
+    pub watched: Arc<Watched>,
 }
 
 impl Engine {
@@ -93,6 +96,7 @@ impl Engine {
             running: Mutex::default(),
             last_epoch: AtomicI64::new(0),
             tally: Tally::default(),
+            watched: Arc::default(),
         }
     }
 
@@ -203,7 +207,8 @@ impl Engine {
         }
         let released = Arc::new(AtomicBool::new(false));
         let end = Instant::now() + spec.timeout;
-        let ctx = Ctx { db: self.db.clone(), stop: stop.clone(), epoch, batch, end, released: Arc::clone(&released) };
+        let watched = Arc::clone(&self.watched);
+        let ctx = Ctx { db: self.db.clone(), stop: stop.clone(), epoch, batch, end, released: Arc::clone(&released), watched };
         let span = super::notes::span(spec.name, &rows);
         let mut task = tokio::spawn(Arc::clone(kind).run(ctx, rows).instrument(span.clone()));
         let said = tokio::select! {

@@ -25,6 +25,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod tidy;
+mod watched;
 pub mod worker;
 
 pub use backoff::{Backoff, exponential};

@@ -76,14 +76,17 @@ async fn run(db: Db, kinds: Kinds, settings: Settings, id: Uuid, here: watch::Se
     let background = CancellationToken::new();
     let _ends_with_us = background.clone().drop_guard();
     let mut others = JoinSet::new();
-    let (wake_quick, wake_slow, canceller) = (Arc::clone(&quick), Arc::clone(&slow), Arc::clone(&engine));
+    let (wake_quick, wake_slow, told) = (Arc::clone(&quick), Arc::clone(&slow), Arc::clone(&engine));
     others.spawn(presence::keep(db.service().clone(), identity, here, background.clone(), move |word| {
-        match word.strip_prefix("cancel:") {
-            Some(job) => job.parse().map_or((), |id| canceller.cancel_running(id)),
-            None => {
-                wake_quick.hear(word);
-                wake_slow.hear(word);
+        if let Some(job) = word.strip_prefix("cancel:") {
+            if let Ok(id) = job.parse() {
+                told.cancel_running(id);
             }
+        } else if let Some(user_id) = word.strip_prefix("watched:") {
+            told.watched.hear(user_id, std::time::Instant::now());
+        } else {
+            wake_quick.hear(word);
+            wake_slow.hear(word);
         }
     }));
     others.spawn(heartbeats(Arc::clone(&engine), background.clone()));

@@ -88,6 +88,11 @@ impl Address {
         self.room == "overview" || self.room == "clients" && !self.words[0].is_empty()
     }
 
+    /// The person it is about; empty: nobody in particular.
+    fn about(&self) -> String {
+        if self.room == "clients" { self.words[0].clone() } else { String::new() }
+    }
+
     /// What news concern it. Where none do, the page is as it was read, and listens to nothing.
     fn topics(&self) -> Topics {
         match (self.room, self.words[0].as_str()) {
@@ -148,7 +153,7 @@ pub fn Page(
         let words = [word(&["user_id", "list"]), word(&["metric", "id"]), word(&["day"])];
         Address { room, words, query: url.read().search().to_owned() }
     });
-    let live = use_live(Memo::new(move |_| address.with(Address::topics)));
+    let live = use_live(Memo::new(move |_| address.with(Address::topics)), Memo::new(move |_| address.with(Address::about)));
     let seen = RwSignal::new(0_u32);
     // What was told when the page was asked for; until the answer is there it is not asked for again: over a slow connection
     // no answer would ever be waited for.

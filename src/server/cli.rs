@@ -103,7 +103,7 @@ fn refuse(sentence: &str) -> ExitCode {
 
 async fn run(config: Config, command: Command) -> Result<ExitCode, String> {
     match command {
-        Command::Serve => super::run::serve(config).await.map(|()| ExitCode::SUCCESS),
+        Command::Serve => serve(config).await,
         Command::Migrate { repair } => {
             let opened = super::database::open(&config).await?;
             if repair {
@@ -129,6 +129,22 @@ async fn run(config: Config, command: Command) -> Result<ExitCode, String> {
             super::calibrate::run(&config, world, data.as_deref(), write.as_deref(), store).await
         }
         Command::Verify(args) => super::verify::run(&config, args).await,
+    }
+}
+
+/// The exit code that means: nothing is wrong here, try again later (EX_TEMPFAIL of sysexits.h). Whoever watches over the
+/// program starts it again after it, but not after a wrong setting.
+const LATER: u8 = 75;
+
+async fn serve(config: Config) -> Result<ExitCode, String> {
+    let database = config.database.clone();
+    let Err(sentence) = super::run::serve(config).await else { return Ok(ExitCode::SUCCESS) };
+    match database {
+        Some(url) if url.is_away().await => {
+            eprintln!("assay: {sentence}");
+            Ok(ExitCode::from(LATER))
+        }
+        _ => Err(sentence),
     }
 }
 

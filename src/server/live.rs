@@ -2,7 +2,7 @@
 //!
 //! An event says what changed and how much, never whose value became what: the page then asks again, with its own
 //! eyes. A trainer hears only of the persons assigned to them. A reader that falls behind is told to resync. What was
-//! announced while a page was on its way to its reader is said first.
+//! announced while a page was on its way to its reader is said first. The workers hear who is being looked at.
 
 use crate::{
     model::Role,
@@ -26,6 +26,10 @@ const CHECKED_EVERY: Duration = Duration::from_secs(20);
 const ON_ITS_WAY: Duration = Duration::from_secs(20);
 /// At most so many announcements are remembered for such pages.
 const REMEMBERED: usize = 1024;
+/// A page about nobody in particular shows all of a trainer's persons, where there are at most so many.
+const SHOWN: usize = 50;
+/// Longer ids are nobody's.
+const LONGEST_ID: usize = 512;
 
 /// What is announced. `users` lists the persons concerned; nobody: it concerns administrators.
 #[derive(Debug, Clone, Deserialize)]
@@ -91,11 +95,11 @@ impl Live {
         (self.sender.subscribe(), missed) // under the lock: nothing falls between the two
     }
 
-    /// The event stream of a page that was asked for `age` ago. Ends when the session ends, which its last event says, when
+    /// The event stream of a page that was asked for `age` ago and is `about` a person, or about nobody in particular. Ends when the session ends, which its last event says, when
     /// the process stops, or when the reader goes.
-    pub fn stream(&self, caller: Caller, db: Db, age: Duration) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+    pub fn stream(&self, caller: Caller, db: Db, age: Duration, about: String) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
         let (news, missed) = self.subscribe(age);
-        let state = Some((news, missed, Listener { caller, db, clients: None, checked: None }, self.cancel.clone()));
+        let state = Some((news, missed, Listener { caller, db, about, clients: None, checked: None }, self.cancel.clone()));
         let events = stream::unfold(state, |state| async move {
             let (mut news, mut missed, mut listener, cancel) = state?;
             loop {
@@ -144,6 +148,7 @@ enum Session {
 struct Listener {
     caller: Caller,
     db: Db,
+    about: String,
     clients: Option<HashSet<String>>,
     checked: Option<tokio::time::Instant>,
 }
@@ -158,11 +163,26 @@ impl Listener {
             Ok(Some(clients)) => {
                 self.clients = Some(clients);
                 self.checked = Some(tokio::time::Instant::now());
+                // Where it is not heard, the page's scores come in the usual order.
+                if let Err(error) = crate::store::live::watching(&self.db, &self.shown()).await {
+                    tracing::debug!(%error, "the workers were not told of an open page");
+                }
                 Session::Holds
             }
             Ok(None) => Session::Ended,
             Err(_) if self.clients.is_some() => Session::Holds,
             Err(_) => Session::Unknown,
+        }
+    }
+
+    /// The persons whose scores the page shows.
+    fn shown(&self) -> Vec<&str> {
+        let Some(mine) = &self.clients else { return Vec::new() };
+        let about = self.about.as_str();
+        match about.is_empty() {
+            true if mine.len() <= SHOWN => mine.iter().map(String::as_str).filter(|id| id.len() <= LONGEST_ID).collect(),
+            false if about.len() <= LONGEST_ID && (self.caller.role == Role::Admin || mine.contains(about)) => vec![about],
+            _ => Vec::new(),
         }
     }
 
@@ -200,9 +220,29 @@ mod tests {
         let live = Live { sender: broadcast::channel(8).0, recent: Arc::default(), cancel: CancellationToken::new() };
         live.publish(r#"{"topic": "jobs", "n": 3}"#);
         let nobody = Caller::new(uuid::Uuid::nil(), Role::Admin, String::new(), String::new(), Token::from_bytes([7; 32]));
-        let answer = live.stream(nobody, t.db.clone(), Duration::from_secs(5)).into_response();
+        let answer = live.stream(nobody, t.db.clone(), Duration::from_secs(5), String::new()).into_response();
         let told = tokio::time::timeout(Duration::from_secs(5), answer.into_body().collect()).await.unwrap().unwrap().to_bytes();
         assert_eq!(String::from_utf8_lossy(&told), "event: ended\ndata: {}\n\n");
+    }
+
+    #[tokio::test]
+    async fn a_page_shows_the_person_it_is_about_or_a_trainers_few_and_never_somebody_elses() {
+        let t = testing::database().await;
+        let shown = |role, about: &str, mine: &[&str]| {
+            let caller = Caller::new(uuid::Uuid::nil(), role, String::new(), String::new(), Token::from_bytes([7; 32]));
+            let clients = Some(mine.iter().map(|id| (*id).to_owned()).collect());
+            let listener = Listener { caller, db: t.db.clone(), about: about.to_owned(), clients, checked: None };
+            let mut shown: Vec<String> = listener.shown().into_iter().map(str::to_owned).collect();
+            shown.sort();
+            shown
+        };
+        assert_eq!(shown(Role::Trainer, "a", &["a", "b"]), ["a"]);
+        assert_eq!(shown(Role::Trainer, "c", &["a", "b"]), Vec::<String>::new());
+        assert_eq!(shown(Role::Trainer, "", &["a", "b"]), ["a", "b"]);
+        assert_eq!(shown(Role::Admin, "c", &[]), ["c"]);
+        assert_eq!(shown(Role::Admin, "", &[]), Vec::<String>::new());
+        let many: Vec<String> = (0..=SHOWN).map(|n| n.to_string()).collect();
+        assert_eq!(shown(Role::Trainer, "", &many.iter().map(String::as_str).collect::<Vec<_>>()), Vec::<String>::new());
     }
 
     #[test]

@@ -182,22 +182,26 @@ pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networ
     gateway::address::client(peer, headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()), trusted)
 }
 
-/// How long ago, in milliseconds, the page was asked for that opens a stream; unreadable: now.
-#[derive(serde::Deserialize)]
-struct PageAge {
+/// Of the page that opens a stream: how long ago it was asked for, in milliseconds, and which person it is about. Unreadable:
+/// now, and nobody in particular.
+#[derive(Default, serde::Deserialize)]
+struct OpenPage {
     #[serde(default)]
     age: u32,
+    #[serde(default)]
+    about: String,
 }
 
 /// The stream of live events of whoever is logged in.
 async fn live(
     State(services): State<Arc<Services>>,
     axum::Extension(identity): axum::Extension<Identity>,
-    age: Result<Query<PageAge>, QueryRejection>,
+    page: Result<Query<OpenPage>, QueryRejection>,
 ) -> Response {
-    let age = std::time::Duration::from_millis(age.map_or(0, |Query(page)| page.age).into());
+    let OpenPage { age, about } = page.map(|Query(page)| page).unwrap_or_default();
+    let age = std::time::Duration::from_millis(age.into());
     match identity.caller() {
-        Ok(caller) => services.live.stream(caller.clone(), services.db.clone(), age).into_response(),
+        Ok(caller) => services.live.stream(caller.clone(), services.db.clone(), age, about).into_response(),
         Err(denied) => (StatusCode::UNAUTHORIZED, denied.to_string()).into_response(),
     }
 }

@@ -105,26 +105,26 @@ pub struct LatestRow {
 /// source counts, else the evidence's rank.
 pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String]) -> sqlx::Result<Vec<LatestRow>> {
     let rows: Vec<LatestRow> = sqlx::query_as(
-        // The newest row is picked first: what is unpacked from JSON is unpacked for it alone.
-        "SELECT n.user_id, n.metric_name, n.source, n.measurement_date, n.value, n.measured_at, n.received_at, n.confidence_score, n.low, n.high,
-                ARRAY(SELECT (n.factors ->> part)::float8
+        // The newest row is picked first: its score is looked up, and what is unpacked from JSON is unpacked, for it alone.
+        "SELECT n.user_id, n.metric_name, n.source, n.measurement_date, n.value, n.measured_at, n.received_at, c.confidence_score, c.low, c.high,
+                ARRAY(SELECT (c.factors ->> part)::float8
                         FROM unnest(ARRAY['evidence', 'plausibility', 'completeness', 'concordance', 'provenance', 'consistency']) AS part) AS factors,
-                ARRAY(SELECT DISTINCT f ->> 'kind' FROM jsonb_array_elements(coalesce(n.doubted, '[]') || n.found) AS f
+                ARRAY(SELECT DISTINCT f ->> 'kind' FROM jsonb_array_elements(coalesce(c.findings, '[]') || n.found) AS f
                        WHERE f ->> 'kind' IS NOT NULL ORDER BY 1) AS doubts,
-                n.sources, n.choice, n.provenance -> 'device' ->> 'name' AS device, n.probability
+                n.sources, n.choice, n.provenance -> 'device' ->> 'name' AS device, c.probability
            FROM (
              SELECT DISTINCT ON (m.user_id, m.metric_name)
                     m.user_id, m.metric_name, m.source, m.measurement_date, m.value, m.measured_at, m.received_at, m.provenance, m.findings AS found,
-                    c.confidence_score, c.low, c.high, c.factors, c.findings AS doubted, c.probability, s.source AS choice,
+                    s.source AS choice,
                     count(*) OVER (PARTITION BY m.user_id, m.metric_name, m.measurement_date) AS sources
                FROM unified_metrics m
-               LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
                LEFT JOIN source_choices s ON s.user_id = m.user_id AND s.metric_name = m.metric_name
                LEFT JOIN source_ranks r ON r.metric_name = m.metric_name AND r.source = m.source
               WHERE m.user_id = ANY($1) AND m.measurement_date > (SELECT max(d.measurement_date) FROM unified_metrics d WHERE d.user_id = m.user_id) - 90
                 AND (cardinality($2::text[]) = 0 OR m.metric_name = ANY($2))
               ORDER BY m.user_id, m.metric_name, m.measurement_date DESC, (s.source IS NOT DISTINCT FROM m.source) DESC,
                        coalesce(r.rank, 1000), m.source) AS n
+           LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
           ORDER BY n.user_id, n.metric_name",
     )
     .bind(users)

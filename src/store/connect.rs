@@ -94,6 +94,18 @@ impl DatabaseUrl {
         }
     }
 
+    /// Whether the server cannot be reached or takes nobody in just now: what time may mend, and a setting need not be to blame.
+    pub async fn is_away(&self) -> bool {
+        use sqlx::ConnectOptions;
+        match tokio::time::timeout(Duration::from_secs(10), self.options.connect()).await {
+            Ok(Ok(_)) => false,
+            // Starting up or shutting down; no connection left.
+            Ok(Err(sqlx::Error::Database(e))) => e.code().is_some_and(|code| code.starts_with("57P") || code == "53300"),
+            Ok(Err(e)) => matches!(e, sqlx::Error::Io(_)),
+            Err(_) => true,
+        }
+    }
+
     /// Waits until the owner can connect, or says why not.
     pub async fn check(&self) -> Result<(), ConnectError> {
         use sqlx::ConnectOptions;

@@ -1,8 +1,8 @@
 //! Jobs as the administrator looks through them: by page, counted, and acted on by the filter that is shown.
 //!
 //! Waiting and dead jobs are read in the order of their ids, finished ones in the order they ended; both orders lie in
-//! an index. What no index narrows (an error's text, a kind in history) is looked for among the newest [`WINDOW`]
-//! only, so that no page reads a history of millions. Statements are planned for their values, not kept.
+//! an index. What no index narrows (a payload, a kind in history, an error's text among those that had one) is looked for
+//! among the newest [`WINDOW`] only, so that no page reads a history of millions. Statements are planned for their values, not kept.
 
 use super::jobs::{cancelled, giving_up, into_history};
 use chrono::{DateTime, Utc};
@@ -126,7 +126,7 @@ macro_rules! hot {
 macro_rules! done {
     () => {
         "(SELECT * FROM job_history
-           WHERE ($3::text IS NULL OR user_id = $3) AND ($5::uuid[] IS NULL OR id = ANY ($5))
+           WHERE ($3::text IS NULL OR user_id = $3) AND ($5::uuid[] IS NULL OR id = ANY ($5)) AND ($4::text IS NULL OR error IS NOT NULL)
              AND ($6::timestamptz IS NULL OR (completed_at <= $6 AND (completed_at, id) < ($6, $7)))
            ORDER BY completed_at DESC, id DESC LIMIT $8) j
          WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2)

@@ -16,6 +16,18 @@ pub async fn listen(db: &Db, heard: impl Fn(&str)) -> sqlx::Result<()> {
     }
 }
 
+/// Tells the workers that somebody is looking at these persons (jobs/watched.rs).
+///
+/// # Errors
+/// The database's.
+pub async fn watching(db: &Db, users: &[&str]) -> sqlx::Result<()> {
+    sqlx::query("SELECT pg_notify('assay_jobs', 'watched:' || user_id) FROM unnest($1::text[]) AS user_id")
+        .bind(users)
+        .execute(db.service())
+        .await?;
+    Ok(())
+}
+
 /// The persons assigned to the caller; `None` when the session has ended. Administrators get an empty set.
 pub async fn clients_of(db: &Db, caller: &Caller) -> sqlx::Result<Option<HashSet<String>>> {
     let mut tx = db.begin_as(caller).await?;

@@ -1,12 +1,17 @@
-//! Bad input at start: one clear sentence on standard error, exit code 2, no stack trace, nothing damaged.
+//! Bad input at start: one clear sentence on standard error, exit code 2 (75: only the database is away), no stack trace,
+//! nothing damaged.
 
 use crate::process::{Assay, Database, binary, command, free_port};
 use std::process::{Command, Stdio};
 
-fn refused(mut command: Command, expect: &str) {
+fn refused(command: Command, expect: &str) {
+    ends(command, 2, expect);
+}
+
+fn ends(mut command: Command, code: i32, expect: &str) {
     let output = command.stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(output.status.code(), Some(code), "{said}");
     let sentences: Vec<_> = said.lines().filter(|l| l.starts_with("assay: ")).collect();
     assert!(sentences.len() == 1 && sentences[0].contains(expect), "wanted one sentence with {expect:?}, got: {said}");
     assert!(!said.contains("panicked") && !said.contains("backtrace"), "{said}");
@@ -38,9 +43,18 @@ fn a_wrong_value_names_its_variable() {
 }
 
 #[test]
-fn an_unreachable_database_is_one_sentence() {
+fn an_unreachable_database_is_one_sentence_and_says_that_a_later_start_may_do() {
     let dir = scratch();
-    refused(command("postgres://nobody@127.0.0.1:1/x", free_port(), &dir), "127.0.0.1:1");
+    ends(command("postgres://nobody@127.0.0.1:1/x", free_port(), &dir), 75, "127.0.0.1:1");
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+#[tokio::test]
+async fn a_database_that_lets_nobody_in_is_a_wrong_setting() {
+    let database = Database::new().await;
+    let dir = scratch();
+    let (server, _) = database.url.rsplit_once('/').unwrap();
+    refused(command(&format!("{server}/no_such_database"), free_port(), &dir), "no_such_database");
     let _ = std::fs::remove_dir_all(dir);
 }
 

@@ -4,7 +4,7 @@
 use super::text;
 use crate::jobs::{Claimed, Ctx, JobKind, Outcome, job};
 use crate::rescore::rescore_persons;
-use crate::store::{jobs::NewJob, jobs::enqueue, maintenance};
+use crate::store::{jobs::NewJob, jobs::enqueue, jobs::lane_has, maintenance};
 use chrono::NaiveDate;
 use sqlx::PgConnection;
 use std::{collections::BTreeMap, time::Duration};
@@ -75,15 +75,29 @@ pub(super) async fn ask_later(conn: &mut PgConnection, touched: &BTreeMap<String
     Ok(())
 }
 
-/// Asks for the scores of everybody whose values changed, in the transaction that changed them.
+/// The priority of persons somebody is looking at: before deliveries, so that a page shows what it was told of.
+const WATCHED: i16 = 1;
+
+/// Asks for the scores of everybody whose values changed, in the transaction that changed them; of those that are watched
+/// (somebody is looking at them) first.
 ///
 /// # Errors
 /// A sentence, when the database refuses.
-pub async fn ask(conn: &mut PgConnection, changed: &BTreeMap<String, NaiveDate>) -> Result<(), String> {
-    let jobs: Result<Vec<_>, String> = changed
-        .iter()
-        .map(|(user_id, since)| job::<ConfidenceCalculation>(&Person { user_id: user_id.clone(), since: Some(*since) }))
-        .collect();
-    enqueue(conn, jobs?).await.map_err(text)?;
+pub async fn ask(conn: &mut PgConnection, changed: &BTreeMap<String, NaiveDate>, watched: &[&str]) -> Result<(), String> {
+    let mut first = Vec::new();
+    let mut jobs = Vec::with_capacity(changed.len());
+    for (user_id, since) in changed {
+        let job = job::<ConfidenceCalculation>(&Person { user_id: user_id.clone(), since: Some(*since) })?;
+        match watched.contains(&user_id.as_str()) {
+            true => first.push(NewJob { priority: WATCHED, ..job }),
+            false => jobs.push(job),
+        }
+    }
+    enqueue(conn, jobs).await.map_err(text)?;
+    if !first.is_empty() {
+        let moved = enqueue(conn, first).await.map_err(text)?;
+        // One that waited already in another lane was moved into this one, of which nobody has heard.
+        lane_has(conn, &moved.ids).await.map_err(text)?;
+    }
     Ok(())
 }

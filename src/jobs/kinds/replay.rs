@@ -61,7 +61,7 @@ async fn one(ctx: &Ctx, job: &Claimed<Stretch>) -> Result<Outcome, String> {
     }
     let keys = replay::chunk(&mut tx, filter, *first, *last).await.map_err(text)?;
     let batch = ingest::process_stored(&mut tx, &keys).await.map_err(text)?;
-    confidence_calculation::ask(&mut tx, &batch.changed).await?;
+    confidence_calculation::ask(&mut tx, &batch.changed, &ctx.watched(&batch.changed)).await?;
     // Also scores whose values stayed may differ, when the scorer changed since.
     confidence_calculation::ask_later(&mut tx, &batch.touched).await?;
     s3_fetch::ask(&mut tx, &batch.outcomes).await?;

@@ -39,7 +39,7 @@ impl JobKind for WebhookProcessing {
             .iter()
             .filter_map(|o| if let Status::Failed(why) = &o.status { Some((o.id, why.as_str())) } else { None })
             .collect();
-        super::confidence_calculation::ask(&mut tx, &batch.changed).await?;
+        super::confidence_calculation::ask(&mut tx, &batch.changed, &ctx.watched(&batch.changed)).await?;
         super::s3_fetch::ask(&mut tx, &batch.outcomes).await?;
         let done: Vec<Uuid> =
             jobs.iter().filter(|j| ours.contains(&j.id) && !refused.contains_key(&j.payload.delivery_id)).map(|j| j.id).collect();

@@ -99,6 +99,18 @@ async fn fill(t: &TestDb, n: i64) {
     }
 }
 
+/// As [`fill`], by several callers at the same time.
+async fn fill_together(t: &TestDb, n: i64, callers: i64) {
+    let each = (0..callers).map(|caller| async move {
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let (from, to) = (n * caller / callers, n * (caller + 1) / callers);
+        for first in (from..to).step_by(1000) {
+            enqueue(&mut conn, (first..(first + 1000).min(to)).map(noop).collect()).await.unwrap();
+        }
+    });
+    futures::future::join_all(each).await;
+}
+
 /// How many are done. The truth is the database's; the counts are exact at any moment (a test says so) and cost nothing
 /// to read, while a look at the queue itself would walk the dead rows that this is to measure.
 async fn done(t: &TestDb) -> i64 {
@@ -152,9 +164,9 @@ async fn bench_drain() {
         let t = database().await;
         checkpoint(&t).await;
         let from = meter(&t).await;
-        fill(&t, n).await;
+        fill_together(&t, n, slots as i64).await;
         let seconds = from.at.elapsed().as_secs_f64();
-        report(&t, "bulk enqueue, 1000 a call", n, &from, seconds).await;
+        report(&t, &format!("bulk enqueue, 1000 a call, {slots} callers"), n, &from, seconds).await;
         checkpoint(&t).await;
         let from = meter(&t).await;
         let seconds = drained(&t, n, slots).await;
@@ -162,33 +174,44 @@ async fn bench_drain() {
     }
 }
 
-/// Enqueued and drained at the same time by one long-lived worker, before and while a transaction is held open.
+/// A database with a long-lived worker, and how many jobs it was given so far.
+struct Line {
+    t: TestDb,
+    worker: crate::jobs::WorkerHandle,
+    cancel: CancellationToken,
+    total: i64,
+}
+
+impl Line {
+    async fn open() -> Self {
+        let (t, cancel) = (database().await, CancellationToken::new());
+        let settings = Settings { slots: 2, ..Settings::default() };
+        let mut worker = Worker::spawn(t.url.pools(1, 10), Kinds::default().with(Noop), settings, cancel.clone());
+        worker.arrived().await;
+        Self { t, worker, cancel, total: 0 }
+    }
+
+    /// Enqueues jobs and waits until they are done; how long it took.
+    async fn round(&mut self, n: i64) -> f64 {
+        let from = Instant::now();
+        fill(&self.t, n).await;
+        self.total += n;
+        wait_for(&self.t, self.total).await;
+        from.elapsed().as_secs_f64()
+    }
+}
+
+/// Enqueued and drained at the same time by a long-lived worker each: in one database while a transaction is held open there,
+/// in another one without. They take turns, so that both have the same machine and as much history.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn bench_pinned() {
     let (n, seconds) = (jobs() / 5, number("ASSAY_BENCH_PINNED_S", 120) as f64);
-    let t = database().await;
-    let cancel = CancellationToken::new();
-    let mut worker =
-        Worker::spawn(t.url.pools(1, 10), Kinds::default().with(Noop), Settings { slots: 2, ..Settings::default() }, cancel.clone());
-    worker.arrived().await;
-    let mut total = 0;
-    let mut rounds = async |most: f64| -> Vec<f64> {
-        let (begin, mut rates) = (Instant::now(), Vec::new());
-        while begin.elapsed().as_secs_f64() < most {
-            let from = Instant::now();
-            fill(&t, n).await;
-            total += n;
-            wait_for(&t, total).await;
-            rates.push(n as f64 / from.elapsed().as_secs_f64());
-        }
-        rates
-    };
-    let mean = |rates: &[f64]| rates.len() as f64 / rates.iter().map(|r| 1.0 / r).sum::<f64>();
+    let (mut free, mut held) = (Line::open().await, Line::open().await);
     // The most dead rows and bytes at any moment, by table, as the server counts them.
     let most = Arc::new(Mutex::new(BTreeMap::<String, (i64, i64)>::new()));
     let watching = tokio::spawn({
-        let (pool, most) = (t.db.owner().clone(), Arc::clone(&most));
+        let (pool, most) = (held.t.db.owner().clone(), Arc::clone(&most));
         async move {
             loop {
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -206,26 +229,40 @@ async fn bench_pinned() {
             }
         }
     });
-    rounds(3.0).await;
-    let before = rounds(seconds / 6.0).await;
-    let mut pin = sqlx::PgConnection::connect_with(&t.db.service().connect_options()).await.unwrap();
+    for _ in 0..4 {
+        free.round(n).await;
+        held.round(n).await;
+    }
+    let mut pin = sqlx::PgConnection::connect_with(&held.t.db.service().connect_options()).await.unwrap();
     sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM job_counts").execute(&mut pin).await.unwrap();
     most.lock().unwrap().clear();
-    let held = rounds(seconds).await;
+    let mut times: Vec<(f64, f64)> = Vec::new();
+    while times.iter().map(|t| t.1).sum::<f64>() < seconds {
+        times.push((free.round(n).await, held.round(n).await));
+    }
     let most = most.lock().unwrap().clone();
-    let (first, last) = (mean(&held[..held.len() / 4]), mean(&held[held.len() * 3 / 4..]));
+    let rate = |times: &[(f64, f64)]| {
+        let (free, held): (f64, f64) = times.iter().fold((0.0, 0.0), |sum, t| (sum.0 + t.0, sum.1 + t.1));
+        let jobs = (n as usize * times.len()) as f64;
+        format!("{:.0}/s and {:.0}/s = {:.1} %", jobs / free, jobs / held, 100.0 * free / held)
+    };
     println!(
-        "enqueue and drain: {:.0}/s; while a transaction is open for {seconds} s: {:.0}/s = {:.1} % (first quarter {first:.0}, last quarter {last:.0}); the most dead rows and bytes meanwhile: {most:?}",
-        mean(&before),
-        mean(&held),
-        100.0 * mean(&held) / mean(&before)
+        "enqueue and drain in turns, without and with a transaction that is open for {seconds} s of its turns: {}; first quarter {}; last quarter {}; the most dead rows and bytes meanwhile: {most:?}",
+        rate(&times),
+        rate(&times[..times.len() / 4]),
+        rate(&times[times.len() * 3 / 4..]),
     );
     pin.close().await.unwrap();
-    let after = rounds(seconds / 12.0).await;
-    println!("after it ended: {:.0}/s", mean(&after));
+    let mut after = Vec::new();
+    for _ in 0..8 {
+        after.push((free.round(n).await, held.round(n).await));
+    }
+    println!("after it ended: {}", rate(&after));
     watching.abort();
-    cancel.cancel();
-    worker.stopped().await;
+    for line in [free, held] {
+        line.cancel.cancel();
+        line.worker.stopped().await;
+    }
 }
 
 /// Drains of a table that holds nothing else, and of one with a million scheduled and dead jobs, in turns.
@@ -279,6 +316,11 @@ async fn bench_idle() {
 #[ignore = "a measurement"]
 async fn bench_single() {
     singles().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn bench_idle_pickup() {
     pickup().await;
 }
 
@@ -335,6 +377,7 @@ async fn pickup() {
     let mut worker =
         Worker::spawn(t.url.pools(1, 10), Kinds::default().with(Stamp(Arc::clone(&seen))), Settings::default(), cancel.clone());
     worker.arrived().await;
+    checkpoint(&t).await;
     for _ in 0..400 {
         tokio::time::sleep(Duration::from_millis(50)).await;
         put(&t, vec![job::<Stamp>(&At { us: chrono::Utc::now().timestamp_micros() }).unwrap()]).await;

@@ -100,6 +100,38 @@ async fn a_delivery_does_not_wait_for_recalculate_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_being_looked_at_is_scored_before_everybody_who_waits() {
+    let t = database().await;
+    let cancel = CancellationToken::new();
+    let mut worker = Worker::spawn(t.url.pools(1, 10), kinds::all(), Settings { slots: 1, slow_slots: 1, ..settings() }, cancel.clone());
+    worker.arrived().await;
+    crate::store::live::watching(&t.db, &["p0"]).await.unwrap();
+    // Two thousand wait to be scored, the one who is looked at last of all; then comes a delivery for that one.
+    sqlx::query(
+        "INSERT INTO background_jobs (type, payload, unique_key, pending_key, user_id)
+         SELECT 'confidence_calculation', jsonb_build_object('user_id', u, 'since', '2026-06-01'), 'confidence:' || u, 'confidence:' || u, u
+           FROM (SELECT 'p' || n AS u FROM generate_series(1999, 0, -1) n) people",
+    )
+    .execute(t.db.service())
+    .await
+    .unwrap();
+    deliver(&t, 1, 1).await;
+    let left = async || -> i64 { sqlx::query_scalar("SELECT count(*) FROM background_jobs").fetch_one(t.db.service()).await.unwrap() };
+    until("everybody is scored", Duration::from_secs(60), async || left().await == 0).await;
+    let (priority, before): (i16, i64) = sqlx::query_as(
+        "SELECT p.priority, (SELECT count(*) FROM job_history o WHERE o.type = p.type AND o.completed_at < p.completed_at)
+           FROM job_history p WHERE p.type = 'confidence_calculation' AND p.user_id = 'p0' ORDER BY p.completed_at LIMIT 1",
+    )
+    .fetch_one(t.db.service())
+    .await
+    .unwrap();
+    assert_eq!(priority, 1, "the job that waited already was moved ahead");
+    assert!(before < 1_000, "{before} of 1,999 others were scored first");
+    cancel.cancel();
+    worker.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_whose_job_dies_is_marked_and_can_be_redriven_as_an_operation() {
     let t = database().await;
     deliver(&t, 1, 1).await;

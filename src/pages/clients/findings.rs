@@ -186,7 +186,7 @@ pub(super) mod server {
         let changed = findings::decide(&mut tx, &actor, it, verdict, &note).await.map_err(db)?;
         if changed {
             let later = [(user_id.to_owned(), date)].into();
-            ask_for_scores(&mut tx, &later).await.map_err(|e| AppError::internal(&request.request_id, &e))?;
+            ask_for_scores(&mut tx, &later, &[user_id]).await.map_err(|e| AppError::internal(&request.request_id, &e))?;
         }
         tx.commit().await.map_err(db)?;
         Ok(changed)

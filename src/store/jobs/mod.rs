@@ -162,6 +162,23 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: Vec<NewJob>) -> sqlx::Result
     Ok(result)
 }
 
+/// Tells the workers of pending jobs that came into their lane by a change, which the insert's trigger does not see.
+///
+/// # Errors
+/// The database's.
+pub async fn lane_has(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query(
+        "SELECT pg_notify('assay_jobs', type || '@' || (extract(epoch FROM oldest) * 1000000)::bigint || '@' || priority)
+           FROM (SELECT type, priority, min(scheduled_at) AS oldest FROM background_jobs WHERE id = ANY($1) AND status = 'pending'
+                  GROUP BY type, priority) lanes
+          WHERE oldest <= now()",
+    )
+    .bind(ids)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// A worker's connections for taking and finishing jobs. Their plans are made once and never read the queue as a whole:
 /// the planner would choose just that while the queue is empty, and keep to it when a hundred thousand jobs have come.
 pub fn queue_pool(service: &PgPool, size: u32) -> PgPool {

@@ -109,11 +109,7 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
         },
         parts: vec![Part {
             title: format!("{total} {}", if n == 1 { "job" } else { "jobs" }),
-            note: if filter.is_read() {
-                "Errors and payloads are looked through for the newest 100,000 jobs.".into()
-            } else {
-                String::new()
-            },
+            note: looked_through(&filter).into(),
             chips: states(&counts, &filter, &here),
             fields: vec![kinds(&counts, &filter), field("q", "Search", &q, &[])],
             keep: vec![("status".into(), status.clone())],
@@ -131,6 +127,15 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
         shared: forms(&back),
         ..Shown::default()
     })
+}
+
+/// How far a search goes that no index narrows.
+fn looked_through(filter: &Filter) -> &'static str {
+    match (&filter.error, &filter.payload) {
+        (None, None) => "",
+        (None, Some(_)) => "Payloads are looked through for the newest 100,000 jobs.",
+        (Some(_), _) => "Errors are looked through for the newest 100,000 jobs, of the finished ones for the newest 100,000 that had one.",
+    }
 }
 
 fn sum(counts: &[Count], status: Option<&str>, kind: Option<&str>) -> i64 {
