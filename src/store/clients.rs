@@ -102,11 +102,29 @@ pub struct LatestRow {
 }
 
 /// The newest values of some persons, of the 90 days up to each one's newest day, all metrics when none are named. Within a day the chosen
-/// source counts, else the evidence's rank.
+/// source counts, else the evidence's rank. Of named metrics the newest three days are read first, and the rest only for those that
+/// were not measured in them: most are measured daily, and a list of people must not read a quarter of everybody's life. (The older days
+/// are no range, so that they are found by person and metric, not by person and day.)
 pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String]) -> sqlx::Result<Vec<LatestRow>> {
     let rows: Vec<LatestRow> = sqlx::query_as(
         // The newest row is picked first: its score is looked up, and what is unpacked from JSON is unpacked, for it alone.
-        "SELECT n.user_id, n.metric_name, n.source, n.measurement_date, n.value, n.measured_at, n.received_at, c.confidence_score, c.low, c.high,
+        "WITH newest AS MATERIALIZED (
+           SELECT DISTINCT u.user_id, (SELECT max(d.measurement_date) FROM unified_metrics d WHERE d.user_id = u.user_id) AS day
+             FROM unnest($1::text[]) AS u (user_id)),
+         recent AS MATERIALIZED (
+           SELECT m.user_id, m.metric_name, m.source, m.measurement_date, m.value, m.measured_at, m.received_at, m.provenance, m.findings
+             FROM newest JOIN unified_metrics m ON m.user_id = newest.user_id AND m.measurement_date > newest.day - $3
+                                               AND (cardinality($2::text[]) = 0 OR m.metric_name = ANY($2))),
+         missing AS MATERIALIZED (
+           SELECT newest.user_id, k.metric_name, newest.day FROM newest, unnest($2::text[]) AS k (metric_name)
+            WHERE (newest.user_id, k.metric_name) NOT IN (SELECT user_id, metric_name FROM recent)),
+         older AS (
+           SELECT o.* FROM missing CROSS JOIN LATERAL (
+             SELECT m.user_id, m.metric_name, m.source, m.measurement_date, m.value, m.measured_at, m.received_at, m.provenance, m.findings
+               FROM unified_metrics m
+              WHERE m.user_id = missing.user_id AND m.metric_name = missing.metric_name
+                AND missing.day - m.measurement_date BETWEEN $3 AND 89) o)
+         SELECT n.user_id, n.metric_name, n.source, n.measurement_date, n.value, n.measured_at, n.received_at, c.confidence_score, c.low, c.high,
                 ARRAY(SELECT (c.factors ->> part)::float8
                         FROM unnest(ARRAY['evidence', 'plausibility', 'completeness', 'concordance', 'provenance', 'consistency']) AS part) AS factors,
                 ARRAY(SELECT DISTINCT f ->> 'kind' FROM jsonb_array_elements(coalesce(c.findings, '[]') || n.found) AS f
@@ -117,11 +135,9 @@ pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String
                     m.user_id, m.metric_name, m.source, m.measurement_date, m.value, m.measured_at, m.received_at, m.provenance, m.findings AS found,
                     s.source AS choice,
                     count(*) OVER (PARTITION BY m.user_id, m.metric_name, m.measurement_date) AS sources
-               FROM unified_metrics m
+               FROM (SELECT * FROM recent UNION ALL SELECT * FROM older) m
                LEFT JOIN source_choices s ON s.user_id = m.user_id AND s.metric_name = m.metric_name
                LEFT JOIN source_ranks r ON r.metric_name = m.metric_name AND r.source = m.source
-              WHERE m.user_id = ANY($1) AND m.measurement_date > (SELECT max(d.measurement_date) FROM unified_metrics d WHERE d.user_id = m.user_id) - 90
-                AND (cardinality($2::text[]) = 0 OR m.metric_name = ANY($2))
               ORDER BY m.user_id, m.metric_name, m.measurement_date DESC, (s.source IS NOT DISTINCT FROM m.source) DESC,
                        coalesce(r.rank, 1000), m.source) AS n
            LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
@@ -129,6 +145,7 @@ pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String
     )
     .bind(users)
     .bind(metrics)
+    .bind(if metrics.is_empty() { 90 } else { 3 })
     .fetch_all(conn)
     .await?;
     count_reads(rows.iter().map(|r| (r.metric_name.as_str(), r.confidence_score.is_some())));
