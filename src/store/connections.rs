@@ -61,7 +61,7 @@ async fn make_and_lock(conn: &mut PgConnection, ids: &[(String, String)]) -> sql
         "INSERT INTO connections (terra_user_id, provider)
          SELECT n.id, n.provider FROM unnest($1::text[], $2::text[]) AS n (id, provider)
           WHERE NOT EXISTS (SELECT FROM connections c WHERE c.terra_user_id = n.id)
-            AND NOT EXISTS (SELECT FROM connections c WHERE c.former_ids @> ARRAY[n.id])
+            AND NOT EXISTS (SELECT FROM connections c WHERE c.former_ids <> '{}' AND c.former_ids @> ARRAY[n.id])
           ORDER BY n.id
          ON CONFLICT (terra_user_id) DO NOTHING",
     )
@@ -70,8 +70,11 @@ async fn make_and_lock(conn: &mut PgConnection, ids: &[(String, String)]) -> sql
     .execute(&mut *conn)
     .await?;
     sqlx::query_as(
+        // Found by either index; few connections ever had another id.
         "SELECT id, terra_user_id, user_id, provider, state, scopes, reason, state_at, state_ordering_ms, last_data_at, former_ids
-           FROM connections WHERE terra_user_id = ANY($1) OR former_ids && $1
+           FROM connections
+          WHERE id = ANY(ARRAY(SELECT id FROM connections WHERE terra_user_id = ANY($1)
+                               UNION ALL SELECT id FROM connections WHERE former_ids <> '{}' AND former_ids && $1))
           ORDER BY terra_user_id FOR UPDATE",
     )
     .bind(&names)

@@ -114,14 +114,19 @@ pub async fn gateway_day(conn: &mut PgConnection) -> sqlx::Result<Vec<(String, i
 
 /// Accepted deliveries of each of the last 60 minutes, oldest first.
 pub async fn arrivals(conn: &mut PgConnection) -> sqlx::Result<Vec<i64>> {
-    sqlx::query_scalar(
-        "SELECT coalesce(sum(g.count), 0)::int8
-           FROM generate_series(date_trunc('minute', now()) - interval '59 minutes', date_trunc('minute', now()), interval '1 minute') AS m
-           LEFT JOIN gateway_counts g ON g.minute = m AND g.outcome = 'accepted'
-          GROUP BY m ORDER BY m",
+    let rows: Vec<(i32, i64)> = sqlx::query_as(
+        "SELECT (extract(epoch FROM minute - date_trunc('minute', now())) / 60)::int4 + 59, sum(count)::int8 FROM gateway_counts
+          WHERE outcome = 'accepted' AND minute BETWEEN date_trunc('minute', now()) - interval '59 minutes' AND now() GROUP BY minute",
     )
     .fetch_all(conn)
-    .await
+    .await?;
+    let mut minutes = vec![0; 60];
+    for (at, n) in rows {
+        if let Some(minute) = usize::try_from(at).ok().and_then(|at| minutes.get_mut(at)) {
+            *minute += n;
+        }
+    }
+    Ok(minutes)
 }
 
 /// Deliveries of the last 24 hours that are not settled well: status and count.
@@ -172,12 +177,16 @@ pub async fn switch(conn: &mut PgConnection, key: &str) -> sqlx::Result<Option<b
     Ok(value.and_then(|v| v.0.as_bool()))
 }
 
-/// What exists at all: any value, and how many persons are made up.
+/// So many made-up persons are counted at most, and one more.
+pub const SIMULATED: i64 = 1000;
+
+/// What exists at all: any value, and how many persons are made up, counted up to [`SIMULATED`] + 1.
 pub async fn presence(conn: &mut PgConnection) -> sqlx::Result<(bool, i64)> {
     sqlx::query_as(
         "SELECT EXISTS (SELECT 1 FROM unified_metrics) OR EXISTS (SELECT 1 FROM terra_webhooks_raw),
-                (SELECT count(*) FROM (SELECT 1 FROM persons WHERE simulated LIMIT 10001) AS p)",
+                (SELECT count(*) FROM (SELECT 1 FROM persons WHERE simulated LIMIT $1) AS p)",
     )
+    .bind(SIMULATED + 1)
     .fetch_one(conn)
     .await
 }

@@ -30,18 +30,22 @@ pub type Day = (String, Source, NaiveDate);
 /// # Errors
 /// The database's.
 pub async fn load(conn: &mut PgConnection, keys: &[RecordKey], days: &[Day]) -> sqlx::Result<Vec<PersonRecord>> {
+    // Looked up row by row: while the table is small its plan would be to read all of it, and stay so when it has grown.
     let rows: Vec<Row> = sqlx::query_as(
         r#"SELECT r.user_id, r.source, r.model, r.key, r.measurement_date, r.start_at, r.end_at, r.nap, r.deleted, r.ordering_ms,
                   r.trace_id, r.received_at, r.delivery_id, r."values" AS said, r.origin, r.coverage, r.findings,
                   r.deleted_ordering_ms, r.deleted_trace_id
              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (user_id, source, model, key)
-             JOIN records r USING (user_id, source, model, key)
-           UNION
+            CROSS JOIN LATERAL (SELECT * FROM records r
+                                 WHERE r.user_id = k.user_id AND r.source = k.source AND r.model = k.model AND r.key = k.key OFFSET 0) r
+           UNION ALL
            SELECT r.user_id, r.source, r.model, r.key, r.measurement_date, r.start_at, r.end_at, r.nap, r.deleted, r.ordering_ms,
                   r.trace_id, r.received_at, r.delivery_id, r."values", r.origin, r.coverage, r.findings,
                   r.deleted_ordering_ms, r.deleted_trace_id
              FROM unnest($5::text[], $6::text[], $7::date[]) AS d (user_id, source, measurement_date)
-             JOIN records r USING (user_id, source, measurement_date)"#,
+            CROSS JOIN LATERAL (SELECT * FROM records r
+                                 WHERE r.user_id = d.user_id AND r.source = d.source AND r.measurement_date = d.measurement_date OFFSET 0) r
+            WHERE (r.user_id, r.source, r.model, r.key) NOT IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]))"#,
     )
     .bind(keys.iter().map(|k| k.0.as_str()).collect::<Vec<_>>())
     .bind(keys.iter().map(|k| k.1.as_str()).collect::<Vec<_>>())

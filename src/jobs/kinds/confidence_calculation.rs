@@ -25,6 +25,8 @@ pub struct Person {
 
 impl JobKind for ConfidenceCalculation {
     const NAME: &'static str = "confidence_calculation";
+    // After deliveries: under load a person's deliveries are taken in first, and then scored once.
+    const PRIORITY: i16 = 6;
     const BATCH: i64 = 50;
     const TIMEOUT: Duration = Duration::from_secs(120);
     type Payload = Person;

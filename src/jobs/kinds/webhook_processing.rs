@@ -23,7 +23,8 @@ pub struct Delivery {
 
 impl JobKind for WebhookProcessing {
     const NAME: &'static str = "webhook_processing";
-    const BATCH: i64 = 200;
+    // So many that a statement is worth it, so few that whoever is looked at does not wait long for a slot.
+    const BATCH: i64 = 100;
     const TIMEOUT: Duration = Duration::from_secs(120);
     type Payload = Delivery;
 

@@ -102,7 +102,11 @@ fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant, off: V
     Overview {
         taken: text::moment(now, now),
         empty: !read.present,
-        simulated: if read.simulated > 0 { text::count(read.simulated) } else { String::new() },
+        simulated: match read.simulated {
+            0 => String::new(),
+            n if n > store::SIMULATED => format!("more than {}", text::count(store::SIMULATED)),
+            n => text::count(n),
+        },
         advanced: read.advanced,
         alerts: alerts(&signs(&read, failed, &health, &checks, off)),
         operation: read.operation.as_ref().map(|o| operation(o, now)),

@@ -133,8 +133,8 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
 fn looked_through(filter: &Filter) -> &'static str {
     match (&filter.error, &filter.payload) {
         (None, None) => "",
-        (None, Some(_)) => "Payloads are looked through for the newest 100,000 jobs.",
-        (Some(_), _) => "Errors are looked through for the newest 100,000 jobs, of the finished ones for the newest 100,000 that had one.",
+        (None, Some(_)) => "Payloads are looked through for the newest 50,000 jobs.",
+        (Some(_), _) => "Errors are looked through for the newest 50,000 jobs, of the finished ones for the newest 50,000 that had one.",
     }
 }
 
