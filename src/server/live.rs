@@ -97,7 +97,13 @@ impl Live {
 
     /// The event stream of a page that was asked for `age` ago and is `about` a person, or about nobody in particular. Ends when the session ends, which its last event says, when
     /// the process stops, or when the reader goes.
-    pub fn stream(&self, caller: Caller, db: Db, age: Duration, about: String) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+    pub fn stream(
+        &self,
+        caller: Caller,
+        db: Db,
+        age: Duration,
+        about: String,
+    ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
         let (news, missed) = self.subscribe(age);
         let state = Some((news, missed, Listener { caller, db, about, clients: None, checked: None }, self.cancel.clone()));
         let events = stream::unfold(state, |state| async move {

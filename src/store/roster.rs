@@ -171,12 +171,19 @@ pub async fn page(conn: &mut PgConnection, role: Role, wish: &Wish, now: Instant
                FROM roster r JOIN persons p ON p.user_id = r.user_id {whole}
               WHERE {wanted} ORDER BY {order} LIMIT $1 OFFSET $5"
         ),
-        false => format!(
-            "SELECT p.user_id, p.label, p.simulated, r.score AS average
-               FROM (SELECT r.user_id, r.score, row_number() OVER (ORDER BY {order}) AS n
-                       FROM roster r {whole} WHERE {wanted} ORDER BY {order} LIMIT $1 OFFSET $5) r
-               JOIN persons p ON p.user_id = r.user_id ORDER BY r.n"
-        ),
+        false => {
+            // The page's rows are ordered once more when they have names.
+            let (also, again) = match wish.sort {
+                Sort::Gain => (", r.gain".to_owned(), order.as_str()),
+                Sort::Age => (format!(", {age} AS last_data_at"), "r.last_data_at NULLS FIRST, r.user_id"),
+                _ => (String::new(), order.as_str()),
+            };
+            format!(
+                "SELECT p.user_id, p.label, p.simulated, r.score AS average
+                   FROM (SELECT r.user_id, r.score{also} FROM roster r {whole} WHERE {wanted} ORDER BY {order} LIMIT $1 OFFSET $5) r
+                   JOIN persons p ON p.user_id = r.user_id ORDER BY {again}"
+            )
+        }
     };
     sqlx::query_as(AssertSqlSafe(sql))
         .bind(limit)
@@ -190,7 +197,7 @@ pub async fn page(conn: &mut PgConnection, role: Role, wish: &Wish, now: Instant
         .await
 }
 
-const HAS_TEXT: &str = "position(lower($2) IN lower(coalesce(p.label, '') || ' ' || p.user_id)) > 0";
+const HAS_TEXT: &str = "position(lower($2) IN p.sought) > 0";
 
 /// Whose name or id holds a text, by reading the names once; `None`: so many that one need not seek them.
 async fn sought(conn: &mut PgConnection, mine: &str, text: &str) -> sqlx::Result<Option<Vec<String>>> {

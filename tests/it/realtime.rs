@@ -55,7 +55,8 @@ impl Page {
 
     /// Listens and fetches as the browser does; tells what it shows.
     async fn live(self, tell: watch::Sender<(u32, bool)>) {
-        let mut events = self.http.get(format!("{}/live?about={}", self.address, self.user)).header("cookie", &self.cookie).send().await.unwrap();
+        let mut events =
+            self.http.get(format!("{}/live?about={}", self.address, self.user)).header("cookie", &self.cookie).send().await.unwrap();
         assert_eq!(events.status(), 200);
         let mut fetched = Instant::now() - AT_MOST_EVERY;
         let mut buffer = String::new();
