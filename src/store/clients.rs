@@ -106,6 +106,9 @@ pub struct LatestRow {
 /// were not measured in them: most are measured daily, and a list of people must not read a quarter of everybody's life. (The older days
 /// are no range, so that they are found by person and metric, not by person and day.)
 pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String]) -> sqlx::Result<Vec<LatestRow>> {
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows: Vec<LatestRow> = sqlx::query_as(
         // The newest row is picked first: its score is looked up, and what is unpacked from JSON is unpacked, for it alone.
         "WITH newest AS MATERIALIZED (

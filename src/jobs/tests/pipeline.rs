@@ -108,8 +108,8 @@ async fn whoever_is_being_looked_at_is_scored_before_everybody_who_waits() {
     crate::store::live::watching(&t.db, &["p0"]).await.unwrap();
     // Two thousand wait to be scored, the one who is looked at last of all; then comes a delivery for that one.
     sqlx::query(
-        "INSERT INTO background_jobs (type, payload, unique_key, pending_key, user_id)
-         SELECT 'confidence_calculation', jsonb_build_object('user_id', u, 'since', '2026-06-01'), 'confidence:' || u, 'confidence:' || u, u
+        "INSERT INTO background_jobs (type, priority, payload, unique_key, pending_key, user_id)
+         SELECT 'confidence_calculation', 6, jsonb_build_object('user_id', u, 'since', '2026-06-01'), 'confidence:' || u, 'confidence:' || u, u
            FROM (SELECT 'p' || n AS u FROM generate_series(1999, 0, -1) n) people",
     )
     .execute(t.db.service())
