@@ -104,7 +104,7 @@ pub struct LatestRow {
 /// The newest values of some persons, of the 90 days up to each one's newest day, all metrics when none are named. Within a day the chosen
 /// source counts, else the evidence's rank. Of named metrics the newest three days are read first, and the rest only for those that
 /// were not measured in them: most are measured daily, and a list of people must not read a quarter of everybody's life. (The older days
-/// are no range, so that they are found by person and metric, not by person and day.)
+/// are no range, so that they are found by person and metric, not by person and day; and one by one, never by reading the table.)
 pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String]) -> sqlx::Result<Vec<LatestRow>> {
     if users.is_empty() {
         return Ok(Vec::new());
@@ -126,7 +126,7 @@ pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String
              SELECT m.user_id, m.metric_name, m.source, m.measurement_date, m.value, m.measured_at, m.received_at, m.provenance, m.findings
                FROM unified_metrics m
               WHERE m.user_id = missing.user_id AND m.metric_name = missing.metric_name
-                AND missing.day - m.measurement_date BETWEEN $3 AND 89) o)
+                AND missing.day - m.measurement_date BETWEEN $3 AND 89 OFFSET 0) o)
          SELECT n.user_id, n.metric_name, n.source, n.measurement_date, n.value, n.measured_at, n.received_at, c.confidence_score, c.low, c.high,
                 ARRAY(SELECT (c.factors ->> part)::float8
                         FROM unnest(ARRAY['evidence', 'plausibility', 'completeness', 'concordance', 'provenance', 'consistency']) AS part) AS factors,
