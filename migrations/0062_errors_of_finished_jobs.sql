@@ -1,2 +1,2 @@
--- A finished job rarely had an error: who looks for one reads those few, not the newest hundred thousand of all.
+-- A finished job rarely had an error: who looks for one reads those few, not the newest of all.
 CREATE INDEX job_history_errors ON job_history (completed_at DESC, id DESC) WHERE error IS NOT NULL;

@@ -97,8 +97,12 @@ pub fn main(cli: Result<Cli, clap::Error>) -> ExitCode {
 }
 
 fn refuse(sentence: &str) -> ExitCode {
+    end(sentence, 2)
+}
+
+fn end(sentence: &str, code: u8) -> ExitCode {
     eprintln!("assay: {sentence}");
-    ExitCode::from(2)
+    ExitCode::from(code)
 }
 
 async fn run(config: Config, command: Command) -> Result<ExitCode, String> {
@@ -140,10 +144,7 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
     let database = config.database.clone();
     let Err(sentence) = super::run::serve(config).await else { return Ok(ExitCode::SUCCESS) };
     match database {
-        Some(url) if url.is_away().await => {
-            eprintln!("assay: {sentence}");
-            Ok(ExitCode::from(LATER))
-        }
+        Some(url) if url.is_away().await => Ok(end(&sentence, LATER)),
         _ => Err(sentence),
     }
 }

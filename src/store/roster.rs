@@ -164,7 +164,7 @@ pub async fn page(conn: &mut PgConnection, role: Role, wish: &Wish, now: Instant
     let metric = wish.metric.map_or("", Metric::key);
     let wanted = format!("r.metric_name = '{metric}' {mine} {found} {of_tier} {unknown} {of_day} {links}");
     // Names are joined to the page's rows only, unless they say which rows those are: what is skipped costs an index entry.
-    let named = wish.sort == Sort::Name || found.contains("p.");
+    let named = wish.sort == Sort::Name || !wish.search.is_empty() && sought.is_none();
     let sql = match named {
         true => format!(
             "SELECT p.user_id, p.label, p.simulated, r.score AS average
