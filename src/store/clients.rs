@@ -243,6 +243,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_measured_seldom_has_its_newest_value_of_ninety_days_whether_metrics_are_named_or_not() {
+        let t = crate::store::testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO persons (user_id) VALUES ('u');
+             INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+             SELECT 'u', m, 'garmin', current_date - d, d, '', 1, 't', now(), gen_random_uuid()
+               FROM (VALUES ('steps', 0), ('steps', 1), ('weight', 3), ('weight', 40), ('hrv_rmssd', 89), ('spo2', 90)) AS v (m, d)",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let named = ["hrv_rmssd", "spo2", "steps", "weight"].map(str::to_owned);
+        for metrics in [&named[..], &[]] {
+            let rows = latest(&mut conn, &["u".to_owned()], metrics).await.unwrap();
+            let ages: Vec<_> = rows.iter().map(|r| (r.metric_name.as_str(), r.value)).collect();
+            assert_eq!(ages, [("hrv_rmssd", 89.0), ("steps", 0.0), ("weight", 3.0)], "{metrics:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_trainer_sees_own_clients_only_in_rows_and_in_one_persons_page() {
         let t = crate::store::testing::database().await;
         sqlx::raw_sql(WORLD).execute(t.db.owner()).await.unwrap();
