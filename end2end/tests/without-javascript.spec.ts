@@ -13,7 +13,7 @@ test("reads: dashboard, people, a person, status", async ({ page }) => {
   await expect(page).toHaveURL(/range=90/);
   await page.goto("/clients");
   await page.getByLabel("With a value that is").selectOption("good");
-  await page.getByRole("button", { name: "Show" }).click();
+  await page.getByRole("button", { name: "Show", exact: true }).click();
   await expect(page).toHaveURL(/tier=good/);
   await page.locator("tbody th a").first().click();
   await expect(page.locator("td.value").first()).toBeVisible();
