@@ -2,7 +2,8 @@
 //!
 //! A roll-up is one statement over a window of measured days. It writes what differs, so that a quiet system writes
 //! nothing, and it is skipped for ten minutes while no reading or score is written (silence grows by itself). It may take at most a twentieth
-//! of the time: after one that took a second, the next begins twenty seconds later.
+//! of the time: after one that took a second, the next begins twenty seconds later. What is kept for each person is added up for some
+//! persons at a time, with a rest after each, so that a second of work does not take a processor from the deliveries for a second.
 
 use sqlx::PgPool;
 use std::time::{Duration, Instant};
@@ -53,7 +54,7 @@ impl Window {
     const fn at_most_every(self) -> Duration {
         match self {
             Window::Week | Window::Roster => Duration::from_secs(2),
-            Window::Quarter => Duration::from_secs(15),
+            Window::Quarter => Duration::from_secs(60),
         }
     }
 }
@@ -87,17 +88,18 @@ const DAYS: &str = "
     RETURNING 1)
   SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM written)";
 
+/// Of the persons after `$1`, up to `$2`.
 const PERSONS: &str = "
-  WITH newest AS (SELECT user_id, max(measurement_date) AS day FROM unified_metrics WHERE measurement_date <= current_date GROUP BY user_id),
+  WITH newest AS (SELECT user_id, max(measurement_date) AS day FROM unified_metrics WHERE user_id > $1 AND user_id <= $2 AND measurement_date <= current_date GROUP BY user_id),
   fresh AS (
     SELECT n.user_id, n.day, avg(c.confidence_score)::float8 AS average,
            count(*) FILTER (WHERE c.confidence_score >= 80) AS excellent,
            count(*) FILTER (WHERE c.confidence_score BETWEEN 60 AND 79) AS good,
            count(*) FILTER (WHERE c.confidence_score BETWEEN 40 AND 59) AS fair,
            count(*) FILTER (WHERE c.confidence_score < 40) AS poor
-      FROM newest n JOIN metric_confidence_cache c ON c.user_id = n.user_id AND c.measurement_date > n.day - $1 AND c.measurement_date <= n.day
+      FROM newest n JOIN metric_confidence_cache c ON c.user_id = n.user_id AND c.measurement_date > n.day - $3 AND c.measurement_date <= n.day
      GROUP BY 1, 2),
-  gone AS (DELETE FROM person_scores p WHERE NOT EXISTS (SELECT FROM fresh f WHERE f.user_id = p.user_id) RETURNING 1),
+  gone AS (DELETE FROM person_scores p WHERE user_id > $1 AND user_id <= $2 AND NOT EXISTS (SELECT FROM fresh f WHERE f.user_id = p.user_id) RETURNING 1),
   written AS (
     INSERT INTO person_scores AS p SELECT * FROM fresh ORDER BY 1
     ON CONFLICT (user_id) DO UPDATE SET (newest, average, excellent, good, fair, poor)
@@ -147,33 +149,81 @@ pub async fn roll_up_when_due(pool: &PgPool, window: Window) -> sqlx::Result<Opt
     }
 }
 
+/// Persons that are added up in one statement: some milliseconds to a tenth of a second.
+const SLICE: i64 = 200;
+
+/// After a slice, so many times what it took is left to others.
+const REST: u32 = 4;
+
+/// Bounds of the slices, as in `user_id > a AND user_id <= b`, over everybody who has a reading or stands in a table of sums.
+const BOUNDS: &str = "
+  SELECT user_id FROM (SELECT user_id, row_number() OVER (ORDER BY user_id) AS n FROM persons) p WHERE n % $1 = 0
+  UNION SELECT max(user_id) FROM unified_metrics UNION SELECT max(user_id) FROM persons UNION SELECT max(user_id) FROM person_scores UNION SELECT max(user_id) FROM roster
+  ORDER BY 1 NULLS LAST";
+
+/// What adding up did: how many rows differed, and how long it worked, without its rests.
+#[derive(Default)]
+struct Work {
+    changed: i64,
+    took: Duration,
+}
+
+impl Work {
+    async fn add(&mut self, statement: impl Future<Output = sqlx::Result<i64>>) -> sqlx::Result<Duration> {
+        let begun = Instant::now();
+        self.changed += statement.await?;
+        let took = begun.elapsed();
+        self.took += took;
+        Ok(took)
+    }
+
+    /// A statement over all persons, slice by slice, each a transaction of its own.
+    async fn by_slices(&mut self, pool: &PgPool, sql: &'static str, days: Option<i32>, hurry: bool) -> sqlx::Result<()> {
+        let bounds: Vec<Option<String>> = sqlx::query_scalar(BOUNDS).bind(SLICE).fetch_all(pool).await?;
+        let mut after = String::new();
+        for upto in bounds.into_iter().flatten() {
+            let query = sqlx::query_scalar(sql).bind(&after).bind(&upto);
+            let query = if let Some(days) = days { query.bind(days) } else { query };
+            let took = self.add(query.fetch_one(pool)).await?;
+            if !hurry && took > Duration::from_millis(5) {
+                tokio::time::sleep(took * REST).await;
+            }
+            after = upto;
+        }
+        Ok(())
+    }
+}
+
 /// Adds up now.
 ///
 /// # Errors
 /// The database's; then what was known stays.
 pub async fn roll_up(pool: &PgPool, window: Window, written: i64) -> sqlx::Result<i64> {
-    let begun = Instant::now();
-    let mut tx = pool.begin().await?;
-    // Two at once would only do the same work twice.
-    let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtext($1))").bind(window.name()).fetch_one(&mut *tx).await?;
+    // Two at once would only do the same work twice. This transaction only holds the lock: it has no snapshot that others'
+    // cleaning up would wait for.
+    let mut lock = pool.begin().await?;
+    let alone: bool =
+        sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtext($1))").bind(window.name()).fetch_one(&mut *lock).await?;
     if !alone {
         return Ok(0);
     }
+    // The first time there is nothing yet that a page could show.
+    let hurry: bool =
+        sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM rollups WHERE name = $1)").bind(window.name()).fetch_one(pool).await?;
     let days = window.days();
-    let changed: i64 = match window {
-        Window::Roster => sqlx::query_scalar(super::roster::ROLL_UP).fetch_one(&mut *tx).await?,
+    let mut work = Work::default();
+    match window {
+        Window::Roster => work.by_slices(pool, super::roster::ROLL_UP, None, hurry).await?,
         Window::Week => {
-            let of_days: i64 = sqlx::query_scalar(DAYS).bind(days).fetch_one(&mut *tx).await?;
-            let of_persons: i64 = sqlx::query_scalar(PERSONS).bind(days).fetch_one(&mut *tx).await?;
-            let of_providers: i64 = sqlx::query_scalar(PROVIDERS).fetch_one(&mut *tx).await?;
-            of_days + of_persons + of_providers
+            work.add(sqlx::query_scalar(DAYS).bind(days).fetch_one(pool)).await?;
+            work.add(sqlx::query_scalar(PROVIDERS).fetch_one(pool)).await?;
+            work.by_slices(pool, PERSONS, Some(days), hurry).await?;
         }
         Window::Quarter => {
-            let changed = sqlx::query_scalar(DAYS).bind(days).fetch_one(&mut *tx).await?;
-            sqlx::query("DELETE FROM score_days WHERE measurement_date <= current_date - $1").bind(days).execute(&mut *tx).await?;
-            changed
+            work.add(sqlx::query_scalar(DAYS).bind(days).fetch_one(pool)).await?;
+            sqlx::query("DELETE FROM score_days WHERE measurement_date <= current_date - $1").bind(days).execute(pool).await?;
         }
-    };
+    }
     sqlx::query(
         "INSERT INTO rollups (name, taken_at, seconds, written, through, persons)
          SELECT $1, now(), $2, $3, current_date, count(*) FROM person_scores WHERE newest > current_date - $4
@@ -181,13 +231,13 @@ pub async fn roll_up(pool: &PgPool, window: Window, written: i64) -> sqlx::Resul
            through = excluded.through, persons = excluded.persons",
     )
     .bind(window.name())
-    .bind(begun.elapsed().as_secs_f64())
+    .bind(work.took.as_secs_f64())
     .bind(written)
     .bind(window.days())
-    .execute(&mut *tx)
+    .execute(pool)
     .await?;
-    tx.commit().await?;
-    Ok(changed)
+    lock.rollback().await?;
+    Ok(work.changed)
 }
 
 #[cfg(test)]
@@ -222,6 +272,43 @@ mod tests {
         let q = dashboard::quality(&mut conn, 7).await.unwrap();
         assert_eq!((q.excellent, q.poor, q.scored, q.unknown, q.persons), (6, 5, 11, 0, 2));
         assert_eq!(dashboard::least_trusted(&mut conn, 1).await.unwrap(), ["a"]);
+    }
+
+    #[tokio::test]
+    async fn everybody_is_in_one_slice_also_who_left_or_comes_last() {
+        let t = testing::database().await;
+        let pool = t.db.service();
+        let persons = 2 * SLICE + 50;
+        let sql = |text: String| sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(t.db.owner());
+        sql(format!(
+            "INSERT INTO persons (user_id) SELECT 'p' || lpad(n::text, 4, '0') FROM generate_series(1, {persons}) AS n;
+             INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+             SELECT user_id, 'steps', 'whoop', current_date, 1, '', 1, 't', now(), gen_random_uuid() FROM persons;
+             INSERT INTO metric_confidence_cache (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high, factors, scorer_version, registry_version)
+             SELECT user_id, 'steps', 'whoop', current_date, 70, 0.7, 0.6, 0.8, '{{}}', 1, 1 FROM persons;"
+        ))
+        .await
+        .unwrap();
+        // One line of the day's sum, and one a person.
+        assert_eq!(roll_up(pool, Window::Week, 0).await.unwrap(), 1 + persons);
+        // One a person and metric; the person's own stood there already and is brought up to date.
+        assert_eq!(roll_up(pool, Window::Roster, 0).await.unwrap(), 2 * persons);
+        assert_eq!(roll_up(pool, Window::Roster, 0).await.unwrap(), 0);
+        // The first and the last, those on both sides of a bound, and one who is in no slice's middle.
+        let edges = [1, SLICE, SLICE + 1, 2 * SLICE, 2 * SLICE + 1, persons].map(|n| format!("'p{n:04}'")).join(", ");
+        sql(format!(
+            "UPDATE metric_confidence_cache SET confidence_score = 20 WHERE user_id IN ({edges});
+             DELETE FROM unified_metrics WHERE user_id = 'p0007'; DELETE FROM metric_confidence_cache WHERE user_id = 'p0007';"
+        ))
+        .await
+        .unwrap();
+        assert_eq!(roll_up(pool, Window::Week, 0).await.unwrap(), 1 + 6 + 1);
+        // Two rows of each that changed; of the one without readings one went and one says so.
+        assert_eq!(roll_up(pool, Window::Roster, 0).await.unwrap(), 2 * 6 + 2);
+        let mut conn = pool.acquire().await.unwrap();
+        let mut worst = dashboard::least_trusted(&mut conn, 6).await.unwrap();
+        worst.sort();
+        assert_eq!(worst.iter().map(|u| format!("'{u}'")).collect::<Vec<_>>().join(", "), edges);
     }
 
     /// By the day that was measured: average and tiers, each score in the tier that its badge shows.

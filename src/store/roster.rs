@@ -266,9 +266,11 @@ pub async fn links(conn: &mut PgConnection, users: &[String], now: Instant) -> s
     .await
 }
 
-/// Makes the table anew, writing what differs. For the leader, after the persons' scores were added up.
+/// Makes the rows of the persons after `$1`, up to `$2`, anew, writing what differs. For the leader, after the persons'
+/// scores were added up.
 pub(super) const ROLL_UP: &str = "
-  WITH latest AS (SELECT user_id, metric_name, source, max(measurement_date) AS day FROM unified_metrics GROUP BY 1, 2, 3),
+  WITH latest AS (
+    SELECT user_id, metric_name, source, max(measurement_date) AS day FROM unified_metrics WHERE user_id > $1 AND user_id <= $2 GROUP BY 1, 2, 3),
   taken AS (
     SELECT DISTINCT ON (m.user_id, m.metric_name) m.*
       FROM latest m
@@ -286,15 +288,16 @@ pub(super) const ROLL_UP: &str = "
   linked AS (
     SELECT user_id, max(last_data_at) AS last_data_at, min(coalesce(last_data_at, created_at)) FILTER (WHERE state IN ('active', 'reauthorised')) AS quiet_at,
            bool_or(state IN ('revoked', 'error', 'deauthorised')) AS broken
-      FROM connections WHERE user_id IS NOT NULL GROUP BY 1),
+      FROM connections WHERE user_id > $1 AND user_id <= $2 GROUP BY 1),
   fresh AS (
     SELECT user_id, metric_name, score, tiers, gain, day, NULL::timestamptz AS last_data_at, NULL::timestamptz AS quiet_at, false AS broken FROM one
     UNION ALL
     SELECT p.user_id, '', s.average,
            (coalesce((s.excellent > 0)::int + 2 * (s.good > 0)::int + 4 * (s.fair > 0)::int + 8 * (s.poor > 0)::int, 0) + 16 * coalesce(g.unknown, false)::int)::int2,
            g.gain, s.newest, l.last_data_at, l.quiet_at, l.broken
-      FROM persons p LEFT JOIN person_scores s USING (user_id) LEFT JOIN gains g USING (user_id) LEFT JOIN linked l USING (user_id)),
-  gone AS (DELETE FROM roster r WHERE NOT EXISTS (SELECT FROM fresh f WHERE f.user_id = r.user_id AND f.metric_name = r.metric_name) RETURNING 1),
+      FROM persons p LEFT JOIN person_scores s USING (user_id) LEFT JOIN gains g USING (user_id) LEFT JOIN linked l USING (user_id)
+     WHERE p.user_id > $1 AND p.user_id <= $2),
+  gone AS (DELETE FROM roster r WHERE r.user_id > $1 AND r.user_id <= $2 AND NOT EXISTS (SELECT FROM fresh f WHERE f.user_id = r.user_id AND f.metric_name = r.metric_name) RETURNING 1),
   written AS (
     INSERT INTO roster AS r (user_id, metric_name, score, tiers, gain, day, last_data_at, quiet_at, broken)
     SELECT f.user_id, f.metric_name, f.score, coalesce(f.tiers, 0), coalesce(f.gain, 0), f.day, f.last_data_at, f.quiet_at, coalesce(f.broken, false)
