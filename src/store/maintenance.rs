@@ -27,8 +27,9 @@ pub async fn skip_refresh_without_news(conn: &mut PgConnection) -> sqlx::Result<
 }
 
 /// Refreshes `latest_unified_metrics` without locking readers out, and analyses it. Notes what it was made from, and
-/// puts the next refresh off so that refreshing takes at most a thirtieth of the time: the program itself
-/// reads newest values live. `None`: the view was dropped.
+/// puts the next refresh off: refreshing takes a thirtieth of the time, for the program itself reads newest values live;
+/// where that would be more than five minutes, up to a tenth, so that health does not call a large view stale for
+/// resting. `None`: the view was dropped.
 ///
 /// # Errors
 /// The database's.
@@ -46,7 +47,7 @@ pub async fn refresh_latest(owner: &PgPool) -> sqlx::Result<Option<f64>> {
     let seconds = begin.elapsed().as_secs_f64();
     sqlx::query(
         "UPDATE schedules SET payload = payload || jsonb_build_object('written', $1::bigint, 'current_at', $3::timestamptz),
-                next_run_at = greatest(next_run_at, now() + make_interval(secs => $2 * 29))
+                next_run_at = greatest(next_run_at, now() + make_interval(secs => greatest($2 * 9, least($2 * 29, 300))))
           WHERE name = 'matview_refresh'",
     )
     .bind(written)
