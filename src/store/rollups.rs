@@ -141,7 +141,7 @@ async fn due(pool: &PgPool, window: Window) -> sqlx::Result<Option<i64>> {
 /// Adds up if it is time; returns how many rows differed from what was known, `None` when it was not time.
 ///
 /// # Errors
-/// The database's; then what was known stays.
+/// The database's; then what was not added up yet stays as it was, and the next round begins anew.
 pub async fn roll_up_when_due(pool: &PgPool, window: Window) -> sqlx::Result<Option<i64>> {
     match due(pool, window).await? {
         Some(written) => roll_up(pool, window, written).await.map(Some),
@@ -197,7 +197,7 @@ impl Work {
 /// Adds up now.
 ///
 /// # Errors
-/// The database's; then what was known stays.
+/// The database's; then what was not added up yet stays as it was, and the next round begins anew.
 pub async fn roll_up(pool: &PgPool, window: Window, written: i64) -> sqlx::Result<i64> {
     // Two at once would only do the same work twice. This transaction only holds the lock: it has no snapshot that others'
     // cleaning up would wait for.
@@ -294,7 +294,7 @@ mod tests {
         // One a person and metric; the person's own stood there already and is brought up to date.
         assert_eq!(roll_up(pool, Window::Roster, 0).await.unwrap(), 2 * persons);
         assert_eq!(roll_up(pool, Window::Roster, 0).await.unwrap(), 0);
-        // The first and the last, those on both sides of a bound, and one who is in no slice's middle.
+        // The first and the last, those on both sides of a bound; and one loses all readings.
         let edges = [1, SLICE, SLICE + 1, 2 * SLICE, 2 * SLICE + 1, persons].map(|n| format!("'p{n:04}'")).join(", ");
         sql(format!(
             "UPDATE metric_confidence_cache SET confidence_score = 20 WHERE user_id IN ({edges});
