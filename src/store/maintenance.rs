@@ -26,10 +26,21 @@ pub async fn skip_refresh_without_news(conn: &mut PgConnection) -> sqlx::Result<
     Ok(done.rows_affected() > 0)
 }
 
+/// When the view's schedule runs next, at the earliest: in $1 seconds.
+const PUT_OFF: &str =
+    "UPDATE schedules SET next_run_at = now() + make_interval(secs => greatest($1, every_s)) WHERE name = 'matview_refresh'";
+/// No refresh begins beside one that runs: it would wait for the other's lock, on a thread and a connection that others need.
+const WHILE_IT_RUNS: f64 = 1800.0;
+
+/// How long to rest after a refresh of so many seconds: refreshing takes a thirtieth of the time, for the program itself reads
+/// newest values live; where that would be more than five minutes, up to a tenth, so that health does not call a large
+/// view stale for resting.
+pub(super) fn rest(seconds: f64) -> f64 {
+    (seconds * 9.0).max((seconds * 29.0).min(300.0))
+}
+
 /// Refreshes `latest_unified_metrics` without locking readers out, and analyses it. Notes what it was made from, and
-/// puts the next refresh off: refreshing takes a thirtieth of the time, for the program itself reads newest values live;
-/// where that would be more than five minutes, up to a tenth, so that health does not call a large view stale for
-/// resting. `None`: the view was dropped.
+/// puts the next refresh off ([`rest`]). `None`: the view was dropped.
 ///
 /// # Errors
 /// The database's.
@@ -39,6 +50,14 @@ pub async fn refresh_latest(owner: &PgPool) -> sqlx::Result<Option<f64>> {
     if !there {
         return Ok(None);
     }
+    sqlx::query(PUT_OFF).bind(WHILE_IT_RUNS).execute(&mut *conn).await?;
+    let refreshed = refresh(&mut conn).await;
+    sqlx::query(PUT_OFF).bind(refreshed.as_ref().map_or(0.0, |seconds| rest(*seconds))).execute(&mut *conn).await?;
+    refreshed.map(Some)
+}
+
+/// How many seconds it took.
+async fn refresh(conn: &mut PgConnection) -> sqlx::Result<f64> {
     let sql = format!("SELECT ({WRITTEN}), now()");
     let (written, current_at): (i64, crate::model::Instant) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&mut *conn).await?;
     let begin = Instant::now();
@@ -46,16 +65,13 @@ pub async fn refresh_latest(owner: &PgPool) -> sqlx::Result<Option<f64>> {
     sqlx::query("ANALYZE latest_unified_metrics").execute(&mut *conn).await?;
     let seconds = begin.elapsed().as_secs_f64();
     sqlx::query(
-        "UPDATE schedules SET payload = payload || jsonb_build_object('written', $1::bigint, 'current_at', $3::timestamptz),
-                next_run_at = greatest(next_run_at, now() + make_interval(secs => greatest($2 * 9, least($2 * 29, 300))))
-          WHERE name = 'matview_refresh'",
+        "UPDATE schedules SET payload = payload || jsonb_build_object('written', $1::bigint, 'current_at', $2::timestamptz) WHERE name = 'matview_refresh'",
     )
     .bind(written)
-    .bind(seconds)
     .bind(current_at)
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    Ok(Some(seconds))
+    Ok(seconds)
 }
 
 /// Whether a statement was given up because somebody held a lock for longer than it may wait.

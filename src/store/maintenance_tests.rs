@@ -54,7 +54,31 @@ async fn the_view_is_made_anew_for_news_only_and_its_age_is_that_of_its_contents
     assert!(health::figures(&mut t.db.service().acquire().await.unwrap()).await.unwrap().view_age_s.unwrap() < 60.0);
     // The next one is put off.
     let wait = value(&t, "SELECT extract(epoch FROM next_run_at - now())::float8 FROM schedules").await.unwrap();
-    assert!(wait > 0.0, "{wait}");
+    assert!(wait > 0.0 && wait < 120.0, "{wait}");
+    // While one runs, none is due: it would only wait for this one.
+    let mut held = t.db.owner().begin().await.unwrap();
+    sqlx::query("REFRESH MATERIALIZED VIEW latest_unified_metrics").execute(&mut *held).await.unwrap();
+    sqlx::query(due).execute(&mut *conn).await.unwrap();
+    let owner = t.db.owner().clone();
+    let running = tokio::spawn(async move { refresh_latest(&owner).await });
+    let far = "SELECT extract(epoch FROM next_run_at - now())::float8 FROM schedules";
+    for _ in 0..100 {
+        if value(&t, far).await.unwrap() > 600.0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(value(&t, far).await.unwrap() > 600.0 && !running.is_finished());
+    held.rollback().await.unwrap();
+    assert!(running.await.unwrap().unwrap().is_some());
+    assert!(value(&t, far).await.unwrap() < 120.0);
+}
+
+#[test]
+fn a_refresh_rests_twenty_nine_times_as_long_as_it_took_but_a_long_one_no_longer_than_health_bears() {
+    for (took, rests) in [(0.1, 2.9), (1.0, 29.0), (10.0, 290.0), (20.0, 300.0), (33.0, 300.0), (60.0, 540.0)] {
+        assert!((rest(took) - rests).abs() < 1e-9, "{took}: {}", rest(took));
+    }
 }
 
 /// Lines of a function at noon, so many days ago.
