@@ -111,6 +111,9 @@ pub struct Entry {
     pub action: String,
     /// To what; `None` also after an erasure.
     pub subject: Option<String>,
+    /// The e-mail of the account that the subject is, where it is one; only [`search`] looks for it.
+    #[sqlx(default)]
+    pub account: Option<String>,
     /// Before and after.
     pub detail: Value,
     /// From where.
@@ -122,7 +125,7 @@ pub struct Entry {
 /// What to look for. Empty fields do not narrow.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Occurs in actor or subject, letters' case aside.
+    /// Occurs in actor, subject or the e-mail of the account that the subject is, letters' case aside.
     pub text: Option<String>,
     /// The action's beginning, e.g. `login` or `person.`.
     pub action: Option<String>,
@@ -140,8 +143,10 @@ pub struct Filter {
 pub async fn search(db: &Db, caller: &Caller, filter: &Filter, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Entry>> {
     let mut tx = db.begin_as(caller).await?;
     let entries = sqlx::query_as(
-        "SELECT id, at, actor, action, subject, detail, address, request_id FROM audit_log
-          WHERE ($1::text IS NULL OR position(lower($1) IN lower(actor)) > 0 OR position(lower($1) IN lower(subject)) > 0)
+        "SELECT id, at, actor, action, subject, (SELECT a.email FROM accounts a WHERE a.id::text = subject) AS account, detail, address, request_id
+           FROM audit_log
+          WHERE ($1::text IS NULL OR position(lower($1) IN lower(actor)) > 0 OR position(lower($1) IN lower(subject)) > 0
+                 OR subject = ANY (ARRAY(SELECT a.id::text FROM accounts a WHERE position(lower($1) IN lower(a.email)) > 0)))
             AND ($2::text IS NULL OR starts_with(action, $2))
             AND ($3::timestamptz IS NULL OR at >= $3) AND ($4::timestamptz IS NULL OR at < $4)
             AND ($5::uuid IS NULL OR (at, id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = $5))
@@ -194,7 +199,7 @@ pub async fn last_deed(conn: &mut PgConnection, job: Uuid, moments: &[DateTime<U
 }
 
 /// The header line of [`csv`].
-pub const CSV_HEAD: &str = "at,actor,action,subject,detail,address,request_id\r\n";
+pub const CSV_HEAD: &str = "at,actor,action,subject,detail,address,request_id,account\r\n";
 
 /// Entries as lines of CSV (RFC 4180).
 pub fn csv(entries: &[Entry]) -> String {
@@ -208,6 +213,7 @@ pub fn csv(entries: &[Entry]) -> String {
             e.detail.to_string(),
             e.address.clone().unwrap_or_default(),
             e.request_id.clone().unwrap_or_default(),
+            e.account.clone().unwrap_or_default(),
         ];
         out.push_str(&fields.map(|f| csv_field(&f)).join(","));
         out.push_str("\r\n");

@@ -27,6 +27,14 @@ pub struct Filter {
     pub since: Option<Instant>,
 }
 
+impl Filter {
+    /// Whether lines must be read one by one, because no index narrows.
+    pub fn is_read(&self) -> bool {
+        let by_index = matches!(self.level.as_deref(), None | Some("error" | "warn"));
+        !by_index || self.function.is_some() || self.text.is_some()
+    }
+}
+
 /// One line.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Row {
@@ -47,20 +55,30 @@ pub struct Row {
 }
 
 // $1 level, $2 function, $3 request, $4 person, $5 text, $6 since, $7 and $8 after this one, $9 window
-macro_rules! found {
+macro_rules! by_index {
     () => {
-        "(SELECT * FROM edge_function_logs
+        " FROM edge_function_logs
            WHERE ($1::text IS NULL OR $1 NOT IN ('error', 'warn') OR level = $1) AND ($3::text IS NULL OR request_id = $3)
              AND ($4::text IS NULL OR user_id = $4) AND ($6::timestamptz IS NULL OR timestamp >= $6)
              AND ($7::timestamptz IS NULL OR (timestamp <= $7 AND (timestamp, id) < ($7, $8)))
-           ORDER BY timestamp DESC, id DESC LIMIT $9) l
+           ORDER BY timestamp DESC, id DESC "
+    };
+}
+
+macro_rules! found {
+    () => {
+        concat!(
+            "(SELECT *",
+            by_index!(),
+            "LIMIT $9) l
          WHERE ($1::text IS NULL OR level = $1) AND ($2::text IS NULL OR function_name = $2) AND ($3::text IS NULL OR request_id = $3)
            AND ($5::text IS NULL OR position(lower($5) IN lower(message)) > 0)"
+        )
     };
 }
 
 macro_rules! bind {
-    ($query:expr, $f:expr, $after:expr, $limit:expr) => {
+    ($query:expr, $f:expr, $after:expr, $window:expr, $limit:expr) => {
         $query
             .persistent(false)
             .bind(&$f.level)
@@ -71,7 +89,7 @@ macro_rules! bind {
             .bind($f.since)
             .bind($after.map(|(at, _): (Instant, Uuid)| at))
             .bind($after.map(|(_, id)| id))
-            .bind(window($f, $limit))
+            .bind($window)
             .bind($limit)
     };
 }
@@ -90,7 +108,20 @@ pub async fn page(conn: &mut PgConnection, filter: &Filter, after: Option<(Insta
         found!(),
         " ORDER BY timestamp DESC, id DESC LIMIT $10"
     );
-    bind!(sqlx::query_as(SQL), filter, after, limit).fetch_all(conn).await
+    bind!(sqlx::query_as(SQL), filter, after, window(filter, limit), limit).fetch_all(conn).await
+}
+
+/// Where the lines end that [`page`] looked through, if there are older ones that it did not.
+///
+/// # Errors
+/// The database's.
+pub async fn window_end(conn: &mut PgConnection, filter: &Filter, after: Option<(Instant, Uuid)>) -> sqlx::Result<Option<(Instant, Uuid)>> {
+    const SQL: &str = concat!("SELECT timestamp, id", by_index!(), "OFFSET $9 - 1 LIMIT $10");
+    if !filter.is_read() {
+        return Ok(None);
+    }
+    let ends: Vec<(Instant, Uuid)> = bind!(sqlx::query_as(SQL), filter, after, WINDOW, 2_i64).fetch_all(conn).await?;
+    Ok(if let [last, _] = ends.as_slice() { Some(*last) } else { None })
 }
 
 /// How many match, counted up to [`COUNTED`] + 1.
@@ -99,7 +130,8 @@ pub async fn page(conn: &mut PgConnection, filter: &Filter, after: Option<(Insta
 /// The database's.
 pub async fn count(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<i64> {
     const SQL: &str = concat!("SELECT count(*) FROM (SELECT 1 FROM ", found!(), " LIMIT $10) c");
-    bind!(sqlx::query_scalar(SQL), filter, None::<(Instant, Uuid)>, COUNTED + 1).fetch_one(conn).await
+    let most = COUNTED + 1;
+    bind!(sqlx::query_scalar(SQL), filter, None::<(Instant, Uuid)>, window(filter, most), most).fetch_one(conn).await
 }
 
 #[cfg(test)]

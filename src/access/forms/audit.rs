@@ -77,7 +77,7 @@ fn row(e: &audit::Entry) -> Vec<String> {
         html::time(e.at),
         html::escape(&e.actor),
         format!("<code>{}</code>", html::escape(&e.action)),
-        e.subject.as_deref().map(html::escape).unwrap_or_default(),
+        e.account.as_deref().or(e.subject.as_deref()).map(html::escape).unwrap_or_default(),
         detail,
         format!("{from}{request}"),
     ]

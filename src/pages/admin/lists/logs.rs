@@ -5,14 +5,14 @@ use super::{
         screen::{Cell, Part, Shown},
         search::Search,
     },
-    Chip, PAGE, Query, chip, counted, field, place, pretty, since_field, text, time, took, words,
+    Chip, PAGE, Query, chip, counted, field, person, place, pretty, since_field, text, time, took, words,
 };
 use crate::{
     model::Instant,
     server::context::Request,
     store::{
         audit,
-        log_lists::{self as store, COUNTED, Filter},
+        log_lists::{self as store, COUNTED, Filter, WINDOW},
     },
 };
 use chrono::TimeDelta;
@@ -48,6 +48,8 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
     let n = if whole { rows.len() as i64 } else { store::count(conn, &filter).await? };
     rows.truncate(PAGE);
     let here = |before: &str| Query::href("logs", &[("level", &level), ("q", &q), ("since", &since), ("before", before)]);
+    let further = if more { None } else { store::window_end(conn, &filter, query.before()).await? };
+    let which = format!("the {} {}", if query.before().is_some() { "next" } else { "newest" }, text::count(WINDOW));
     let follow = query.get("follow") == "on" && query.before().is_none();
     let toggle = |words: &str, on: &str| {
         Cell::Link(Query::href("logs", &[("level", &level), ("q", &q), ("since", &since), ("follow", on)]), words.to_owned())
@@ -62,6 +64,8 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
         complaint: search.complaint(&KNOWN),
         parts: vec![Part {
             title: format!("{} {}", counted(n, COUNTED), if n == 1 { "line" } else { "lines" }),
+            note: if filter.is_read() { format!("Level, function and message are looked for among {which} lines.") } else { String::new() },
+            deeds: further.map(|end| Cell::Link(here(&place(end)), "Search further back".into())).into_iter().collect(),
             fields: vec![
                 field("level", "Level", &level, &LEVELS),
                 super::Field { label: "Written".into(), ..since_field(&since) },
@@ -86,8 +90,13 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
                 .collect(),
             next: rows.last().filter(|_| more).map(|l| here(&place((l.timestamp, l.id)))).unwrap_or_default(),
             first: if query.before().is_some() { here("") } else { String::new() },
-            filtered: filter != Filter::default() || query.before().is_some(),
-            empty: "Nothing was written down yet.".into(),
+            // An empty window says so itself: that nothing matches at all is not known.
+            filtered: further.is_none() && (filter != Filter::default() || query.before().is_some()),
+            empty: if further.is_some() {
+                format!("None of {which} lines matches. Older ones were not looked through.")
+            } else {
+                "Nothing was written down yet.".into()
+            },
             ..Part::default()
         }],
         ..Shown::default()
@@ -125,7 +134,7 @@ pub(super) async fn audit(request: &Request, query: &Query, now: Instant) -> sql
                         time(Some(e.at), now),
                         Cell::Text(e.actor.clone()),
                         Cell::Code(e.action.clone()),
-                        words(e.subject.as_deref().map(|s| text::cut(s, 80)).as_deref()),
+                        on_what(e),
                         detail(&e.detail),
                         words(e.address.as_deref()),
                     ]
@@ -141,11 +150,61 @@ pub(super) async fn audit(request: &Request, query: &Query, now: Instant) -> sql
     })
 }
 
+/// What an entry is about: an account by its e-mail, a job or a person by its page.
+fn on_what(e: &audit::Entry) -> Cell {
+    let subject = e.subject.as_deref();
+    match (&e.account, e.action.split('.').next()) {
+        (Some(email), _) => Cell::Text(email.clone()),
+        (None, Some("jobs")) => match subject.and_then(|s| Uuid::try_parse(s).ok()) {
+            Some(id) => Cell::Link(format!("/admin/jobs/{id}"), id.to_string()),
+            None => words(subject.map(|s| text::cut(s, 80)).as_deref()),
+        },
+        (None, Some("person" | "client" | "source" | "finding" | "backfill" | "test_event")) => person(subject),
+        (None, _) => words(subject.map(|s| text::cut(s, 80)).as_deref()),
+    }
+}
+
 /// The detail of an entry on one line; nothing where there is none.
 fn detail(value: &serde_json::Value) -> Cell {
     match value {
         serde_json::Value::Null => Cell::None,
         serde_json::Value::Object(map) if map.is_empty() => Cell::None,
         other => Cell::Code(text::cut(&pretty(other).split_whitespace().collect::<Vec<_>>().join(" "), 200)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::store::testing;
+
+    #[tokio::test]
+    async fn an_empty_window_says_so_and_leads_further_back() {
+        let t = testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO edge_function_logs (timestamp, level, function_name, message)
+             SELECT now() - n * interval '1 millisecond', 'info', CASE WHEN n > 100005 THEN 'rare' ELSE 'often' END, 'Line'
+               FROM generate_series(1, 100008) n;
+             ANALYZE edge_function_logs",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let now = chrono::Utc::now();
+        let mut part = async |query: &str| list(&mut conn, &Query::parse(query), now).await.unwrap().parts.remove(0);
+        let first = part("q=function:rare").await;
+        assert_eq!((first.rows.len(), first.next.as_str(), first.filtered), (0, "", false));
+        assert_eq!(first.note, "Level, function and message are looked for among the newest 100,000 lines.");
+        assert!(first.empty.contains("None of the newest 100,000 lines matches"), "{}", first.empty);
+        let further = match first.deeds.as_slice() {
+            [Cell::Link(href, words)] if words == "Search further back" => href.clone(),
+            other => panic!("{other:?}"),
+        };
+        let second = part(further.split_once('?').unwrap().1).await;
+        assert_eq!((second.rows.len(), second.deeds.len(), second.filtered), (3, 0, true));
+        let all = part("").await;
+        assert_eq!((all.note.as_str(), all.deeds.len()), ("", 0));
     }
 }
