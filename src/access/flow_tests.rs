@@ -319,7 +319,7 @@ async fn what_is_done_is_in_the_log_and_only_administrators_read_it() {
     );
     assert!(persons::visible(db, &trainer, "p1").await.unwrap());
     assert!(persons::set_label(db, &actor, "p1", Some("  Maria ")).await.unwrap());
-    assert_eq!(persons::assignments(db, &trainer).await.unwrap()[0].label.as_deref(), Some("Maria"));
+    assert_eq!(persons::label(db, &trainer, "p1").await.unwrap(), Some(Some("Maria".to_owned())));
     let reader = Actor::of(&trainer, None, None);
     audit::note_reading(db, &reader, "p1").await.unwrap();
     audit::note_reading(db, &reader, "p1").await.unwrap();
@@ -341,8 +341,55 @@ async fn what_is_done_is_in_the_log_and_only_administrators_read_it() {
     assert_eq!(page.iter().map(|e| e.id).collect::<Vec<_>>(), [all[2].id, all[3].id]);
     let narrow = audit::Filter { text: Some("T@EXAMPLE".into()), action: Some("person.".into()), ..Default::default() };
     assert_eq!(audit::search(db, &admin, &narrow, None, 100).await.unwrap().len(), 1);
+    // An account is named by its e-mail, and found by it where it is what something was done to.
+    let logins: Vec<_> = all.iter().filter(|e| e.action == "login").map(|e| e.account.as_deref()).collect();
+    assert!(logins.iter().all(|a| a.is_some_and(|e| e.ends_with("@example.com"))), "{logins:?}");
+    assert_eq!(all.iter().find(|e| e.action == "person.label").unwrap().account, None);
+    accounts::set_disabled(db.service(), trainer_id, true).await.unwrap();
+    audit::write(db.service(), &actor, "account.disabled", Some(&trainer_id.to_string()), &serde_json::json!({})).await.unwrap();
+    let about = audit::Filter { text: Some("t@example".into()), action: Some("account.".into()), ..Default::default() };
+    let found = audit::search(db, &admin, &about, None, 100).await.unwrap();
+    assert_eq!(
+        found.iter().map(|e| (e.actor.as_str(), e.account.as_deref())).collect::<Vec<_>>(),
+        [("a@example.com", Some("t@example.com"))]
+    );
     assert_eq!(audit::csv(&all).lines().count(), 7);
     assert_eq!(audit::csv_field("=1+\"2\""), "\"'=1+\"\"2\"\"\"");
+}
+
+#[tokio::test]
+async fn a_persons_trainers_are_asked_for_that_person() {
+    let (_t, access) = prepared().await;
+    let db = &access.db;
+    account_of(&access, "a@example.com", Role::Admin).await;
+    let (t, u) = (account_of(&access, "t@example.com", Role::Trainer).await, account_of(&access, "u@example.com", Role::Trainer).await);
+    sqlx::query("INSERT INTO persons (user_id) VALUES ('p1'), ('p2'), ('p3')").execute(db.service()).await.unwrap();
+    persons::assign(db, &Actor::system(), &[(t, "p1".into()), (u, "p1".into()), (u, "p2".into())]).await.unwrap();
+    let (admin, trainer) = (caller(&access, "a@example.com").await, caller(&access, "t@example.com").await);
+    let mut both = vec![t, u];
+    both.sort_unstable();
+    for (user_id, all, own) in [("p1", both, vec![t]), ("p2", vec![u], vec![]), ("p3", vec![], vec![]), ("p\0", vec![], vec![])] {
+        assert_eq!(persons::trainers_of(db, &admin, user_id).await.unwrap(), all, "{user_id:?}");
+        assert_eq!(persons::trainers_of(db, &trainer, user_id).await.unwrap(), own, "{user_id:?}");
+    }
+}
+
+#[tokio::test]
+async fn two_set_ups_at_once_turn_one_second_factor_on() {
+    let (_t, access) = prepared().await;
+    let vault = access.vault.clone().unwrap();
+    account_of(&access, "a@example.com", Role::Admin).await;
+    let me = caller(&access, "a@example.com").await;
+    let actor = Actor::of(&me, None, None);
+    let now = 1_000_000;
+    let set_up = async |enrolment: &totp::Enrolment| {
+        let secret = vault.open(me.account_id, &hex::decode(&enrolment.sealed).unwrap()).unwrap();
+        totp::finish(&access.db, &vault, &me, &actor, &enrolment.sealed, &totp::code(&secret, now / 30), now).await
+    };
+    let (first, second) = (totp::begin(&vault, &me).unwrap(), totp::begin(&vault, &me).unwrap());
+    let (a, b) = futures::join!(set_up(&first), set_up(&second));
+    assert!(a.is_ok() ^ b.is_ok(), "{a:?} {b:?}");
+    assert!(matches!(a.and(b), Err(AccessError::Conflict(_))));
 }
 
 #[tokio::test]

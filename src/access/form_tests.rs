@@ -5,7 +5,7 @@
 use super::{session, totp, web_tests::World};
 use crate::{
     model::Role,
-    store::{Token, sessions},
+    store::{Token, accounts, sessions},
 };
 use axum::{
     body::Body,
@@ -160,6 +160,88 @@ async fn where_a_second_factor_is_demanded_nothing_else_opens_before_it() {
         StatusCode::UNPROCESSABLE_ENTITY,
         "a borrowed browser cannot turn it off"
     );
+}
+
+/// What the set-up that is shown just now would send, with the code that its app shows.
+async fn set_up(w: &World, token: &Token, id: uuid::Uuid) -> String {
+    let (_, _, page) = w.get("/account", Some(token)).await;
+    let sealed = between(&page, "name=\"sealed\" value=\"", "\"");
+    let secret = w.access.vault.as_ref().unwrap().open(id, &hex::decode(sealed).unwrap()).unwrap();
+    format!("sealed={sealed}&code={}", totp::code(&secret, chrono::Utc::now().timestamp().div_euclid(30)))
+}
+
+#[tokio::test]
+async fn a_set_up_shown_earlier_does_not_replace_a_second_factor_that_is_on() {
+    let w = World::new().await;
+    let id = w.account("a@example.com", Role::Admin).await;
+    let admin = w.login("a@example.com", None).await;
+    let secret = async || accounts::by_id(w.t.db.service(), id).await.unwrap().unwrap().totp_secret;
+    let (first, second) = (set_up(&w, &admin, id).await, set_up(&w, &admin, id).await);
+    assert_eq!(post(&w, "/account/second-factor", Some(&admin), &first).await.0, StatusCode::SEE_OTHER);
+    let kept = secret().await;
+    let (status, _, page) = post(&w, "/account/second-factor", Some(&admin), &second).await;
+    assert!(status == StatusCode::CONFLICT && page.contains("A second factor is on already") && page.contains("Turn off"), "{page}");
+    assert!(kept.is_some() && secret().await == kept);
+}
+
+#[tokio::test]
+async fn a_change_of_the_second_factor_ends_the_sessions_that_began_before_it() {
+    let w = World::new().await;
+    w.account("a@example.com", Role::Admin).await;
+    let t = w.account("t@example.com", Role::Trainer).await;
+    let admin = w.login("a@example.com", None).await;
+    let (one, two, here) =
+        (w.login("t@example.com", None).await, w.login("t@example.com", None).await, w.login("t@example.com", None).await);
+    let lives = async |token: &Token| w.get("/account", Some(token)).await.0 == StatusCode::OK;
+    let noted = async || audit_entry(&w, "account.second_factor").await.unwrap()["detail"].clone();
+    // Turned on: the one that did it stays.
+    let form = set_up(&w, &here, t).await;
+    assert_eq!(post(&w, "/account/second-factor", Some(&here), &form).await.0, StatusCode::SEE_OTHER);
+    assert!(!lives(&one).await && !lives(&two).await && lives(&here).await);
+    assert_eq!(noted().await, serde_json::json!({ "after": true, "sessions_ended": 2 }));
+    // Turned off by its owner: the same.
+    let other = session::begin(w.t.db.service(), t, None, None).await.unwrap();
+    assert!(lives(&other).await);
+    assert_eq!(post(&w, "/account/second-factor/off", Some(&here), "present=correct+horse+battery").await.0, StatusCode::SEE_OTHER);
+    assert!(!lives(&other).await && lives(&here).await);
+    assert_eq!(noted().await, serde_json::json!({ "after": false, "sessions_ended": 1 }));
+    // Where there is none, an administrator turns nothing off and signs nobody out.
+    let off = format!("/admin/users/{t}/second-factor-off");
+    assert_eq!(post(&w, &off, Some(&admin), "").await.0, StatusCode::NOT_FOUND);
+    assert!(lives(&here).await);
+    // Turned off by an administrator: all of that account's end.
+    let form = set_up(&w, &here, t).await;
+    assert_eq!(post(&w, "/account/second-factor", Some(&here), &form).await.0, StatusCode::SEE_OTHER);
+    let other = session::begin(w.t.db.service(), t, None, None).await.unwrap();
+    assert_eq!(post(&w, &off, Some(&admin), "").await.0, StatusCode::SEE_OTHER);
+    assert!(!lives(&other).await && !lives(&here).await && lives(&admin).await);
+    assert_eq!(noted().await, serde_json::json!({ "after": false, "sessions_ended": 2 }));
+}
+
+#[tokio::test]
+async fn an_administrators_own_password_and_second_factor_are_out_of_reach_without_the_password() {
+    let w = World::new().await;
+    let a = w.account("a@example.com", Role::Admin).await;
+    let b = w.account("b@example.com", Role::Admin).await;
+    let admin = w.login("a@example.com", None).await;
+    let form = set_up(&w, &admin, a).await;
+    assert_eq!(post(&w, "/account/second-factor", Some(&admin), &form).await.0, StatusCode::SEE_OTHER);
+    let (_, _, page) = w.get("/admin/users", Some(&admin)).await;
+    for word in ["link", "second-factor-off"] {
+        let (own, other) = (format!("/admin/users/{a}/{word}"), format!("/admin/users/{b}/{word}"));
+        assert!(!page.contains(&own) && page.contains(&other), "{word}: {page}");
+        let (status, _, refused) = post(&w, &own, Some(&admin), "").await;
+        assert!(
+            status == StatusCode::CONFLICT && refused.contains("your account page") && refused.contains("href=\"/account\""),
+            "{refused}"
+        );
+    }
+    assert!(page.contains("<a href=\"/account\">Password and second factor</a>"), "{page}");
+    assert!(accounts::by_id(w.t.db.service(), a).await.unwrap().unwrap().totp_secret.is_some());
+    let links: i64 = sqlx::query_scalar("SELECT count(*) FROM invitations").fetch_one(w.t.db.service()).await.unwrap();
+    assert_eq!(links, 0);
+    // The other's, as before.
+    assert_eq!(post(&w, &format!("/admin/users/{b}/link"), Some(&admin), "").await.0, StatusCode::OK);
 }
 
 async fn audit_entry(w: &World, action: &str) -> Option<serde_json::Value> {

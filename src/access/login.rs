@@ -152,13 +152,15 @@ fn plausible(email: &str) -> bool {
     email.len() <= 254 && email.contains('@') && !email.contains('\0')
 }
 
-/// Ends the session of a cookie. Harmless without one.
+/// Ends the session of a cookie. Harmless without one. `actor` is `None` where nobody is known behind it, as after its
+/// end: it goes all the same, and there is nothing to note.
 ///
 /// # Errors
 /// Any of the database's; then the session may live on, and the page must say so.
-pub async fn logout(access: &Access, token: &Token, actor: &Actor) -> sqlx::Result<()> {
+pub async fn logout(access: &Access, token: &Token, actor: Option<&Actor>) -> sqlx::Result<()> {
     let mut tx = access.db.begin_service().await?;
-    if sessions::end(&mut *tx, token).await? {
+    let ended = sessions::end(&mut *tx, token).await?;
+    if let Some(actor) = actor.filter(|_| ended) {
         let subject = actor.account_id.map(|id| id.to_string());
         audit::write(&mut *tx, actor, "logout", subject.as_deref(), &json!({})).await?;
     }

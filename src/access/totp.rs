@@ -2,14 +2,19 @@
 //! way). A code counts once. The secret lies encrypted in the database and is shown only while it is being set up.
 
 use super::{AccessError, Vault};
-use crate::store::{Caller, Db, accounts, audit, audit::Actor};
+use crate::store::{Caller, Db, accounts, audit, audit::Actor, sessions};
 use ring::hmac;
 use serde_json::json;
+use sqlx::PgConnection;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 const STEP_SECONDS: i64 = 30;
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+const ON_ALREADY: AccessError =
+    AccessError::Conflict("A second factor is on already. To change it, turn it off first; that asks for your password.");
+const NONE_SET: AccessError = AccessError::NotFound("There is no such account, or it has no second factor.");
 
 /// What the set-up page shows. Nothing is stored until a first code has proved that the app has the secret.
 #[derive(Clone)]
@@ -51,10 +56,11 @@ fn enrolment(caller: &Caller, secret: &[u8], sealed: &[u8]) -> Enrolment {
     Enrolment { secret: text, address, sealed: hex::encode(sealed) }
 }
 
-/// Turns the second factor on, if the code fits the secret of [`begin`]. `now` in Unix seconds.
+/// Turns the second factor on, if none is on and the code fits the secret of [`begin`]; the account's other sessions end.
+/// `now` in Unix seconds.
 ///
 /// # Errors
-/// A wrong code or form, or the database's.
+/// A wrong code or form, a second factor that is on, or the database's.
 pub async fn finish(db: &Db, vault: &Vault, caller: &Caller, actor: &Actor, sealed: &str, code: &str, now: i64) -> Result<(), AccessError> {
     const DAMAGED: AccessError = AccessError::invalid("code", "The form is damaged; begin the set-up again.");
     let sealed = hex::decode(sealed).map_err(|_| DAMAGED)?;
@@ -62,25 +68,49 @@ pub async fn finish(db: &Db, vault: &Vault, caller: &Caller, actor: &Actor, seal
     let step = matching_step(&secret, code, now)
         .ok_or(AccessError::invalid("code", "That code does not fit. Check the clock of your phone and take the next code."))?;
     let mut tx = db.begin_service().await?;
-    accounts::set_totp(&mut *tx, caller.account_id, Some(&sealed), Some(step)).await?;
-    audit::write(&mut *tx, actor, "account.second_factor", Some(&caller.account_id.to_string()), &json!({ "after": true })).await?;
+    // A set-up page that was left open must not replace the factor that is on.
+    if !accounts::set_totp(&mut *tx, caller.account_id, &sealed, step).await? {
+        return Err(ON_ALREADY);
+    }
+    let ended = sessions::revoke_others(&mut *tx, caller).await?;
+    note(&mut tx, actor, caller.account_id, true, ended).await?;
     tx.commit().await?;
     Ok(())
 }
 
-/// Turns an account's second factor off: for oneself after the password was asked again, or by an administrator for
-/// somebody who lost the phone.
+/// Turns the caller's own second factor off, after the password was asked again; the other sessions end.
 ///
 /// # Errors
-/// No such account, or the database's.
-pub async fn remove(db: &Db, actor: &Actor, account_id: Uuid) -> Result<(), AccessError> {
+/// None is on, or the database's.
+pub async fn remove_own(db: &Db, caller: &Caller, actor: &Actor) -> Result<(), AccessError> {
     let mut tx = db.begin_service().await?;
-    if !accounts::set_totp(&mut *tx, account_id, None, None).await? {
-        return Err(AccessError::NotFound("There is no such account."));
+    if !accounts::clear_totp(&mut *tx, caller.account_id).await? {
+        return Err(NONE_SET);
     }
-    audit::write(&mut *tx, actor, "account.second_factor", Some(&account_id.to_string()), &json!({ "after": false })).await?;
+    let ended = sessions::revoke_others(&mut *tx, caller).await?;
+    note(&mut tx, actor, caller.account_id, false, ended).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Turns another's second factor off, for somebody who lost the phone; all sessions of that account end.
+///
+/// # Errors
+/// No such account, none is on, or the database's.
+pub async fn remove(db: &Db, actor: &Actor, account_id: Uuid) -> Result<(), AccessError> {
+    let mut tx = db.begin_service().await?;
+    if !accounts::clear_totp(&mut *tx, account_id).await? {
+        return Err(NONE_SET);
+    }
+    let ended = sessions::revoke_all(&mut *tx, account_id).await?;
+    note(&mut tx, actor, account_id, false, ended).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn note(tx: &mut PgConnection, actor: &Actor, account_id: Uuid, on: bool, ended: u64) -> sqlx::Result<()> {
+    let detail = json!({ "after": on, "sessions_ended": ended });
+    audit::write(tx, actor, "account.second_factor", Some(&account_id.to_string()), &detail).await
 }
 
 /// The step a code belongs to, within one step of `now` (Unix seconds); `None`: it is wrong.

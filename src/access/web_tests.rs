@@ -158,9 +158,9 @@ async fn a_stolen_cookie_is_worthless_after_logout_expiry_and_change_of_rights()
 
     let token = w.login("a@example.com", None).await;
     assert!(lives(&token).await);
-    login::logout(&w.access, &token, &Actor::system()).await.unwrap();
+    login::logout(&w.access, &token, Some(&Actor::system())).await.unwrap();
     assert!(!lives(&token).await);
-    login::logout(&w.access, &token, &Actor::system()).await.unwrap();
+    login::logout(&w.access, &token, Some(&Actor::system())).await.unwrap();
 
     for expire in ["UPDATE login_sessions SET idle_until = now()", "UPDATE login_sessions SET expires_at = now()"] {
         let token = w.login("a@example.com", None).await;

@@ -5,14 +5,14 @@
 
 use super::Services;
 use crate::access::{
-    self, Access, Identity, guard,
+    self, Access, Enrolling, Identity, guard,
     login::{self, Attempt, LoginError},
     next, session,
 };
 use crate::gateway::limiter::Policy;
 use crate::store::audit::Actor;
 use axum::{
-    Form, Router,
+    Extension, Form, Router,
     extract::{ConnectInfo, DefaultBodyLimit, State},
     http::{HeaderMap, header},
     response::Response,
@@ -31,7 +31,7 @@ struct Doors {
 pub fn router(access: Access, services: Arc<Services>) -> Router {
     Router::new()
         .route("/login", post(enter))
-        .route("/logout", post(leave))
+        .route("/logout", post(leave).with_state(access.clone()))
         .layer(DefaultBodyLimit::max(16 * 1024))
         .with_state(Doors { access, services })
 }
@@ -104,16 +104,77 @@ fn back(code: &str, wanted: &str) -> String {
     format!("{address}{joint}error={code}")
 }
 
-async fn leave(State(doors): State<Doors>, axum::Extension(identity): axum::Extension<Identity>, headers: HeaderMap) -> Response {
-    if let (Some(token), Ok(caller)) = (session::token_of(&headers, &doors.access.site), identity.caller())
-        && let Err(error) = login::logout(&doors.access, &token, &Actor::of(caller, None, None)).await
+async fn leave(
+    State(access): State<Access>,
+    Extension(identity): Extension<Identity>,
+    enrolling: Option<Extension<Enrolling>>,
+    headers: HeaderMap,
+) -> Response {
+    // Whoever is held at enrolling has no identity, but a session.
+    let caller = identity.0.or_else(|| enrolling.map(|Extension(Enrolling(caller))| caller));
+    let actor = caller.as_ref().map(|caller| Actor::of(caller, None, None));
+    if let Some(token) = session::token_of(&headers, &access.site)
+        && let Err(error) = login::logout(&access, &token, actor.as_ref()).await
     {
         tracing::warn!(%error, "a session could not be ended in the database; its cookie is removed");
     }
-    with_cookie(guard::redirect("/login?notice=logged_out"), session::removal(&doors.access.site))
+    with_cookie(guard::redirect("/login?notice=logged_out"), session::removal(&access.site))
 }
 
 fn with_cookie(mut response: Response, cookie: axum::http::HeaderValue) -> Response {
     response.headers_mut().append(header::SET_COOKIE, cookie);
     response
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
+mod tests {
+    use super::*;
+    use crate::{
+        access::{Site, Vault, identify},
+        model::Role,
+        store::{Token, accounts, sessions, testing},
+    };
+    use axum::{
+        body::Body,
+        http::{Request, StatusCode},
+        middleware::from_fn_with_state,
+    };
+    use tower::ServiceExt;
+
+    /// Somebody logged in, somebody held at enrolling, and a session that has run out, of which nobody is known.
+    #[tokio::test]
+    async fn logging_out_ends_the_session_whoever_it_belongs_to() {
+        let t = testing::database().await;
+        let access = Access { db: t.db.clone(), site: Arc::new(Site::default()), vault: Vault::new(&"k".repeat(32)).map(Arc::new) };
+        let app: Router = Router::new()
+            .route("/logout", post(leave).with_state(access.clone()))
+            .layer(from_fn_with_state(access.clone(), identify::identify));
+        let id = accounts::add(t.db.service(), "a@example.com", "", Role::Admin, Some("x")).await.unwrap().unwrap();
+        for (seed, demanded, idle, entries) in [(1, false, 3600, 1_i64), (2, true, 3600, 2), (3, true, -1, 2)] {
+            sqlx::query("INSERT INTO settings (key, value) VALUES ($1, to_jsonb($2::boolean)) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
+                .bind(sessions::SECOND_FACTOR_SETTING)
+                .bind(demanded)
+                .execute(t.db.service())
+                .await
+                .unwrap();
+            let token = Token::from_bytes([seed; 32]);
+            sessions::add(t.db.service(), &token, id, idle, 3600, None, None).await.unwrap();
+            let found = sessions::find(&t.db, &token, 60).await.unwrap();
+            assert_eq!(found.map(|f| f.must_enrol), (idle > 0).then_some(demanded));
+
+            let cookie = format!("{}={}", session::cookie_name(&access.site), token.expose());
+            let request = Request::post("/logout").header(header::COOKIE, cookie).body(Body::empty()).unwrap();
+            let response = app.clone().oneshot(request).await.unwrap();
+            let to = response.headers()[header::LOCATION].to_str().unwrap();
+            assert_eq!((response.status(), to), (StatusCode::SEE_OTHER, "/login?notice=logged_out"));
+            let left: i64 = sqlx::query_scalar("SELECT count(*) FROM login_sessions").fetch_one(t.db.service()).await.unwrap();
+            let noted: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_log WHERE action = 'logout' AND account_id = $1")
+                .bind(id)
+                .fetch_one(t.db.service())
+                .await
+                .unwrap();
+            assert_eq!((left, noted), (0, entries), "session {seed}");
+        }
+    }
 }

@@ -202,15 +202,28 @@ pub async fn set_role<'e>(executor: impl PgExecutor<'e>, id: Uuid, role: Role) -
     Ok(done.rows_affected() > 0)
 }
 
-/// Sets or takes away the encrypted second-factor secret.
+/// Sets the encrypted second-factor secret; `false` when one is set already. Two set-ups at once meet at the row's lock,
+/// and the second finds it set.
 ///
 /// # Errors
 /// Any of the database's.
-pub async fn set_totp<'e>(executor: impl PgExecutor<'e>, id: Uuid, sealed: Option<&[u8]>, step: Option<i64>) -> sqlx::Result<bool> {
-    let done = sqlx::query("UPDATE accounts SET totp_secret = $2, totp_last_step = $3 WHERE id = $1")
+pub async fn set_totp<'e>(executor: impl PgExecutor<'e>, id: Uuid, sealed: &[u8], step: i64) -> sqlx::Result<bool> {
+    let done = sqlx::query("UPDATE accounts SET totp_secret = $2, totp_last_step = $3 WHERE id = $1 AND totp_secret IS NULL")
         .bind(id)
         .bind(sealed)
         .bind(step)
+        .execute(executor)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Takes the second-factor secret away; whether there was one.
+///
+/// # Errors
+/// Any of the database's.
+pub async fn clear_totp<'e>(executor: impl PgExecutor<'e>, id: Uuid) -> sqlx::Result<bool> {
+    let done = sqlx::query("UPDATE accounts SET totp_secret = NULL, totp_last_step = NULL WHERE id = $1 AND totp_secret IS NOT NULL")
+        .bind(id)
         .execute(executor)
         .await?;
     Ok(done.rows_affected() > 0)

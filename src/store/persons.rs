@@ -1,40 +1,27 @@
-//! Persons' labels, which trainer sees whom, and the export of all that is stored about a person.
+//! Persons' labels, and which trainer sees whom.
 //! Every change writes its audit entry in the same transaction.
 
 use super::{Caller, Db, audit, audit::Actor};
-use chrono::{DateTime, Utc};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// One assignment of a client to a trainer.
-#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
-pub struct Assignment {
-    /// The trainer's account.
-    pub trainer_id: Uuid,
-    /// The client.
-    pub user_id: String,
-    /// What the pages call the client; `None`: the `user_id`.
-    pub label: Option<String>,
-    /// Since when.
-    pub assigned_at: DateTime<Utc>,
-}
-
-/// The assignments the caller may see: all for an administrator, its own for a trainer.
+/// The accounts of a person's trainers, as far as the caller may see: all for an administrator, its own for a trainer.
 ///
 /// # Errors
 /// Any of the database's.
-pub async fn assignments(db: &Db, caller: &Caller) -> sqlx::Result<Vec<Assignment>> {
+pub async fn trainers_of(db: &Db, caller: &Caller, user_id: &str) -> sqlx::Result<Vec<Uuid>> {
+    // PostgreSQL's text cannot hold a NUL; nobody of that name exists.
+    if user_id.contains('\0') {
+        return Ok(Vec::new());
+    }
     let mut tx = db.begin_as(caller).await?;
-    let rows = sqlx::query_as(
-        "SELECT tc.trainer_id, tc.user_id, p.label, tc.assigned_at
-           FROM trainer_clients tc LEFT JOIN persons p ON p.user_id = tc.user_id ORDER BY tc.trainer_id, tc.user_id",
-    )
-    .fetch_all(&mut *tx)
-    .await?;
+    let found = sqlx::query_scalar("SELECT tc.trainer_id FROM trainer_clients tc WHERE tc.user_id = $1 ORDER BY tc.trainer_id")
+        .bind(user_id)
+        .fetch_all(&mut *tx)
+        .await?;
     tx.commit().await?;
-    Ok(rows)
+    Ok(found)
 }
 
 /// Whether the caller may see this person. Asked before a page or export of one person.
@@ -145,45 +132,6 @@ pub async fn assign_simulated(db: &Db, trainers: &[Uuid]) -> sqlx::Result<u64> {
     .execute(db.service())
     .await?;
     Ok(done.rows_affected())
-}
-
-/// Everything that is stored about a person, as one JSON object: a list of rows for each table. Bodies of deliveries
-/// are given as JSON where they are JSON, else in base64. Read as the caller: a trainer exports only own clients.
-/// `None` when the caller sees nothing of this person.
-///
-/// # Errors
-/// Any of the database's.
-pub async fn export(db: &Db, caller: &Caller, actor: &Actor, user_id: &str) -> sqlx::Result<Option<Value>> {
-    let mut tx = db.begin_as(caller).await?;
-    let found: Value = sqlx::query_scalar(
-        "SELECT jsonb_build_object(
-          'user_id', $1::text, 'exported_at', now(),
-          'persons', (SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM persons t WHERE user_id = $1),
-          'connections', (SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.created_at), '[]') FROM connections t WHERE user_id = $1),
-          'deliveries', (SELECT coalesce(jsonb_agg((to_jsonb(t) - 'body') || CASE WHEN payload(t) IS NULL
-                 THEN jsonb_build_object('body_base64', encode(t.body, 'base64')) ELSE jsonb_build_object('body', payload(t)) END
-                 ORDER BY t.created_at), '[]') FROM terra_webhooks_raw t WHERE user_id = $1),
-          'records', (SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.measurement_date, t.source, t.model, t.key), '[]') FROM records t WHERE user_id = $1),
-          'metrics', (SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.measurement_date, t.metric_name, t.source), '[]') FROM unified_metrics t WHERE user_id = $1),
-          'confidence', (SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.measurement_date, t.metric_name, t.source), '[]') FROM metric_confidence_cache t WHERE user_id = $1),
-          'finding_reviews', (SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM finding_reviews t WHERE user_id = $1),
-          'source_choices', (SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM source_choices t WHERE user_id = $1),
-          'jobs', (SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.created_at), '[]') FROM background_jobs t WHERE user_id = $1),
-          'job_history', (SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.created_at), '[]') FROM job_history t WHERE user_id = $1),
-          'dead_letters', (SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.created_at), '[]') FROM background_jobs_dlq t WHERE user_id = $1),
-          'logs', (SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.timestamp), '[]') FROM edge_function_logs t WHERE user_id = $1),
-          'trainers', (SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM trainer_clients t WHERE user_id = $1))",
-    )
-    .bind(user_id)
-    .fetch_one(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    let empty = found.as_object().is_none_or(|o| o.values().all(|v| v.as_array().is_none_or(Vec::is_empty)));
-    if empty {
-        return Ok(None);
-    }
-    audit::write(db.service(), actor, "person.export", Some(user_id), &json!({})).await?;
-    Ok(Some(found))
 }
 
 /// How many persons have values.

@@ -100,7 +100,7 @@ async fn second_factor_section(forms: &Forms, caller: &Caller, page: Html) -> Re
         Some(enrolment) => enrolment,
         None => totp::begin(vault, caller)?,
     };
-    let page = page.text("Off. Add this secret to an authenticator app, then enter the six digits that it shows.");
+    let page = page.text("Off. Add this secret to an authenticator app, then enter the six digits that it shows. Your other sessions end.");
     let fields = [field::hidden("sealed", &enrolment.sealed), field::input("Six digits", "code", "text", "one-time-code", "")];
     Ok(page.code(&enrolment.secret).code(&enrolment.address).form(FACTOR, &fields, "Turn on"))
 }
@@ -217,7 +217,7 @@ pub(super) async fn second_factor_off(State(forms): State<Forms>, visitor: Visit
         return refusal;
     }
     let done = match account::confirm_password(&forms.access.db, caller, &form.present).await {
-        Ok(()) => totp::remove(&forms.access.db, &visitor.actor(caller), caller.account_id).await,
+        Ok(()) => totp::remove_own(&forms.access.db, caller, &visitor.actor(caller)).await,
         Err(error) => Err(error),
     };
     match done {

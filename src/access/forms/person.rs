@@ -33,17 +33,17 @@ async fn shown(forms: &Forms, visitor: &Visitor, user_id: &str, status: StatusCo
     };
     let found = async {
         let label = persons::label(&forms.access.db, caller, user_id).await?.ok_or(NOBODY)?;
-        let assigned = persons::assignments(&forms.access.db, caller).await?;
+        let theirs = persons::trainers_of(&forms.access.db, caller, user_id).await?;
         let trainers = accounts::list(&forms.access.db, caller).await?;
         let counts = erase::counts(&forms.access.db, user_id).await?;
-        Ok::<_, AccessError>((label, assigned, trainers, counts))
+        Ok::<_, AccessError>((label, theirs, trainers, counts))
     };
-    let (label, assigned, accounts, counts) = match found.await {
+    let (label, theirs, accounts, counts) = match found.await {
         Ok(found) => found,
         Err(error) => return forms.failed(visitor, &error, "/clients"),
     };
     let here = address(user_id);
-    let is_theirs = |id: Uuid| assigned.iter().any(|a| a.user_id == user_id && a.trainer_id == id);
+    let is_theirs = |id: Uuid| theirs.contains(&id);
     let rows: Vec<Vec<String>> = accounts
         .iter()
         .filter(|a| is_theirs(a.id))
@@ -117,7 +117,8 @@ pub(super) async fn erase(
         Err(denied) => return denied.into_response(),
     };
     let here = address(&user_id);
-    if form.confirm.trim() != user_id {
+    // An id may begin or end with blanks; who copied it may have added some.
+    if form.confirm != user_id && form.confirm.trim() != user_id.trim() {
         let error = AccessError::invalid("confirm", "That is not the user id of this person; nothing was erased.");
         return again(&forms, &visitor, &user_id, &error, &format!("{here}/erase"), &[("confirm", &form.confirm)]).await;
     }

@@ -17,6 +17,10 @@ use uuid::Uuid;
 
 const BACK: &str = "/admin/users";
 const INVITE: &str = "/admin/users/invite";
+const ACCOUNT: &str = "/account";
+
+const OWN: AccessError =
+    AccessError::Conflict("Your own password and second factor are changed on your account page, which asks for your password first.");
 
 pub(super) async fn show(State(forms): State<Forms>, visitor: Visitor) -> Response {
     shown(&forms, &visitor, StatusCode::OK, None).await
@@ -36,7 +40,7 @@ async fn shown(forms: &Forms, visitor: &Visitor, status: StatusCode, refused: Op
         Ok(demanded) => demanded,
         Err(error) => return forms.failed(visitor, &error, "/admin"),
     };
-    let rows: Vec<Vec<String>> = all.iter().map(row).collect();
+    let rows: Vec<Vec<String>> = all.iter().map(|a| row(a, caller.account_id)).collect();
     let fields = [
         field::input("E-mail", "email", "email", "off", ""),
         field::input("Name", "name", "text", "off", ""),
@@ -63,20 +67,17 @@ async fn shown(forms: &Forms, visitor: &Visitor, status: StatusCode, refused: Op
     forms.page(visitor, status, "Users", page)
 }
 
-fn row(a: &accounts::Listed) -> Vec<String> {
+fn row(a: &accounts::Listed, own: Uuid) -> Vec<String> {
     let deed = |word: &str, text: &str| html::deed(&format!("/admin/users/{}/{word}", a.id), text);
     let (state, switch) =
         if a.disabled_at.is_some() { ("shut out", deed("enable", "Let in")) } else { ("active", deed("disable", "Shut out")) };
     let role = if a.role == "admin" { deed("trainer", "Make trainer") } else { deed("admin", "Make administrator") };
-    let deeds = [
-        switch,
-        role,
-        deed("sign-out", "End sessions"),
-        deed("link", "New password link"),
-        deed("second-factor-off", "Turn second factor off"),
-    ]
-    .concat();
-    let deeds = format!("<div class=\"actions\">{deeds}</div>");
+    let secrets = if a.id == own {
+        html::anchor(ACCOUNT, "Password and second factor")
+    } else {
+        [deed("link", "New password link"), deed("second-factor-off", "Turn second factor off")].concat()
+    };
+    let deeds = format!("<div class=\"actions\">{switch}{role}{}{secrets}</div>", deed("sign-out", "End sessions"));
     vec![html::escape(&a.email), html::escape(&a.display_name), a.role.clone(), a.clients.to_string(), state.to_owned(), deeds]
 }
 
@@ -128,6 +129,11 @@ pub(super) async fn change(State(forms): State<Forms>, visitor: Visitor, Path((i
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
+    // With one's own account they would get around the password that the account page asks for.
+    if id == caller.account_id && matches!(deed.as_str(), "link" | "second-factor-off") {
+        let page = Html::new().heading("Not done").notice(&OWN.to_string()).link(ACCOUNT, "To your account");
+        return forms.page(&visitor, status_of(&OWN), "Not done", page);
+    }
     let (db, actor) = (&forms.access.db, visitor.actor(caller));
     let done = match deed.as_str() {
         "disable" => account::set_disabled(db, &actor, id, true).await,
