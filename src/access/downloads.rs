@@ -2,11 +2,11 @@
 //! nothing changes but the audit log, which records each export.
 
 use super::{Access, Identity, identify::Visit, problem, written};
-use crate::store::{Caller, audit, audit::Actor, persons};
+use crate::store::{Caller, audit, audit::Actor, export};
 use axum::{
     Extension, Router,
     extract::{Path, Query, State},
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -98,13 +98,23 @@ async fn person(
     Path(user_id): Path<String>,
 ) -> Response {
     let caller = match identity.caller() {
-        Ok(caller) => caller,
+        Ok(caller) => caller.clone(),
         Err(denied) => return denied.into_response(),
     };
     if !readable(&user_id) {
-        return answer(Ok(None));
+        return nobody();
     }
-    answer(persons::export(&access.db, caller, &actor(caller, visit), &user_id).await)
+    match export::begin(&access.db, &caller, &actor(&caller, visit), &user_id).await {
+        Ok(true) => written::file("person.json", "application/json", |send| async move {
+            let sent = |part: String| {
+                let send = send.clone();
+                async move { send.send(Ok(part.into())).await.is_ok() }
+            };
+            export::write(&access.db, &caller, &user_id, sent).await
+        }),
+        Ok(false) => nobody(),
+        Err(error) => unavailable(&error),
+    }
 }
 
 /// PostgreSQL's text cannot hold a NUL; nobody of that name exists.
@@ -115,22 +125,6 @@ pub(crate) fn readable(user_id: &str) -> bool {
 fn actor(caller: &Caller, visit: Option<Extension<Visit>>) -> Actor {
     let visit = visit.map(|v| v.0).unwrap_or_default();
     Actor::of(caller, visit.address, visit.request_id)
-}
-
-/// The name of the file holds no person's name: downloads lie around.
-fn answer(found: sqlx::Result<Option<serde_json::Value>>) -> Response {
-    match found {
-        Ok(Some(value)) => {
-            let headers = [
-                (header::CONTENT_TYPE, "application/json"),
-                (header::CONTENT_DISPOSITION, "attachment; filename=\"person.json\""),
-                (header::CACHE_CONTROL, "no-store"),
-            ];
-            (headers, value.to_string()).into_response()
-        }
-        Ok(None) => nobody(),
-        Err(error) => unavailable(&error),
-    }
 }
 
 /// The answer about a person of whom the caller sees nothing.

@@ -11,8 +11,17 @@ use tokio::sync::mpsc::{Sender, channel};
 /// A piece of a file, or why it breaks off.
 pub(crate) type Part = Result<Bytes, std::io::Error>;
 
-/// A CSV file that `write` sends part by part. Its name names no person: downloads lie around.
+/// A CSV file that `write` sends part by part.
 pub(crate) fn csv<W, F>(name: &str, write: W) -> Response
+where
+    W: FnOnce(Sender<Part>) -> F,
+    F: Future<Output = sqlx::Result<()>> + Send + 'static,
+{
+    file(name, "text/csv; charset=utf-8", write)
+}
+
+/// A file that `write` sends part by part. Its name names no person: downloads lie around.
+pub(crate) fn file<W, F>(name: &str, kind: &'static str, write: W) -> Response
 where
     W: FnOnce(Sender<Part>) -> F,
     F: Future<Output = sqlx::Result<()>> + Send + 'static,
@@ -29,7 +38,7 @@ where
     // Compression asks again after the end, so the stream must bear that: `unfold` would panic.
     let body = futures::stream::poll_fn(move |context| receive.poll_recv(context));
     let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (header::CONTENT_TYPE, kind.to_owned()),
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];

@@ -22,6 +22,7 @@ pub mod dashboard;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod erase;
+pub mod export;
 pub mod findings;
 pub mod health;
 pub mod job_kinds;
@@ -156,8 +157,27 @@ impl Db {
         PoolUse::of(name, &self.service)
     }
 
-    /// Closes all pools, waiting for what is checked out.
+    /// Closes all pools, waiting for what is checked out, but for ten seconds at most: somebody who downloads an export
+    /// slowly must not keep the program from stopping.
     pub async fn close(&self) {
-        futures::join!(self.web.close(), self.service.close(), self.owner.close());
+        self.close_within(Duration::from_secs(10)).await;
     }
+
+    async fn close_within(&self, limit: Duration) {
+        let closed = async { futures::join!(self.web.close(), self.service.close(), self.owner.close()) };
+        if tokio::time::timeout(limit, closed).await.is_err() {
+            tracing::warn!("connections to the database are still in use; they end with the process");
+        }
+    }
+}
+
+#[cfg(test)]
+#[tokio::test]
+#[allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
+async fn a_connection_that_is_not_given_back_holds_up_the_close_for_its_time_only() {
+    let t = testing::database().await;
+    let held = t.db.service().acquire().await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(5), t.db.close_within(Duration::from_millis(100))).await;
+    assert!(closed.is_ok() && t.db.service().is_closed() && t.db.web.is_closed());
+    drop(held);
 }
