@@ -5,7 +5,8 @@
 //!
 //! Each lane has a floor: before it this worker knows of nothing. Claims and looks begin there, so that what was taken
 //! already is not walked again, however long some old transaction keeps the dead rows. Whoever puts a job behind a floor
-//! says so in a notification, which lowers it; a full look now and then finds what nobody said.
+//! says so in a notification, which lowers it, and so does whoever locked a waiting job while claims passed it by; a full look now
+//! and then finds what nobody said.
 
 use crate::store::jobs::claim::{Ask, Floor, LaneHead, due_lanes};
 use chrono::{DateTime, TimeDelta, Utc};

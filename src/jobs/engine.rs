@@ -18,7 +18,7 @@ use crate::store::{
 use chrono::Utc;
 use sqlx::PgPool;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -32,10 +32,33 @@ use uuid::Uuid;
 /// A batch in work.
 pub(super) struct Batch {
     pub kind: Arc<dyn AnyKind>,
-    pub epoch: i64,
+    pub hold: Hold,
     pub rows: Vec<ClaimedRow>,
     /// Whether its kind has limits: its end makes room.
     pub limited: bool,
+}
+
+/// The tokens of all batches that a worker knows of. Only their leases are renewed.
+type Held = Arc<Mutex<HashSet<i64>>>;
+
+/// A batch's token, held from before its claim is sent until the batch is settled, or its claim gave nothing or an error. A claim
+/// that was committed though we never heard its answer is thus not held: its lease ends, and the rescue gives its jobs back.
+pub(super) struct Hold {
+    pub epoch: i64,
+    held: Held,
+}
+
+impl Hold {
+    fn new(epoch: i64, held: &Held) -> Self {
+        held.lock().unwrap_or_else(PoisonError::into_inner).insert(epoch);
+        Self { epoch, held: Arc::clone(held) }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.epoch);
+    }
 }
 
 /// What one batch came to, for `job-worker`'s answer.
@@ -76,6 +99,7 @@ pub(super) struct Engine {
     pub stopped: Outcome,
     running: Mutex<HashMap<Uuid, CancellationToken>>,
     last_epoch: AtomicI64,
+    held: Held,
     /// What was run, for the log.
     pub tally: Tally,
     /// Who is being looked at.
@@ -95,6 +119,7 @@ impl Engine {
             stopped: Outcome::Snooze(Duration::ZERO),
             running: Mutex::default(),
             last_epoch: AtomicI64::new(0),
+            held: Held::default(),
             tally: Tally::default(),
             watched: Arc::default(),
         }
@@ -109,6 +134,16 @@ impl Engine {
             .map_or(fresh, |last| fresh.max(last + 1))
     }
 
+    /// A new token, held as long as what is returned lives.
+    fn hold(&self) -> Hold {
+        Hold::new(self.epoch(), &self.held)
+    }
+
+    /// The tokens of the batches that we know of: what a heartbeat renews.
+    pub fn held(&self) -> Vec<i64> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
     /// A person cancelled a running job.
     pub fn cancel_running(&self, id: Uuid) {
         if let Some(token) = self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
@@ -119,7 +154,8 @@ impl Engine {
     /// Takes a batch of the lane. `None`: it had nothing.
     pub async fn claim(&self, board: &Board, pick: &Pick) -> sqlx::Result<Option<Batch>> {
         let Some(kind) = self.kinds.get(&pick.kind).cloned() else { return Ok(None) };
-        let claim = self.wanted(pick, kind.spec().batch);
+        let hold = self.hold();
+        let claim = self.wanted(pick, kind.spec().batch, hold.epoch);
         let rows = if pick.limited {
             let mut tx = self.queue.begin().await?;
             let allowed = claim::allowance(&mut tx, &pick.kind).await?.unwrap_or(claim.limit).min(claim.limit);
@@ -134,32 +170,33 @@ impl Engine {
             crate::meter::CLAIM_SECONDS.took(begin.elapsed());
             rows
         };
-        Ok(self.note(board, pick, kind, claim.epoch, rows))
+        Ok(self.note(board, pick, kind, hold, rows))
     }
 
-    fn wanted<'a>(&self, pick: &'a Pick, batch: i64) -> Claim<'a> {
+    fn wanted<'a>(&self, pick: &'a Pick, batch: i64, epoch: i64) -> Claim<'a> {
         Claim {
             kind: &pick.kind,
             priority: pick.priority,
             floor: pick.floor,
             limit: batch,
-            epoch: self.epoch(),
+            epoch,
             worker: self.worker,
             lease: self.settings.lease,
         }
     }
 
-    fn note(&self, board: &Board, pick: &Pick, kind: Arc<dyn AnyKind>, epoch: i64, rows: Vec<ClaimedRow>) -> Option<Batch> {
+    fn note(&self, board: &Board, pick: &Pick, kind: Arc<dyn AnyKind>, hold: Hold, rows: Vec<ClaimedRow>) -> Option<Batch> {
         // A lane with limits is left until the next look, so that a limit that is reached is not asked in a loop.
         let more = rows.len() as i64 == kind.spec().batch && !pick.limited;
         board.claimed(pick, rows.last().map(|r| (r.scheduled_at, r.id)), more);
-        (!rows.is_empty()).then_some(Batch { kind, epoch, rows, limited: pick.limited })
+        (!rows.is_empty()).then_some(Batch { kind, hold, rows, limited: pick.limited })
     }
 
-    /// Runs a batch to its end and settles it; where a next lane is given, takes the next batch in the same statement.
+    /// Runs a batch to its end and settles it; where a next lane is given, takes the next batch in the same statement. Until all of
+    /// it is settled, the batch is held.
     pub async fn work(&self, batch: Batch, board: &Board, next: Option<Pick>) -> (Vec<Settled>, Option<Batch>) {
         let begin = Instant::now();
-        let Said { outcomes, released } = self.run(&batch.kind, batch.epoch, batch.rows.clone()).await;
+        let Said { outcomes, released } = self.run(&batch.kind, batch.hold.epoch, batch.rows.clone()).await;
         self.tally.note(batch.kind.spec().name, begin.elapsed(), outcomes.iter().map(|(_, outcome)| outcome));
         super::notes::batch(batch.kind.spec().name, &batch.rows, &outcomes, begin.elapsed());
         let report = self.report(&batch, &outcomes, released);
@@ -229,7 +266,7 @@ impl Engine {
     }
 
     fn report(&self, batch: &Batch, outcomes: &[(Uuid, Outcome)], released: bool) -> Report {
-        let mut done = Finished { epoch: batch.epoch, last: true, ..Finished::default() };
+        let mut done = Finished { epoch: batch.hold.epoch, last: true, ..Finished::default() };
         let mut back = Vec::new();
         let attempts: HashMap<Uuid, i32> = batch.rows.iter().map(|r| (r.id, r.attempt)).collect();
         let backoff = batch.kind.spec().backoff;
@@ -263,7 +300,7 @@ impl Engine {
             }
         }
         let needed = !released || !done.ids.is_empty();
-        Report { epoch: batch.epoch, done, back, needed }
+        Report { epoch: batch.hold.epoch, done, back, needed }
     }
 
     /// Tells the database, as long as it takes: through a restart of the server, until the drain is over. What it never
@@ -305,12 +342,14 @@ impl Engine {
         let mut conn = self.queue.acquire().await?;
         match next {
             Some((pick, kind)) if report.needed && !pick.limited => {
-                let claim = self.wanted(pick, kind.spec().batch);
+                // Another token with each try: where a try was committed unheard, its claim is not known to be ours.
+                let hold = self.hold();
+                let claim = self.wanted(pick, kind.spec().batch, hold.epoch);
                 let begin = std::time::Instant::now();
                 let Cycle { finished, claimed } = claim::cycle(&mut conn, &report.done, &claim).await?;
                 crate::meter::CLAIM_SECONDS.took(begin.elapsed());
                 self.missed(report, finished);
-                Ok(self.note(board, pick, kind, claim.epoch, claimed))
+                Ok(self.note(board, pick, kind, hold, claimed))
             }
             _ if report.needed && report.done.ids.is_empty() => workers::release(&mut conn, report.epoch).await.map(|()| None),
             _ if report.needed => {

@@ -157,7 +157,11 @@ async fn slot(engine: Arc<Engine>, board: Arc<Board>, mut here: watch::Receiver<
 pub(super) async fn heartbeats(engine: Arc<Engine>, cancel: CancellationToken) {
     let every = engine.settings.lease / 5;
     while tokio::time::timeout(every, cancel.cancelled()).await.is_err() {
-        let beat = async { workers::heartbeat(&mut *engine.db.service().acquire().await?, engine.worker, engine.settings.lease).await };
+        let beat = async {
+            let mut conn = engine.db.service().acquire().await?;
+            // Asked for after the wait for a connection: what was claimed meanwhile is among them.
+            workers::heartbeat(&mut conn, engine.worker, engine.settings.lease, &engine.held()).await
+        };
         if let Err(e) = beat.await {
             warn!(error = %e, "a heartbeat was missed");
         }

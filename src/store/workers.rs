@@ -67,16 +67,19 @@ pub async fn unregister(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Renews all leases of a worker. A heartbeat that is lost with the server costs nothing, so it does not wait for the disk.
-pub async fn heartbeat(conn: &mut PgConnection, id: Uuid, lease: Duration) -> sqlx::Result<u64> {
+/// Renews the leases of a worker's batches that it knows of, by their epochs: a batch whose claim was committed while its answer
+/// was lost must not live as long as the worker. A heartbeat that is lost with the server costs nothing, so it does not wait for
+/// the disk.
+pub async fn heartbeat(conn: &mut PgConnection, id: Uuid, lease: Duration, held: &[i64]) -> sqlx::Result<u64> {
     let renewed: i64 = sqlx::query_scalar(
         "WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
               seen AS (UPDATE workers SET seen_at = now() WHERE id = $1),
-              held AS (UPDATE job_leases SET lease_until = now() + make_interval(secs => $2) WHERE worker_id = $1 RETURNING 1)
+              held AS (UPDATE job_leases SET lease_until = now() + make_interval(secs => $2) WHERE worker_id = $1 AND epoch = ANY ($3) RETURNING 1)
          SELECT (SELECT count(*) FROM held) FROM lazily",
     )
     .bind(id)
     .bind(lease.as_secs_f64())
+    .bind(held)
     .fetch_one(conn)
     .await?;
     Ok(renewed.unsigned_abs())

@@ -64,6 +64,17 @@ impl JobKind for ConfidenceCalculation {
     }
 }
 
+/// Enqueues wishes, and tells the workers also of those that were merged into a job that waited. As long as this transaction holds
+/// that job's row, claims pass it by and do not come back to it; and the merge may have brought it into another lane. Workers hear
+/// of it with the commit, when the row is free.
+async fn wish(conn: &mut PgConnection, jobs: Vec<NewJob>) -> Result<(), String> {
+    let wished = enqueue(conn, jobs).await.map_err(text)?;
+    if wished.merged > 0 {
+        lane_has(conn, &wished.ids).await.map_err(text)?;
+    }
+    Ok(())
+}
+
 /// A replay touches a person again and again: so long the wishes are gathered.
 const GATHER: chrono::TimeDelta = chrono::TimeDelta::seconds(20);
 
@@ -73,8 +84,7 @@ pub(super) async fn ask_later(conn: &mut PgConnection, touched: &BTreeMap<String
     let wishes =
         touched.iter().map(|(user_id, since)| job::<ConfidenceCalculation>(&Person { user_id: user_id.clone(), since: Some(*since) }));
     let later = wishes.map(|job| job.map(|job| NewJob { scheduled_at: Some(at), priority: 8, ..job })).collect::<Result<Vec<_>, String>>();
-    enqueue(conn, later?).await.map_err(text)?;
-    Ok(())
+    wish(conn, later?).await
 }
 
 /// The priority of persons somebody is looking at: before deliveries, so that a page shows what it was told of.
@@ -95,11 +105,6 @@ pub async fn ask(conn: &mut PgConnection, changed: &BTreeMap<String, NaiveDate>,
             false => jobs.push(job),
         }
     }
-    enqueue(conn, jobs).await.map_err(text)?;
-    if !first.is_empty() {
-        let moved = enqueue(conn, first).await.map_err(text)?;
-        // One that waited already in another lane was moved into this one, of which nobody has heard.
-        lane_has(conn, &moved.ids).await.map_err(text)?;
-    }
-    Ok(())
+    wish(conn, jobs).await?;
+    wish(conn, first).await
 }

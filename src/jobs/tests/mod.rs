@@ -12,6 +12,7 @@ mod operations;
 mod pipeline;
 mod queue;
 mod tidy;
+mod unheard;
 mod workers;
 
 use super::{Claimed, Ctx, JobKind, Kinds, Outcome, Settings, job};

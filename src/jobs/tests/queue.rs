@@ -143,8 +143,47 @@ async fn a_thousand_wishes_under_one_key_are_one_job_and_a_returning_one_merges(
     set_back(&mut conn, 3, &[Setback { class: Class::Permanent, ..fail(rows[0].id, "x") }]).await.unwrap();
     let retried = retry(&mut conn, &DeadFilter::default(), 100).await.unwrap();
     assert_eq!((retried.retried, retried.merged), (1, 1));
+    let rows = take(&mut conn, "act", 10, 4, Uuid::now_v7()).await;
+    let since = |payload: &str| serde_json::from_str::<Ask>(payload).unwrap().since;
+    assert_eq!(since(&rows[0].payload).as_deref(), Some("2025-12-01"), "and does what both were to do");
+    // A dead one that meets a pending one of its key: that one does both, at once.
+    set_back(&mut conn, 4, &[Setback { class: Class::Permanent, ..fail(rows[0].id, "x") }]).await.unwrap();
+    let later = chrono::Utc::now() + chrono::TimeDelta::hours(1);
+    enqueue(&mut conn, vec![NewJob { scheduled_at: Some(later), ..wish("2026-02-04") }]).await.unwrap();
+    let retried = retry(&mut conn, &DeadFilter::default(), 100).await.unwrap();
+    assert_eq!((retried.retried, retried.merged), (0, 1));
+    let rows = take(&mut conn, "act", 10, 5, Uuid::now_v7()).await;
+    assert_eq!(rows.iter().map(|r| since(&r.payload)).collect::<Vec<_>>(), [Some("2025-12-01".to_owned())]);
     let (kept, counted) = both_counts(&t).await;
     assert_eq!(kept, counted);
+}
+
+#[tokio::test]
+async fn a_wish_that_is_merged_while_a_dead_job_of_its_key_is_retried_is_not_lost() {
+    let t = database().await;
+    let wish = |since: &str| job::<Act>(&Ask { key: Some("p1".into()), since: Some(since.into()), ..Ask::default() }).unwrap();
+    let mut conn = t.db.service().acquire().await.unwrap();
+    enqueue(&mut conn, vec![wish("2026-02-01")]).await.unwrap();
+    let rows = take(&mut conn, "act", 10, 1, Uuid::now_v7()).await;
+    set_back(&mut conn, 1, &[Setback { class: Class::Permanent, ..fail(rows[0].id, "x") }]).await.unwrap();
+    enqueue(&mut conn, vec![wish("2026-03-01")]).await.unwrap();
+    // Somebody's wish has reached the waiting job, but is not committed.
+    let mut ingest = t.db.begin_service().await.unwrap();
+    assert_eq!(enqueue(&mut ingest, vec![wish("2026-01-01")]).await.unwrap().merged, 1);
+    let db = t.db.clone();
+    let retrying = tokio::spawn(async move {
+        let mut tx = db.begin_service().await.unwrap();
+        let retried = retry(&mut tx, &DeadFilter::default(), 100).await.unwrap();
+        tx.commit().await.unwrap();
+        retried
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(!retrying.is_finished(), "it waits for the one who has the job");
+    ingest.commit().await.unwrap();
+    let retried = retrying.await.unwrap();
+    assert_eq!((retried.retried, retried.merged), (0, 1));
+    let rows = take(&mut conn, "act", 10, 2, Uuid::now_v7()).await;
+    assert_eq!(serde_json::from_str::<Ask>(&rows[0].payload).unwrap().since.as_deref(), Some("2026-01-01"));
 }
 
 #[tokio::test]

@@ -171,7 +171,7 @@ pub async fn lane_has(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<()>
         "SELECT pg_notify('assay_jobs', type || '@' || (extract(epoch FROM oldest) * 1000000)::bigint || '@' || priority)
            FROM (SELECT type, priority, min(scheduled_at) AS oldest FROM background_jobs WHERE id = ANY($1) AND status = 'pending'
                   GROUP BY type, priority) lanes
-          WHERE oldest <= now()",
+          WHERE oldest <= clock_timestamp()",
     )
     .bind(ids)
     .execute(conn)

@@ -222,17 +222,31 @@ macro_rules! dead_jobs {
     };
 }
 
+/// Of several dead jobs of one key the newest is kept, or the pending one where there is one; it takes over what the others were
+/// to do, and what it is asked meanwhile stays. One that is claimed at this moment takes nothing over, and none is closed for it. Those
+/// that are kept are locked in the order in which enqueueing locks them.
 const RETRY_CLOSE: &str = concat!(
     "WITH dead AS MATERIALIZED (",
     dead_jobs!(),
     "),
+     newest AS (SELECT DISTINCT ON (unique_key) unique_key, id FROM dead WHERE unique_key IS NOT NULL ORDER BY unique_key, failed_at DESC, id DESC),
      doubled AS (
-       SELECT d.id FROM dead d WHERE d.unique_key IS NOT NULL AND
-              (EXISTS (SELECT 1 FROM background_jobs p WHERE p.pending_key = d.unique_key)
-               OR EXISTS (SELECT 1 FROM dead n WHERE n.unique_key = d.unique_key AND (n.failed_at, n.id) > (d.failed_at, d.id)))),
-     gone AS (DELETE FROM background_jobs WHERE id IN (SELECT id FROM doubled) RETURNING *), ",
+       SELECT d.id, coalesce(p.id, n.id) AS keeper
+         FROM dead d JOIN newest n USING (unique_key) LEFT JOIN background_jobs p ON p.pending_key = d.unique_key
+        WHERE d.id <> coalesce(p.id, n.id)),
+     locked AS MATERIALIZED (
+       SELECT id FROM background_jobs WHERE id IN (SELECT keeper FROM doubled) AND status IN ('pending', 'failed')
+        ORDER BY unique_key COLLATE \"C\" FOR UPDATE),
+     wishes AS (
+       SELECT d.keeper, app.merge_payloads(j.payload ORDER BY j.failed_at, j.id) AS payload
+         FROM doubled d JOIN locked l ON l.id = d.keeper JOIN background_jobs j ON j.id = d.id GROUP BY 1),
+     kept AS (
+       UPDATE background_jobs k SET payload = app.merge_payload(w.payload, k.payload), scheduled_at = least(k.scheduled_at, now())
+         FROM wishes w WHERE k.id = w.keeper AND k.status IN ('pending', 'failed') RETURNING k.id),
+     gone AS (DELETE FROM background_jobs WHERE id IN (SELECT d.id FROM doubled d JOIN kept k ON k.id = d.keeper) RETURNING *), ",
     into_history!("gone", "cancelled", "'merged into a newer job with the same key'"),
-    " SELECT coalesce(array_agg(id), '{}') FROM gone"
+    ", woken AS (SELECT count(pg_notify('assay_jobs', '')) FROM kept)
+     SELECT (SELECT coalesce(array_agg(id), '{}') FROM gone) FROM woken"
 );
 const RETRY: &str = concat!(
     "WITH dead AS MATERIALIZED (", dead_jobs!(), "),

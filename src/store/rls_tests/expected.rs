@@ -94,6 +94,7 @@ pub(super) const FUNCTIONS: &[(&str, &str)] = &[
     ("app.compact_leases()", ""),
     ("app.lock_jobs(uuid[],bigint)", "s"),
     ("app.merge_payload(jsonb,jsonb)", "s"),
+    ("app.merge_payloads(jsonb)", "s"),
     ("app.persons_in_roster()", ""),
     ("app.sees_statistics()", "us"),
     ("app.tombstone(text,text)", "s"),
