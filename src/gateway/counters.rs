@@ -3,10 +3,12 @@
 //! Counting never waits: a task writes what gathered every few seconds. What the database did not take is kept and
 //! tried again, up to a bound.
 
+use super::address;
 use crate::store::deliveries::{Answered, Refused, add_counts};
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use sqlx::PgPool;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,8 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 /// How often counts are written.
 const EVERY: Duration = Duration::from_secs(5);
-/// Addresses told apart until the next write; further ones are counted together.
-const MAX_ADDRESSES: usize = 5_000;
+/// Reasons and addresses told apart in a minute; of further addresses a reason's refusals are counted together.
+const MAX_ADDRESSES: usize = 500;
+/// Rows that wait while the database is away.
+const MAX_KEPT: usize = 10_000;
+/// The address of those that are counted together.
+const OTHERS: &str = "others";
 
 macro_rules! outcomes {
     ($($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
@@ -58,6 +64,7 @@ outcomes! {
 #[derive(Default)]
 struct Gathered {
     minute: Option<DateTime<Utc>>,
+    /// By reason and address. A key stays for its whole minute: the bound is one of rows a minute, not of rows a write.
     refused: HashMap<(&'static str, String), i64>,
     answered: [i64; Outcome::ALL.len()],
     /// Earlier minutes that are not written yet.
@@ -68,21 +75,45 @@ impl Gathered {
     /// Closes the gathered minute when `now` lies in another one.
     fn turn(&mut self, now: DateTime<Utc>) {
         let now = now.duration_trunc(TimeDelta::minutes(1)).unwrap_or(now);
-        if self.minute.is_some_and(|m| m != now) {
+        if self.minute != Some(now) {
             self.close();
+            self.refused = HashMap::new();
+            self.minute = Some(now);
         }
-        self.minute = Some(now);
     }
 
+    /// Counts one answer given at `now`, with the reason and the address of a refusal.
+    fn add(&mut self, now: DateTime<Utc>, outcome: Outcome, refused: Option<(&'static str, String)>) {
+        self.turn(now);
+        if let Some(n) = self.answered.get_mut(outcome as usize) {
+            *n += 1;
+        }
+        if let Some((reason, address)) = refused {
+            self.add_refused(reason, address);
+        }
+    }
+
+    fn add_refused(&mut self, reason: &'static str, address: String) {
+        let mut key = (reason, address);
+        if self.refused.len() >= MAX_ADDRESSES && !self.refused.contains_key(&key) {
+            key.1 = OTHERS.to_owned();
+        }
+        *self.refused.entry(key).or_default() += 1;
+    }
+
+    /// Makes rows of what gathered. The minute goes on, and so does its bound.
     fn close(&mut self) {
-        let Some(minute) = self.minute.take() else { return };
+        let Some(minute) = self.minute else { return };
         for (outcome, count) in Outcome::ALL.iter().zip(std::mem::take(&mut self.answered)) {
             if count > 0 {
                 self.full.0.push(Answered { minute, outcome: outcome.word(), count });
             }
         }
-        let refused = std::mem::take(&mut self.refused);
-        self.full.1.extend(refused.into_iter().map(|((reason, address), count)| Refused { minute, reason, address, count }));
+        for (&(reason, ref address), count) in &mut self.refused {
+            if *count > 0 {
+                self.full.1.push(Refused { minute, reason, address: address.clone(), count: std::mem::take(count) });
+            }
+        }
     }
 }
 
@@ -107,25 +138,17 @@ impl Counters {
         self.add(outcome, None);
     }
 
-    /// Counts one refusal with its reason code and the caller's address.
-    pub fn refuse(&self, outcome: Outcome, reason: &'static str, address: &str) {
-        self.add(outcome, Some((reason, address)));
+    /// Counts one refusal with its reason code and the caller's address: the one limits are counted by, so that one
+    /// customer of IPv6 is one address here as well, written `2001:db8:1:2::/64`.
+    pub fn refuse(&self, outcome: Outcome, reason: &'static str, caller: IpAddr) {
+        self.add(outcome, Some((reason, address::limited_as(caller))));
     }
 
-    fn add(&self, outcome: Outcome, refused: Option<(&'static str, &str)>) {
-        let number = outcome as usize;
-        if let Some(total) = self.total.get(number) {
+    fn add(&self, outcome: Outcome, refused: Option<(&'static str, String)>) {
+        if let Some(total) = self.total.get(outcome as usize) {
             total.fetch_add(1, Ordering::Relaxed);
         }
-        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-        gathered.turn(Utc::now());
-        if let Some(n) = gathered.answered.get_mut(number) {
-            *n += 1;
-        }
-        if let Some((reason, address)) = refused {
-            let crowded = gathered.refused.len() >= MAX_ADDRESSES;
-            *gathered.refused.entry((reason, if crowded { "others".into() } else { address.to_owned() })).or_default() += 1;
-        }
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner).add(Utc::now(), outcome, refused);
     }
 
     /// Answers since the start, by outcome.
@@ -148,11 +171,13 @@ impl Counters {
         }
     }
 
-    /// Writes what gathered. What cannot be written is kept for the next time, ten thousand rows at most.
+    /// Writes what gathered. What cannot be written is kept for the next time, [`MAX_KEPT`] rows at most.
     pub async fn write(&self, pool: &PgPool) {
         let (answered, refused) = {
             let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
             gathered.close();
+            // Here too, so that a quiet hour does not hold a minute's addresses.
+            gathered.turn(Utc::now());
             std::mem::take(&mut gathered.full)
         };
         if answered.is_empty() && refused.is_empty() {
@@ -164,8 +189,8 @@ impl Counters {
             let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
             gathered.full.0.extend(answered);
             gathered.full.1.extend(refused);
-            gathered.full.0.truncate(2 * MAX_ADDRESSES);
-            gathered.full.1.truncate(2 * MAX_ADDRESSES);
+            gathered.full.0.truncate(MAX_KEPT);
+            gathered.full.1.truncate(MAX_KEPT);
         }
     }
 }
@@ -192,6 +217,64 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
     use super::*;
     use crate::store::testing::database;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    fn time(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn refuse(gathered: &mut Gathered, reason: &'static str, n: usize, at: &str) {
+        gathered.add(time(at), Outcome::Refused, Some((reason, n.to_string())));
+    }
+
+    fn rows(gathered: &mut Gathered) -> Vec<Refused> {
+        gathered.close();
+        std::mem::take(&mut gathered.full.1)
+    }
+
+    #[test]
+    fn the_bound_on_addresses_holds_for_the_minute_however_often_it_is_written() {
+        let mut gathered = Gathered::default();
+        let (mut known, mut count) = (std::collections::HashSet::new(), 0);
+        for (write, at) in ["2026-11-22T10:00:01Z", "2026-11-22T10:00:06Z", "2026-11-22T10:00:59Z"].into_iter().enumerate() {
+            for n in 0..MAX_ADDRESSES {
+                refuse(&mut gathered, "rate_limited", write * MAX_ADDRESSES + n, at);
+            }
+            // Whoever has a row keeps it, and what is counted together still says why it was refused.
+            refuse(&mut gathered, "rate_limited", 7, at);
+            refuse(&mut gathered, "signature_mismatch", 1_000_000, at);
+            for row in rows(&mut gathered) {
+                count += row.count;
+                known.insert((row.minute, row.reason, row.address));
+            }
+        }
+        assert_eq!((known.len(), count), (MAX_ADDRESSES + 2, 3 * (MAX_ADDRESSES as i64 + 2)));
+        let minute = time("2026-11-22T10:00:00Z");
+        for (reason, address) in [("rate_limited", "7"), ("rate_limited", OTHERS), ("signature_mismatch", OTHERS)] {
+            assert!(known.contains(&(minute, reason, address.to_owned())), "{reason} {address}");
+        }
+        assert!(gathered.refused.len() <= MAX_ADDRESSES + 2);
+        // The next minute has room again, and nothing of the last is left in memory.
+        refuse(&mut gathered, "signature_mismatch", 1_000_000, "2026-11-22T10:01:00Z");
+        let next = Refused { minute: time("2026-11-22T10:01:00Z"), reason: "signature_mismatch", address: "1000000".into(), count: 1 };
+        assert_eq!(rows(&mut gathered), [next]);
+        assert_eq!(gathered.refused.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_customer_of_ipv6_is_one_row() {
+        let t = database().await;
+        let counters = Counters::start(t.db.service().clone(), "node-1".into());
+        counters.stop();
+        let network = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, 0).to_bits();
+        for n in 0..100 {
+            counters.refuse(Outcome::Refused, "signature_missing", Ipv6Addr::from_bits(network + n).into());
+        }
+        counters.write(t.db.service()).await;
+        let refused: Vec<(String, i64)> =
+            sqlx::query_as("SELECT address, sum(count)::int8 FROM refused_deliveries GROUP BY 1").fetch_all(t.db.owner()).await.unwrap();
+        assert_eq!(refused, [("2001:db8:1:2::/64".to_owned(), 100)]);
+    }
 
     #[tokio::test]
     async fn counts_reach_the_tables_and_survive_a_database_that_does_not_take_them() {
@@ -204,7 +287,7 @@ mod tests {
         sqlx::query("ALTER TABLE away RENAME TO gateway_counts").execute(t.db.owner()).await.unwrap();
         counters.count(Outcome::Accepted);
         for _ in 0..3 {
-            counters.refuse(Outcome::Refused, "signature_missing", "192.0.2.1");
+            counters.refuse(Outcome::Refused, "signature_missing", Ipv4Addr::new(192, 0, 2, 1).into());
         }
         counters.write(t.db.service()).await;
         counters.count(Outcome::Accepted);
@@ -224,10 +307,10 @@ mod tests {
     async fn a_flood_of_addresses_is_counted_together() {
         let t = database().await;
         let counters = Counters::start(t.db.service().clone(), "node-1".into());
-        for n in 0..MAX_ADDRESSES + 50 {
-            counters.refuse(Outcome::RateLimited, "rate_limited", &n.to_string());
+        for n in 0..MAX_ADDRESSES as u32 + 50 {
+            counters.refuse(Outcome::RateLimited, "rate_limited", Ipv4Addr::from_bits(n).into());
         }
-        assert!(counters.gathered.lock().unwrap().refused.len() <= 2 * MAX_ADDRESSES);
+        assert!(counters.gathered.lock().unwrap().refused.len() <= MAX_ADDRESSES + 1);
         counters.write(t.db.service()).await;
         let total: i64 = sqlx::query_scalar("SELECT sum(count)::int8 FROM refused_deliveries").fetch_one(t.db.owner()).await.unwrap();
         assert_eq!(total, MAX_ADDRESSES as i64 + 50);

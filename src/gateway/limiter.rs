@@ -24,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 const SHARDS: usize = 16;
 /// Keys remembered at once; further ones share a key of their policy until others are forgotten.
 const MAX_KEYS: usize = 100_000;
+/// What a key has to settle is kept for this long after it limits nobody any more: without the table, or the database,
+/// it could not be forgotten else.
+const UNSETTLED: Duration = Duration::from_secs(5 * 60);
 /// Keys settled in one statement.
 const MAX_SETTLED: usize = 5_000;
 /// How often spent allowances are settled when nothing is urgent.
@@ -133,6 +136,14 @@ struct Entry {
     settled: u64,
 }
 
+impl Entry {
+    /// Whether it limits somebody at `now`, or did within `unsettled` and has something to settle.
+    fn is_needed(&self, now: u64, unsettled: Duration) -> bool {
+        let waits = self.admitted > 0 || self.refused > 0;
+        self.tat > now || (waits && self.tat.saturating_add(unsettled.as_micros() as u64) > now)
+    }
+}
+
 type Shard = HashMap<String, Entry>;
 
 struct Inner {
@@ -174,14 +185,7 @@ impl Limiter {
     pub fn check(&self, policy: &Policy, key: &str, now: Instant) -> Decision {
         let inner = &*self.inner;
         let (quota, now) = (policy.arithmetic(), inner.micros(now));
-        let mut name = format!("{}:{key}", policy.name);
-        let mut shard = inner.shard(&name);
-        if shard.len() >= MAX_KEYS / SHARDS && !shard.contains_key(&name) {
-            shard.retain(|_, e| e.tat > now || e.admitted > 0 || e.refused > 0);
-            if shard.len() >= MAX_KEYS / SHARDS {
-                name = format!("{}:other", policy.name);
-            }
-        }
+        let (name, mut shard) = inner.place(policy, key, now);
         let fresh = Entry { tat: 0, quota, admitted: 0, refused: 0, since: now, lease: quota.burst / 2, settled: now };
         let entry = shard.entry(name).or_insert(fresh);
         entry.quota = quota;
@@ -237,6 +241,24 @@ impl Inner {
         self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The name under which a request of `key` counts, and the shard of that name. A full shard takes no new keys.
+    fn place(&self, policy: &Policy, key: &str, now: u64) -> (String, MutexGuard<'_, Shard>) {
+        let name = format!("{}:{key}", policy.name);
+        let mut shard = self.shard(&name);
+        if shard.len() >= MAX_KEYS / SHARDS && !shard.contains_key(&name) {
+            // Room for those who come is worth more than counts of those who are limited no more.
+            shard.retain(|_, e| e.is_needed(now, Duration::ZERO));
+            if shard.len() >= MAX_KEYS / SHARDS {
+                // The shared key has one shard, as every key: it may be another one than this, or this.
+                drop(shard);
+                let shared = format!("{}:other", policy.name);
+                let shard = self.shard(&shared);
+                return (shared, shard);
+            }
+        }
+        (name, shard)
+    }
+
     async fn settle_for_ever(self: Arc<Self>, pool: PgPool, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -285,7 +307,7 @@ impl Inner {
         let mut spent = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|_, e| e.tat > now || e.admitted > 0 || e.refused > 0);
+            shard.retain(|_, e| e.is_needed(now, UNSETTLED));
             for (name, e) in shard.iter_mut() {
                 let watched =
                     e.quota.remaining(e.tat, now) <= e.quota.burst / 2 && now.saturating_sub(e.settled) >= WATCH.as_micros() as u64;

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot prepare must stop")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot prepare must stop")]
 
 use super::*;
 use crate::store::testing::database;
@@ -8,6 +8,17 @@ const HOURLY: Policy = Policy { name: "unsigned", quota: 100, window: Duration::
 
 fn admitted(limiter: &Limiter, key: &str, requests: u32, now: Instant) -> u32 {
     (0..requests).filter(|_| limiter.check(&HOURLY, key, now).is_allowed()).count() as u32
+}
+
+/// Requests of `keys` different callers, one each.
+fn flood(limiter: &Limiter, keys: usize, now: Instant) {
+    for n in 0..keys {
+        limiter.check(&Policy::UNSIGNED, &n.to_string(), now);
+    }
+}
+
+fn kept(limiter: &Limiter) -> usize {
+    limiter.inner.shards.iter().map(|s| s.lock().unwrap().len()).sum()
 }
 
 #[test]
@@ -58,16 +69,59 @@ fn twenty_parallel_callers_pass_exactly_a_hundred() {
 fn a_flood_of_addresses_does_not_grow_memory_without_bound() {
     let limiter = Limiter::alone();
     let now = Instant::now();
-    for n in 0..150_000 {
-        limiter.check(&Policy::UNSIGNED, &n.to_string(), now);
-    }
-    let kept: usize = limiter.inner.shards.iter().map(|s| s.lock().unwrap().len()).sum();
-    assert!(kept <= MAX_KEYS + SHARDS, "{kept}");
+    flood(&limiter, 150_000, now);
+    assert!(kept(&limiter) <= MAX_KEYS + SHARDS, "{}", kept(&limiter));
     // Whoever was there before the flood is still known, and newcomers are limited together.
     assert_eq!(limiter.check(&Policy::UNSIGNED, "0", now).remaining, 98);
     assert!(!limiter.check(&Policy::UNSIGNED, "a newcomer", now).is_allowed());
-    // When those have become idle, newcomers have their own allowance again.
+    // When those have become idle, newcomers have their own allowance again, though nothing could be settled.
     assert_eq!(limiter.check(&Policy::UNSIGNED, "a newcomer", now + Duration::from_secs(120)).remaining, 99);
+    assert!(limiter.inner.shard("unsigned:a newcomer").contains_key("unsigned:a newcomer"));
+}
+
+/// With `rate_limits` dropped every settlement fails and is put back; the keys were then never forgotten.
+#[test]
+fn what_cannot_be_settled_is_forgotten_some_minutes_after_it_limits_nobody() {
+    let limiter = Limiter::alone();
+    let start = Instant::now();
+    let emission = Duration::from_millis(600);
+    flood(&limiter, 10, start);
+    let failing = |after: Duration| {
+        let now = limiter.inner.micros(start + after);
+        let spent = limiter.inner.take_spent(now);
+        spent.iter().for_each(|s| limiter.inner.put_back(s, now));
+        spent.len()
+    };
+    assert_eq!(failing(Duration::from_secs(1)), 10);
+    assert_eq!(failing(UNSETTLED), 10, "a database that is away for a moment loses nothing");
+    assert_eq!(failing(UNSETTLED + emission), 0);
+    assert_eq!(kept(&limiter), 0);
+}
+
+/// Each shard had a shared key of its own: the limit was as many times too high, and the settlement of all failed.
+#[test]
+fn newcomers_to_full_shards_share_one_key_that_is_settled_once() {
+    let limiter = Limiter::alone();
+    let start = Instant::now();
+    flood(&limiter, 112_000, start);
+    let (inner, now) = (&limiter.inner, limiter.inner.micros(start));
+    let mut shared = Vec::new();
+    loop {
+        let spent = inner.take_spent(now);
+        if spent.is_empty() {
+            break;
+        }
+        shared.extend(spent.into_iter().filter(|s| s.key == "unsigned:other"));
+    }
+    let [once] = shared.as_slice() else { panic!("{shared:?}") };
+    assert_eq!(once.admitted, 100);
+    assert!(once.refused > 10_000, "{once:?}");
+    // A failed settlement is put back where it was, and the table's word is heard.
+    inner.put_back(once, now);
+    assert_eq!(inner.take_spent(now), shared);
+    assert!(!limiter.check(&Policy::UNSIGNED, "a newcomer", start).is_allowed());
+    inner.learn("unsigned:other", now, 0);
+    assert_eq!(limiter.check(&Policy::UNSIGNED, "a newcomer", start).remaining, 99);
 }
 
 #[tokio::test]

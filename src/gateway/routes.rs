@@ -109,7 +109,7 @@ impl Gateway {
             Ok(answer) => answer,
             Err(Refusal { outcome, reason, mut answer }) => {
                 crate::meter::REFUSED.of(reason).add(1);
-                self.counters.refuse(outcome, reason, &caller.to_string());
+                self.counters.refuse(outcome, reason, caller);
                 answer.extensions_mut().insert(crate::logbook::Said(reason));
                 answer
             }

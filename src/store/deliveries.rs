@@ -295,7 +295,7 @@ pub struct Refused {
     pub minute: DateTime<Utc>,
     /// The reason code of the answer.
     pub reason: &'static str,
-    /// The caller's address.
+    /// The caller's address, of IPv6 the network it is in; `others` where there were too many to tell apart.
     pub address: String,
     /// How many.
     pub count: i64,
