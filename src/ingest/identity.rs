@@ -110,7 +110,7 @@ impl Identities {
         }
         // An id that was replaced speaks for nobody's present state.
         let present = step.user.user_id.as_deref() == Some(row.terra_user_id.as_str());
-        let newer = present && step.order.0 >= row.state_ordering_ms;
+        let newer = present && (step.order.0, step.order.1.as_str()) >= (row.state_ordering_ms, row.state_trace_id.as_str());
         let says_who = matches!(step.kind, EventKind::Auth | EventKind::UserReauth);
         if let Some(reference) = &step.user.reference_id
             && (row.user_id.is_none() || (says_who && newer && row.user_id.as_ref() != Some(reference)))
@@ -146,7 +146,8 @@ impl Identities {
         row.former_ids.sort_unstable();
         row.former_ids.dedup();
         // The old id's state ended with it.
-        (row.state, row.state_ordering_ms, row.state_at, row.reason) = (new.state, new.state_ordering_ms, new.state_at, new.reason);
+        (row.state, row.state_at, row.reason) = (new.state, new.state_at, new.reason);
+        (row.state_ordering_ms, row.state_trace_id) = (new.state_ordering_ms, new.state_trace_id);
         row.scopes = new.scopes.or_else(|| row.scopes.take());
         row.last_data_at = row.last_data_at.max(new.last_data_at);
         row.user_id = row.user_id.take().or(new.user_id);
@@ -189,5 +190,6 @@ fn set_state(row: &mut ConnectionState, state: &str, reason: Option<String>, ste
     state.clone_into(&mut row.state);
     row.reason = reason;
     row.state_ordering_ms = step.order.0;
+    row.state_trace_id.clone_from(&step.order.1);
     row.state_at = step.received_at;
 }

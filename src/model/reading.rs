@@ -177,8 +177,8 @@ pub struct Record {
     pub start: Option<Instant>,
     /// End, likewise.
     pub end: Option<Instant>,
-    /// A nap: apart from the night.
-    pub nap: bool,
+    /// A nap: apart from the night. `None`: not said.
+    pub nap: Option<bool>,
     /// A tombstone: the provider deleted it.
     pub deleted: bool,
     /// How it came to be.

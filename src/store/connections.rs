@@ -25,6 +25,8 @@ pub struct ConnectionState {
     pub state_at: Instant,
     /// That event's place in the order, Unix ms.
     pub state_ordering_ms: i64,
+    /// Its trace id, which decides within a millisecond; empty: before every event of that millisecond.
+    pub state_trace_id: String,
     /// When data last came.
     pub last_data_at: Option<Instant>,
     /// Terra's ids before re-authorisations.
@@ -71,7 +73,7 @@ async fn make_and_lock(conn: &mut PgConnection, ids: &[(String, String)]) -> sql
     .await?;
     sqlx::query_as(
         // Found by either index; few connections ever had another id.
-        "SELECT id, terra_user_id, user_id, provider, state, scopes, reason, state_at, state_ordering_ms, last_data_at, former_ids
+        "SELECT id, terra_user_id, user_id, provider, state, scopes, reason, state_at, state_ordering_ms, state_trace_id, last_data_at, former_ids
            FROM connections
           WHERE id = ANY(ARRAY(SELECT id FROM connections WHERE terra_user_id = ANY($1)
                                UNION ALL SELECT id FROM connections WHERE former_ids <> '{}' AND former_ids && $1))
@@ -99,11 +101,11 @@ pub async fn write(conn: &mut PgConnection, changed: &[&ConnectionState], merged
     sqlx::query(
         "UPDATE connections c
             SET terra_user_id = n.terra_user_id, user_id = n.user_id, provider = n.provider, state = n.state, scopes = n.scopes,
-                reason = n.reason, state_at = n.state_at, state_ordering_ms = n.state_ordering_ms, last_data_at = n.last_data_at,
-                former_ids = ARRAY(SELECT jsonb_array_elements_text(n.former_ids))
+                reason = n.reason, state_at = n.state_at, state_ordering_ms = n.state_ordering_ms, state_trace_id = n.state_trace_id,
+                last_data_at = n.last_data_at, former_ids = ARRAY(SELECT jsonb_array_elements_text(n.former_ids))
            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::int8[],
-                       $10::timestamptz[], $11::jsonb[])
-             AS n (id, terra_user_id, user_id, provider, state, scopes, reason, state_at, state_ordering_ms, last_data_at, former_ids)
+                       $10::text[], $11::timestamptz[], $12::jsonb[])
+             AS n (id, terra_user_id, user_id, provider, state, scopes, reason, state_at, state_ordering_ms, state_trace_id, last_data_at, former_ids)
           WHERE c.id = n.id",
     )
     .bind(changed.iter().map(|c| c.id).collect::<Vec<_>>())
@@ -115,6 +117,7 @@ pub async fn write(conn: &mut PgConnection, changed: &[&ConnectionState], merged
     .bind(changed.iter().map(|c| c.reason.as_deref()).collect::<Vec<_>>())
     .bind(changed.iter().map(|c| c.state_at).collect::<Vec<_>>())
     .bind(changed.iter().map(|c| c.state_ordering_ms).collect::<Vec<_>>())
+    .bind(changed.iter().map(|c| c.state_trace_id.as_str()).collect::<Vec<_>>())
     .bind(changed.iter().map(|c| c.last_data_at).collect::<Vec<_>>())
     .bind(former)
     .execute(conn)

@@ -164,13 +164,17 @@ struct StoredOrigin {
     /// The delivery that named the device, where it is not the record's latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device_by: Option<Ordering>,
+    /// The delivery that said whether it is a nap, where it is not the record's latest, and wherever it said no: the column
+    /// `nap` alone cannot tell that from nothing said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nap_by: Option<Ordering>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     flags: Vec<String>,
 }
 
 impl Row {
     fn write(record: &PersonRecord) -> Self {
-        let StoredRecord { record: r, source, stamp, values, device, deletion } = &record.stored;
+        let StoredRecord { record: r, source, stamp, values, device, nap, deletion } = &record.stored;
         let said = |value: &StoredValue| {
             let by = (value.stamp != *stamp).then(|| By {
                 ordering_ms: value.stamp.ordering.ms,
@@ -191,7 +195,7 @@ impl Row {
             measurement_date: r.date,
             start_at: r.start,
             end_at: r.end,
-            nap: r.nap,
+            nap: record.stored.is_nap(),
             deleted: r.deleted,
             ordering_ms: stamp.ordering.ms,
             trace_id: stamp.ordering.trace_id.clone(),
@@ -202,6 +206,7 @@ impl Row {
                 upload: r.origin.upload,
                 device: device.as_ref().map(|(device, _)| device.clone()),
                 device_by: device.as_ref().map(|(_, by)| by.clone()).filter(|by| *by != stamp.ordering),
+                nap_by: nap.as_ref().filter(|(nap, by)| !*nap || *by != stamp.ordering).map(|(_, by)| by.clone()),
                 flags: r.origin.flags.clone(),
             }),
             coverage: Json(r.coverage.clone()),
@@ -220,14 +225,15 @@ impl Row {
         let mut values: Vec<StoredValue> =
             self.said.0.into_iter().filter_map(|(key, said)| Some(stored_value(Metric::from_key(&key)?, said, &stamp))).collect();
         values.sort_by_key(|value| value.metric);
-        let StoredOrigin { upload, device, device_by, flags } = self.origin.0;
+        let StoredOrigin { upload, device, device_by, nap_by, flags } = self.origin.0;
+        let nap = nap_by.or_else(|| self.nap.then(|| stamp.ordering.clone())).map(|by| (self.nap, by));
         let record = Record {
             model,
             key: self.key,
             date: self.measurement_date,
             start: self.start_at,
             end: self.end_at,
-            nap: self.nap,
+            nap: nap.as_ref().map(|(nap, _)| *nap),
             deleted: self.deleted,
             origin: Origin { upload, device: device.clone(), flags },
             coverage: self.coverage.0,
@@ -237,7 +243,7 @@ impl Row {
         let deletion = self.deleted_ordering_ms.zip(self.deleted_trace_id).map(|(ms, trace_id)| Ordering { ms, trace_id });
         let device = device.map(|device| (device, device_by.unwrap_or_else(|| stamp.ordering.clone())));
         let source = Source::from_provider(&self.source);
-        Ok(PersonRecord { user_id: self.user_id, stored: StoredRecord { record, source, stamp, values, device, deletion } })
+        Ok(PersonRecord { user_id: self.user_id, stored: StoredRecord { record, source, stamp, values, device, nap, deletion } })
     }
 }
 

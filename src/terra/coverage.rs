@@ -71,8 +71,8 @@ fn durations(coverage: &mut Coverage, reader: &mut Reader<'_>) {
     let whole = read("activity_seconds");
     let sum = |parts: &[Option<f64>]| parts.iter().flatten().copied().reduce(|sum, part| sum + part);
     coverage.active_s = sum(&parts);
-    // Low, moderate and vigorous make up the activity; without them the total stands in.
-    let active = sum(&[coverage.low_s, coverage.active_s]).or(whole);
+    // Low, moderate and vigorous make up the activity; where only some of them are given, the total is more.
+    let active = [sum(&[coverage.low_s, coverage.active_s]), whole].into_iter().flatten().reduce(f64::max);
     coverage.accounted_s = sum(&[active, coverage.inactive_s, coverage.rest_s]);
 }
 

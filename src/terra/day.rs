@@ -1,11 +1,11 @@
 //! The day's values from the day's records: which model is believed first, what is summed, what is the last word.
 //!
 //! Main sleeps are summed or averaged by their length, naps stay apart; the last weighing counts; a workout never gives a
-//! day's value. Two sleeps of one provider that overlap are two tellings of one night, and the later telling counts.
+//! day's value. Two sleeps of one provider that overlap are two tellings of one sleep, of which one counts.
 
 use super::merge::{Stamp, StoredRecord, StoredValue};
 use crate::model::{Coverage, DayValue, Finding, FindingKind, Instant, Metric, Model, Origin, Source, UploadKind};
-use chrono::NaiveDate;
+use chrono::{NaiveDate, TimeDelta};
 use uuid::Uuid;
 
 /// A day's value and the delivery it last came from.
@@ -68,21 +68,24 @@ pub fn day_values<'r>(records: impl IntoIterator<Item = &'r StoredRecord>, sourc
 /// days are passed over.
 pub fn day_readings<'r>(records: impl IntoIterator<Item = &'r StoredRecord>, source: &Source, date: NaiveDate) -> Vec<DayReading> {
     let mut live: Vec<&StoredRecord> =
-        records.into_iter().filter(|r| !r.record.deleted && r.record.date == date && r.source == *source && !r.record.nap).collect();
+        records.into_iter().filter(|r| !r.record.deleted && r.record.date == date && r.source == *source).collect();
     live.sort_by(|a, b| (a.record.end, &a.record.key).cmp(&(b.record.end, &b.record.key)));
+    // Naps go only afterwards: a nap can be the later telling of what was called a main sleep before.
     let overtold = overtold(&live);
+    let told_again = overtold.iter().any(|lost| !lost.is_nap());
+    live.retain(|r| !r.is_nap() && !overtold.iter().any(|lost| std::ptr::eq(*lost, *r)));
+    let nights = live.iter().filter(|r| r.record.model == Model::Sleep).count();
     Metric::ALL
         .iter()
         .filter_map(|metric| {
             preference(*metric).iter().find_map(|(model, rule)| {
                 let parts: Vec<Part<'_>> = live
                     .iter()
-                    .filter(|r| r.record.model == *model && !overtold.contains(&r.record.key.as_str()))
+                    .filter(|r| r.record.model == *model)
                     .filter_map(|r| r.get(*metric).map(|value| Part { record: r, value }))
                     .collect();
-                let nights = live.iter().filter(|r| r.record.model == Model::Sleep && !overtold.contains(&r.record.key.as_str())).count();
                 let mut reading = combine(*metric, *rule, &parts, source, date)?;
-                finish(&mut reading, *model, nights, parts.len(), !overtold.is_empty());
+                finish(&mut reading, *model, nights, parts.len(), told_again);
                 Some(reading)
             })
         })
@@ -94,31 +97,64 @@ struct Part<'r> {
     value: &'r StoredValue,
 }
 
-/// Keys of main sleeps that another sleep of the same provider tells again, by a later delivery: they overlap by more than
-/// half of the shorter one. Without this a night whose end was corrected, and that has no id, would count twice.
-fn overtold<'r>(live: &[&'r StoredRecord]) -> Vec<&'r str> {
-    let sleeps: Vec<(&'r StoredRecord, Instant, Instant)> = live
-        .iter()
-        .filter(|r| r.record.model == Model::Sleep)
-        .filter_map(|r| Some((*r, r.record.start?, r.record.end?)))
-        .filter(|(_, start, end)| end > start)
-        .collect();
-    let mut kept: Vec<(&'r StoredRecord, Instant, Instant)> = Vec::new();
-    let mut dropped = Vec::new();
-    let mut by_age = sleeps;
-    by_age.sort_by(|a, b| (&b.0.stamp.ordering, &b.0.record.key).cmp(&(&a.0.stamp.ordering, &a.0.record.key)));
-    for (record, start, end) in by_age {
-        let told = kept.iter().any(|(_, other_start, other_end)| {
-            let common = end.min(*other_end) - start.max(*other_start);
-            common * 2 > (end - start).min(*other_end - *other_start)
-        });
-        if told {
-            dropped.push(record.record.key.as_str());
+/// A sleep with the times that tell it from others.
+struct Told<'r> {
+    record: &'r StoredRecord,
+    start: Instant,
+    end: Instant,
+}
+
+impl<'r> Told<'r> {
+    /// `None` for what is no sleep, or has no length.
+    fn of(record: &'r StoredRecord) -> Option<Self> {
+        let told = Self { record, start: record.record.start?, end: record.record.end? };
+        (record.record.model == Model::Sleep && told.end > told.start).then_some(told)
+    }
+
+    fn length(&self) -> TimeDelta {
+        self.end - self.start
+    }
+
+    fn overlap(&self, other: &Told<'_>) -> TimeDelta {
+        self.end.min(other.end) - self.start.max(other.start)
+    }
+
+    /// Whether both tell the same sleep: they overlap by more than half of the shorter one.
+    fn is(&self, other: &Told<'_>) -> bool {
+        self.overlap(other) * 2 > self.length().min(other.length())
+    }
+
+    /// Whether this telling counts and the other does not. Two tellings of the whole sleep share more than half of the
+    /// longer one, and the later counts; else the shorter one is a fragment, and no fragment replaces a night.
+    fn beats(&self, other: &Told<'_>) -> bool {
+        let (mine, theirs) = (self.length(), other.length());
+        if !self.is(other) {
+            false
+        } else if self.overlap(other) * 2 > mine.max(theirs) {
+            (&self.record.stamp.ordering, mine, &self.record.record.key) > (&other.record.stamp.ordering, theirs, &other.record.record.key)
         } else {
-            kept.push((record, start, end));
+            mine > theirs
         }
     }
-    dropped
+}
+
+/// The sleeps that another sleep of the same provider tells again or contains. Without this a night whose end was
+/// corrected, and that has no id, would count twice.
+fn overtold<'r>(live: &[&'r StoredRecord]) -> Vec<&'r StoredRecord> {
+    let mut open: Vec<Told<'r>> = live.iter().copied().filter_map(Told::of).collect();
+    open.sort_by(|a, b| {
+        (b.length(), &b.record.stamp.ordering, &b.record.record.key).cmp(&(a.length(), &a.record.stamp.ordering, &a.record.record.key))
+    });
+    let mut lost = Vec::new();
+    while !open.is_empty() {
+        // One that none of the rest beats; should they beat each other in a ring, the longest.
+        let first = open.iter().position(|one| !open.iter().any(|other| other.beats(one))).unwrap_or(0);
+        let kept = open.remove(first);
+        let (again, rest): (Vec<_>, Vec<_>) = open.into_iter().partition(|other| kept.is(other));
+        lost.extend(again.into_iter().map(|other| other.record));
+        open = rest;
+    }
+    lost
 }
 
 fn combine(metric: Metric, rule: Rule, parts: &[Part<'_>], source: &Source, date: NaiveDate) -> Option<DayReading> {
@@ -190,10 +226,13 @@ fn origin(used: &[&Part<'_>], newest: &StoredRecord) -> Origin {
     origin
 }
 
-/// The coverage of two sessions together: seconds and counts add up.
+/// The coverage of two sessions together: seconds and counts add up. How much of the sleep was drawn or sampled is known
+/// of both only where both say it: the part of one against the time in bed of both would look like a gap.
 fn together(a: Coverage, b: Coverage) -> Coverage {
     let s = |x: Option<f64>, y: Option<f64>| x.into_iter().chain(y).reduce(|x, y| x + y);
     let n = |x: Option<u32>, y: Option<u32>| x.into_iter().chain(y).reduce(u32::saturating_add);
+    let drawn = a.hypnogram_s.zip(b.hypnogram_s).map(|(x, y)| x + y);
+    let sampled = a.samples.zip(b.samples).map(|(x, y)| x.saturating_add(y));
     Coverage {
         heart_rate_samples: n(a.heart_rate_samples, b.heart_rate_samples),
         heart_rate_span_s: s(a.heart_rate_span_s, b.heart_rate_span_s),
@@ -202,17 +241,17 @@ fn together(a: Coverage, b: Coverage) -> Coverage {
         low_s: s(a.low_s, b.low_s),
         active_s: s(a.active_s, b.active_s),
         rest_s: s(a.rest_s, b.rest_s),
-        hypnogram_s: s(a.hypnogram_s, b.hypnogram_s),
+        hypnogram_s: drawn,
         unmeasurable_s: s(a.unmeasurable_s, b.unmeasurable_s),
         awake_s: s(a.awake_s, b.awake_s),
-        samples: n(a.samples, b.samples),
+        samples: sampled,
         spo2_samples: n(a.spo2_samples, b.spo2_samples),
         cut_s: s(a.cut_s, b.cut_s),
     }
 }
 
 /// Adds what only the day as a whole shows.
-fn finish(reading: &mut DayReading, model: Model, nights: usize, used: usize, overtold: bool) {
+fn finish(reading: &mut DayReading, model: Model, nights: usize, used: usize, told_again: bool) {
     if model != Model::Sleep {
         return;
     }
@@ -221,7 +260,7 @@ fn finish(reading: &mut DayReading, model: Model, nights: usize, used: usize, ov
     if used < nights {
         note(FindingKind::MissingPart, format!("{used} of the day's {nights} sleeps gave it"));
     }
-    if overtold {
-        note(FindingKind::Copied, "the provider sent overlapping sleeps; the latest one counts".to_owned());
+    if told_again {
+        note(FindingKind::Copied, "the provider sent overlapping sleeps; one telling of them counts".to_owned());
     }
 }

@@ -127,7 +127,7 @@ pub struct Event {
 /// # Errors
 /// [`Invalid`] when it is not a JSON object. A wrong type inside it is no error: it costs the field.
 pub fn parse(body: &[u8]) -> Result<Event, Invalid> {
-    let (value, lost_numbers) = document(body)?;
+    let Document { value, mended } = document(body)?;
     let Value::Object(top) = &value else { return Err(Invalid::NotAnObject) };
     let mut problem = None;
     let new_user = user(top, "new_user", &mut problem);
@@ -142,9 +142,14 @@ pub fn parse(body: &[u8]) -> Result<Event, Invalid> {
         }
         Err(why) => drop(problem.get_or_insert(why)),
     }
+    // Two ids may differ in the half that was lost.
+    if mended.halves > 0 && user_now.iter().chain(&old_user).any(is_mended) {
+        problem.get_or_insert_with(|| "an id in it contains half a character, which cannot be stored".to_owned());
+    }
     let text = |name: &str| top.get(name).and_then(Value::as_str).and_then(|text| clean(text, 300));
     let kind = kind(top);
-    Ok(Event { kind, user: user_now, old_user, reason: text("reason").or_else(|| text("message")), problem, lost_numbers, body: value })
+    let reason = text("reason").or_else(|| text("message"));
+    Ok(Event { kind, user: user_now, old_user, reason, problem, lost_numbers: mended.numbers, body: value })
 }
 
 /// The event's kind. Two older forms are understood: a failed `auth`, and the REST form without a `type`, in which the
@@ -195,21 +200,42 @@ fn user(top: &Map<String, Value>, key: &str, problem: &mut Option<String>) -> Op
     })
 }
 
-/// The document, and how many numbers in it were too large to read (`1e999`). The parser refuses such a document as a
-/// whole; one absurd number should not cost the rest, so the second try reads those numbers as null.
-fn document(body: &[u8]) -> Result<(Value, u32), Invalid> {
-    match serde_json::from_slice(body) {
-        Ok(value) => Ok((value, 0)),
-        Err(error) if error.to_string().starts_with("number out of range") => {
-            let (mended, lost) = without_huge_numbers(body);
-            serde_json::from_slice(&mended).map(|value| (value, lost)).map_err(|error| Invalid::from_json(&error))
-        }
-        Err(error) => Err(Invalid::from_json(&error)),
-    }
+fn is_mended(user: &TerraUser) -> bool {
+    [&user.user_id, &user.reference_id].into_iter().flatten().any(|id| id.contains(char::REPLACEMENT_CHARACTER))
 }
 
-fn without_huge_numbers(body: &[u8]) -> (Vec<u8>, u32) {
-    let (mut out, mut lost, mut i) = (Vec::with_capacity(body.len()), 0, 0);
+/// A document, and what had to be mended before the parser took it.
+struct Document {
+    value: Value,
+    mended: Mended,
+}
+
+/// What was put into a body in place of what the parser refuses.
+#[derive(Default)]
+struct Mended {
+    /// Numbers too large (`1e999`) that became null.
+    numbers: u32,
+    /// Halves of surrogate pairs standing alone (`\ud83c`) that became U+FFFD.
+    halves: u32,
+}
+
+/// Reads the document. The parser refuses one with an absurd number or half a character as a whole; such a thing should
+/// not cost the rest, so a second try reads it without.
+fn document(body: &[u8]) -> Result<Document, Invalid> {
+    let error = match serde_json::from_slice(body) {
+        Ok(value) => return Ok(Document { value, mended: Mended::default() }),
+        Err(error) => Invalid::from_json(&error),
+    };
+    let (text, mended) = mend(body);
+    if mended.numbers == 0 && mended.halves == 0 {
+        return Err(error);
+    }
+    let value = serde_json::from_slice(&text).map_err(|error| Invalid::from_json(&error))?;
+    Ok(Document { value, mended })
+}
+
+fn mend(body: &[u8]) -> (Vec<u8>, Mended) {
+    let (mut out, mut mended, mut i) = (Vec::with_capacity(body.len()), Mended::default(), 0);
     while let Some(&b) = body.get(i) {
         let end = match b {
             b'"' => string_end(body, i),
@@ -219,14 +245,47 @@ fn without_huge_numbers(body: &[u8]) -> (Vec<u8>, u32) {
             _ => i + 1,
         };
         let token = body.get(i..end).unwrap_or_default();
-        let huge = b != b'"' && std::str::from_utf8(token).ok().and_then(|t| t.parse::<f64>().ok()).is_some_and(f64::is_infinite);
-        if huge {
-            lost += 1;
+        if b == b'"' {
+            mended.halves += copy_string(token, &mut out);
+        } else if std::str::from_utf8(token).ok().and_then(|t| t.parse::<f64>().ok()).is_some_and(f64::is_infinite) {
+            mended.numbers += 1;
+            out.extend_from_slice(b"null");
+        } else {
+            out.extend_from_slice(token);
         }
-        out.extend_from_slice(if huge { b"null" } else { token });
         i = end;
     }
-    (out, lost)
+    (out, mended)
+}
+
+/// Copies a string's bytes with U+FFFD for each half of a surrogate pair that stands alone: writers that cut a text between
+/// the halves send such, among them Python's. Returns how many there were.
+fn copy_string(text: &[u8], out: &mut Vec<u8>) -> u32 {
+    let (mut halves, mut i) = (0, 0);
+    while let Some(&b) = text.get(i) {
+        let (alone, length) = match (b, unit(text, i)) {
+            (_, Some(0xD800..=0xDBFF)) if matches!(unit(text, i + 6), Some(0xDC00..=0xDFFF)) => (false, 12),
+            (_, Some(0xD800..=0xDFFF)) => (true, 6),
+            // Both bytes of any other escape, so that the second backslash of `\\` begins none.
+            (b'\\', _) => (false, 2),
+            _ => (false, 1),
+        };
+        if alone {
+            halves += 1;
+            out.extend_from_slice(b"\\ufffd");
+        } else {
+            out.extend(text.iter().skip(i).take(length));
+        }
+        i += length;
+    }
+    halves
+}
+
+/// The UTF-16 unit that an escape `\uXXXX` at `i` stands for.
+fn unit(text: &[u8], i: usize) -> Option<u16> {
+    let digits = text.get(i..i + 6)?.strip_prefix(b"\\u")?;
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    u16::from_str_radix(digits, 16).ok()
 }
 
 /// The index behind the string that starts at `start`.

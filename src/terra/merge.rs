@@ -44,6 +44,8 @@ pub struct StoredRecord {
     pub values: Vec<StoredValue>,
     /// The latest delivery that named a device, with its place in the order: a null must not erase what measured it.
     pub device: Option<(Device, Ordering)>,
+    /// The latest delivery that said whether it is a nap, likewise: a null must not make a nap a night.
+    pub nap: Option<(bool, Ordering)>,
     /// The latest deletion.
     pub deletion: Option<Ordering>,
 }
@@ -64,8 +66,9 @@ impl StoredRecord {
         values.sort_by_key(|value| value.metric);
         record.findings = findings;
         let device = record.origin.device.clone().map(|device| (device, stamp.ordering.clone()));
+        let nap = record.nap.map(|nap| (nap, stamp.ordering.clone()));
         let deletion = record.deleted.then(|| stamp.ordering.clone());
-        let mut stored = Self { record, source, stamp, values, device, deletion };
+        let mut stored = Self { record, source, stamp, values, device, nap, deletion };
         stored.forget_deleted();
         stored
     }
@@ -73,6 +76,11 @@ impl StoredRecord {
     /// The value of a metric.
     pub fn get(&self, metric: Metric) -> Option<&StoredValue> {
         self.values.iter().find(|value| value.metric == metric)
+    }
+
+    /// Whether it is a nap, as far as anybody said.
+    pub fn is_nap(&self) -> bool {
+        self.nap.as_ref().is_some_and(|(nap, _)| *nap)
     }
 
     /// The record with its values and findings put back together, and the device that is known.
@@ -88,8 +96,10 @@ impl StoredRecord {
         if let Some(deletion) = &self.deletion {
             self.values.retain(|value| value.stamp.ordering > *deletion);
             self.device.take_if(|(_, ordering)| *ordering <= *deletion);
+            self.nap.take_if(|(_, ordering)| *ordering <= *deletion);
         }
         self.record.origin.device = self.device.as_ref().map(|(device, _)| device.clone());
+        self.record.nap = self.nap.as_ref().map(|(nap, _)| *nap);
     }
 }
 
@@ -110,6 +120,11 @@ pub fn merge(existing: Option<StoredRecord>, incoming: StoredRecord) -> StoredRe
         && newest.device.as_ref().is_none_or(|(_, known)| *known < ordering)
     {
         newest.device = Some((device, ordering));
+    }
+    if let Some((nap, ordering)) = older.nap
+        && newest.nap.as_ref().is_none_or(|(_, known)| *known < ordering)
+    {
+        newest.nap = Some((nap, ordering));
     }
     newest.deletion = newest.deletion.max(older.deletion);
     newest.forget_deleted();

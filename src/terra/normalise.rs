@@ -82,6 +82,7 @@ fn add(records: &mut Vec<Record>, record: Record) {
     };
     let mut merged = record;
     if !merged.deleted {
+        merged.nap = merged.nap.or(earlier.nap);
         for (metric, value) in earlier.values.drain(..) {
             if !merged.values.iter().any(|(known, _)| *known == metric) {
                 merged.values.push((metric, value));
@@ -121,7 +122,7 @@ fn element_records(model: Model, element: &Value, produced: Option<Instant>) -> 
         Model::Activity | Model::Sleep => session_key(&mut reader, start, end)?,
         _ => date.to_string(),
     };
-    let nap = model == Model::Sleep && reader.truth("metadata.is_nap").unwrap_or(false);
+    let nap = if model == Model::Sleep { reader.truth("metadata.is_nap") } else { None };
     checks::record(&mut reader, model, &values, &seen, start, end);
     let mut record = whole.record(key, values, seen, reader.findings);
     record.nap = nap;
@@ -155,7 +156,7 @@ impl Whole {
             date: self.date,
             start: self.start.map(|start| start.instant),
             end: self.end.map(|end| end.instant),
-            nap: false,
+            nap: None,
             deleted: self.origin.upload == UploadKind::Delete,
             origin: self.origin.clone(),
             coverage,

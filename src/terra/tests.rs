@@ -99,6 +99,37 @@ fn one_absurd_number_costs_its_field_alone() {
 }
 
 #[test]
+fn half_a_character_costs_neither_its_delivery_nor_the_text_around_it() {
+    let said = |name: &str, steps: &str| {
+        let body = format!(
+            r#"{{"type":"activity","user":{{"user_id":"u","provider":"OURA"}},"data":[{{"metadata":{{"summary_id":"a","start_time":"2026-07-01T10:00:00Z",
+            "end_time":"2026-07-01T11:00:00Z","name":"{name}"}},"distance_data":{{"summary":{{"steps":{steps},"distance_meters":5}}}}}}]}}"#
+        );
+        assert!(envelope(body.as_bytes()).is_ok(), "the gateway takes it");
+        let event = parse(body.as_bytes()).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let values = normalise(&event, None).records.remove(0).values;
+        (event.body["data"][0]["metadata"]["name"].as_str().unwrap().to_owned(), values, event.lost_numbers)
+    };
+    let walked = vec![(Metric::Steps, 900.0), (Metric::Distance, 5.0)];
+    for (name, read) in [
+        (r"Morning run \ud83c", "Morning run \u{fffd}"),
+        (r"\udf05 Morning", "\u{fffd} Morning"),
+        (r"\ud83c\ud83c\udf05\uDF05\n", "\u{fffd}\u{1f305}\u{fffd}\n"),
+        // An escaped backslash begins no escape, and breaks a pair.
+        (r"\\ud83c \ud83c\\udf05", "\\ud83c \u{fffd}\\udf05"),
+        (r#"\"\ud83c\""#, "\"\u{fffd}\""),
+    ] {
+        assert_eq!(said(name, "900"), (read.to_owned(), walked.clone(), 0), "{name}");
+    }
+    // Both kinds of damage in one body.
+    assert_eq!(said(r"\ud83c", "1e999"), ("\u{fffd}".to_owned(), vec![(Metric::Distance, 5.0)], 1));
+    // Two persons' ids could differ in the half that was lost, so nothing is guessed.
+    let id = br#"{"type":"daily","user":{"user_id":"u","provider":"OURA","reference_id":"me\ud83c"}}"#;
+    assert!(parse(id).unwrap().problem.unwrap().contains("half a character"));
+    assert!(envelope(id).is_err());
+}
+
+#[test]
 fn numbers_keep_their_last_bit() {
     // Needs serde_json's `float_roundtrip`: without it the last bit of about one long number in forty is wrong, these among them.
     for text in ["51.462777511321676", "56.661833747646284", "30.185497391932238", "44.098850209430836", "25.6800003051758", "0.1"] {
@@ -240,6 +271,20 @@ fn coverage_tells_what_was_seen() {
 }
 
 #[test]
+fn the_total_of_a_days_activity_counts_where_only_some_intensities_are_given() {
+    let accounted = |durations: Value| one("daily", &json!({"metadata": day(), "active_durations_data": durations})).coverage.accounted_s;
+    assert_eq!(
+        accounted(json!({"vigorous_intensity_seconds": 600, "activity_seconds": 20000, "inactivity_seconds": 60000})),
+        Some(80000.0)
+    );
+    assert_eq!(
+        accounted(json!({"low_intensity_seconds": 9000, "moderate_intensity_seconds": 2000, "activity_seconds": 2000})),
+        Some(11000.0)
+    );
+    assert_eq!(accounted(json!({"activity_seconds": 5340})), Some(5340.0));
+}
+
+#[test]
 fn a_day_delivered_before_it_was_over_is_cut() {
     let cut = |metadata: Value, produced: &str| {
         let event = event(&json!({"type": "daily", "data": [{"metadata": metadata}]}));
@@ -283,6 +328,105 @@ fn a_night_told_twice_counts_once_and_the_later_telling_counts() {
         assert_eq!((values.len(), values[0].value), (1, 200.0));
         assert_eq!(kinds(&values[0].findings), [(FindingKind::Copied, Some(Metric::SleepDuration))]);
     }
+}
+
+/// The day's sleep duration and its findings' kinds, in whichever order the records are given.
+fn slept(records: &[StoredRecord]) -> Option<(f64, Vec<FindingKind>)> {
+    let told = |records: &[StoredRecord]| {
+        let values = day_values(records, &records[0].source, records[0].record.date);
+        let slept = values.into_iter().find(|value| value.metric == Metric::SleepDuration);
+        slept.map(|value| (value.value, value.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>()))
+    };
+    let backwards: Vec<StoredRecord> = records.iter().rev().cloned().collect();
+    assert_eq!(told(records), told(backwards.as_slice()));
+    told(records)
+}
+
+#[test]
+fn a_fragment_inside_a_night_never_stands_for_the_night() {
+    let whole = |ms| stored(night("2026-06-30T22:00:00Z", "2026-07-01T06:00:00Z", false, 28000.0), ms);
+    let fragment = |ms| stored(night("2026-07-01T02:00:00Z", "2026-07-01T02:40:00Z", false, 2400.0), ms);
+    let copied = vec![FindingKind::Copied];
+    for (first, second) in [(1, 2), (2, 1), (1, 1)] {
+        assert_eq!(slept(&[whole(first), fragment(second)]), Some((28000.0, copied.clone())), "{first} {second}");
+    }
+    // A night that grows is replaced, and so is one that was told too long, as long as it is the same night.
+    let early = stored(night("2026-06-30T22:00:00Z", "2026-07-01T01:00:00Z", false, 10000.0), 1);
+    assert_eq!(slept(&[early, whole(2)]), Some((28000.0, copied.clone())));
+    let shorter = stored(night("2026-06-30T22:00:00Z", "2026-07-01T04:00:00Z", false, 20000.0), 2);
+    assert_eq!(slept(&[whole(1), shorter.clone()]), Some((20000.0, copied.clone())));
+    // Told by one delivery, the longer counts.
+    let beside = stored(night("2026-06-30T22:00:00Z", "2026-07-01T04:00:00Z", false, 20000.0), 1);
+    assert_eq!(slept(&[whole(1), beside]), Some((28000.0, copied.clone())));
+    // A fragment does not save the telling that replaced its night, nor the one that was replaced.
+    assert_eq!(slept(&[whole(1), shorter.clone(), fragment(3)]), Some((20000.0, copied.clone())));
+    // Three that beat each other in a ring leave one: the longest.
+    let later = stored(night("2026-06-30T22:30:00Z", "2026-07-01T01:54:00Z", false, 12000.0), 3);
+    assert_eq!(slept(&[whole(1), shorter, later]), Some((28000.0, copied)));
+    // Sleeps that hardly overlap are two.
+    let next = stored(night("2026-07-01T05:30:00Z", "2026-07-01T08:00:00Z", false, 8000.0), 2);
+    assert_eq!(slept(&[whole(1), next]), Some((36000.0, vec![])));
+}
+
+#[test]
+fn a_main_sleep_that_turns_out_to_be_a_nap_is_no_night() {
+    let taken_for_night = stored(night("2026-07-01T13:00:00Z", "2026-07-01T14:10:00Z", false, 4000.0), 1);
+    let nap = stored(night("2026-07-01T13:05:00Z", "2026-07-01T14:10:00Z", true, 3800.0), 2);
+    let main = stored(night("2026-06-30T22:00:00Z", "2026-07-01T06:00:00Z", false, 28000.0), 1);
+    assert_eq!(slept(&[taken_for_night.clone(), nap.clone()]), None);
+    assert_eq!(slept(&[main.clone(), taken_for_night, nap.clone()]), Some((28000.0, vec![FindingKind::Copied])));
+    // A nap that only lies in a night, or apart from it, is nothing to be told about the night.
+    let inside = stored(night("2026-07-01T03:00:00Z", "2026-07-01T04:00:00Z", true, 3000.0), 2);
+    assert_eq!(slept(&[main, inside, nap]), Some((28000.0, vec![])));
+}
+
+#[test]
+fn a_later_null_makes_no_nap_a_night() {
+    let told = |nap: Value, ms| {
+        let metadata = json!({"summary_id": "s", "start_time": "2026-07-01T13:00:00Z", "end_time": "2026-07-01T14:00:00Z", "is_nap": nap});
+        stored(one("sleep", &json!({"metadata": metadata})), ms)
+    };
+    for (first, second, third, nap) in [
+        (json!(true), Value::Null, Value::Null, Some(true)),
+        (json!(true), json!(false), Value::Null, Some(false)),
+        (json!(false), Value::Null, json!(true), Some(true)),
+        (Value::Null, Value::Null, Value::Null, None),
+    ] {
+        let [a, b, c] = [told(first, 1), told(second, 2), told(third, 3)];
+        for [x, y, z] in [[&a, &b, &c], [&c, &b, &a], [&b, &c, &a]] {
+            let merged = merge(Some(merge(Some(x.clone()), y.clone())), z.clone());
+            assert_eq!((merged.record.nap, merged.is_nap()), (nap, nap == Some(true)));
+            assert_eq!(merge(Some(merged.clone()), x.clone()), merged);
+        }
+    }
+}
+
+#[test]
+fn a_replaced_sleep_hides_no_record_of_another_model_with_its_key() {
+    let mut early = night("2026-06-30T22:00:00Z", "2026-07-01T06:00:00Z", false, 100.0);
+    early.key = "2026-07-01".to_owned();
+    let late = night("2026-06-30T22:05:00Z", "2026-07-01T06:30:00Z", false, 200.0);
+    let whole = one("daily", &json!({"metadata": day(), "distance_data": {"steps": 12000}}));
+    assert_eq!(whole.key, early.key);
+    let records = [stored(early, 1), stored(late, 2), stored(whole, 1)];
+    let values = day_values(&records, &records[0].source, records[0].record.date);
+    let said: Vec<(Metric, f64)> = values.iter().map(|value| (value.metric, value.value)).collect();
+    assert_eq!(said, [(Metric::Steps, 12000.0), (Metric::SleepDuration, 200.0)]);
+}
+
+#[test]
+fn what_only_one_of_two_sleeps_drew_or_counted_says_nothing_of_both() {
+    let sleeps = |second_drawn: Option<f64>, second_samples: Option<u32>| {
+        let mut first = night("2026-06-30T22:00:00Z", "2026-07-01T01:00:00Z", false, 9000.0);
+        (first.coverage.hypnogram_s, first.coverage.samples, first.coverage.awake_s) = (Some(10000.0), Some(2), Some(60.0));
+        let mut second = night("2026-07-01T02:00:00Z", "2026-07-01T07:00:00Z", false, 18000.0);
+        (second.coverage.hypnogram_s, second.coverage.samples) = (second_drawn, second_samples);
+        let records = [stored(first, 1), stored(second, 2)];
+        let coverage = day_values(&records, &records[0].source, records[0].record.date).remove(0).coverage;
+        (coverage.hypnogram_s, coverage.samples, coverage.awake_s)
+    };
+    assert_eq!(sleeps(None, None), (None, None, Some(60.0)));
+    assert_eq!(sleeps(Some(17000.0), Some(60)), (Some(27000.0), Some(62), Some(60.0)));
 }
 
 #[test]

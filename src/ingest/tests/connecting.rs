@@ -76,6 +76,25 @@ async fn an_older_event_never_undoes_a_newer_one() {
 }
 
 #[tokio::test]
+async fn of_two_events_of_one_millisecond_the_later_trace_id_stands_whichever_came_first() {
+    let event = |n: u32, kind: &str| delivery(n, 10, &json!({"type": kind, "user": user("t1", Some("me"))}));
+    for (first, second, end) in [("auth", "deauth", "deauthorised"), ("deauth", "auth", "active")] {
+        let both = [event(1, first), event(2, second)];
+        let turned = [both[1].clone(), both[0].clone()];
+        for (order, together) in [(&both, 2), (&both, 1), (&turned, 2), (&turned, 1)] {
+            let t = database().await;
+            store(&t.db, &both).await;
+            for batch in order.chunks(together) {
+                run(&t.db, batch).await;
+            }
+            assert_eq!(state(&t.db, "t1").await, Some((end.into(), Some("me".into()))), "{first}, then {second}");
+            let since: Instant = sqlx::query_scalar("SELECT state_at FROM connections").fetch_one(t.db.service()).await.unwrap();
+            assert_eq!(since, both[1].created_at);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_reauthorisation_swaps_the_id_in_place() {
     let t = database().await;
     run(&t.db, &[delivery(1, 1, &json!({"type": "auth", "user": user("old", Some("me"))}))]).await;

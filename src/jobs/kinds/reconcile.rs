@@ -219,6 +219,7 @@ fn changed(before: &ConnectionState, change: &Change, provider: &str, now: DateT
         after.reason = change.reason.map(str::to_owned);
         after.state_at = now;
         after.state_ordering_ms = change.asked_ms;
+        after.state_trace_id.clear(); // an event of the same millisecond is newer
     }
     (after != *before).then_some(after)
 }
