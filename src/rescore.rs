@@ -34,6 +34,8 @@ pub struct Rescored {
 /// # Errors
 /// The database's.
 pub async fn rescore_persons(conn: &mut PgConnection, persons: &[(String, Option<NaiveDate>)]) -> sqlx::Result<u64> {
+    // First: a registry read before the wait could be an old one after it.
+    lock(conn, persons).await?;
     let registry = registry(conn).await?;
     rescore_with(conn, &registry, persons).await.map(|r| r.changed)
 }
@@ -74,6 +76,11 @@ pub async fn rescore_shadow(conn: &mut PgConnection, registry: &Registry, users:
     rescore_into(conn, Target::Shadow, registry, &persons).await
 }
 
+/// All at once and in order: two that took them part by part could wait for each other. Whoever has them may take them again.
+async fn lock(conn: &mut PgConnection, persons: &[(String, Option<NaiveDate>)]) -> sqlx::Result<()> {
+    confidence::lock_scores(conn, &persons.iter().map(|(user, _)| user.as_str()).collect::<Vec<_>>()).await
+}
+
 async fn rescore_into(
     conn: &mut PgConnection,
     target: Target,
@@ -81,6 +88,10 @@ async fn rescore_into(
     persons: &[(String, Option<NaiveDate>)],
 ) -> sqlx::Result<Rescored> {
     let mut done = Rescored::default();
+    if target == Target::Cache {
+        lock(conn, persons).await?;
+    }
+    let scored: Vec<&str> = registry.rules().iter().map(|r| r.metric.key()).collect();
     for some in persons.chunks(PERSONS_AT_ONCE) {
         // What the shadow says is not in force: it advises nobody.
         let mut advice = (target == Target::Cache).then(Vec::new);
@@ -97,12 +108,10 @@ async fn rescore_into(
         meter::RESCORED.add(written);
         // What is tried beside the scorer in force is nobody's score.
         flat.iter().filter(|_| target == Target::Cache).for_each(|(_, score)| meter::SCORES_COMPUTED.observe(f64::from(score.score)));
-        advice::put(conn, advice.as_deref().unwrap_or_default()).await?;
-        // Whoever deletes a value deletes its score, and a metric may be scored no longer; all of history is the moment to make sure.
-        let whole: Vec<&str> = some.iter().filter(|(_, since)| since.is_none()).map(|(user, _)| user.as_str()).collect();
-        if !whole.is_empty() && target == Target::Cache {
-            let scored: Vec<&str> = registry.rules().iter().map(|r| r.metric.key()).collect();
-            done.changed += confidence::delete_orphans(conn, &whole, &scored).await?;
+        advice::put(conn, advice.unwrap_or_default()).await?;
+        // Whoever deletes a value deletes its score; but while it was scored here, both may have gone. And a metric may be scored no longer.
+        if target == Target::Cache {
+            done.changed += confidence::delete_orphans(conn, some, &scored).await?;
         }
     }
     Ok(done)
@@ -162,8 +171,8 @@ pub async fn context(conn: &mut PgConnection, registry: &Registry, user_id: &str
 /// Scores from here on need no advice.
 const GOOD_ENOUGH: i32 = 80;
 
-/// What would raise the newest score of each key metric and source most. A person's newest value is in every span, unless
-/// nothing before it changed; then what was said of it holds.
+/// What would raise the newest score of each key metric and source most, without words where nothing need be said. A
+/// person's newest value is in every span, unless nothing before it changed; then what was said of it holds.
 fn advise(user_id: &str, values: &[DayValue], reviews: &Reviews, registry: &Registry, scores: &[Score]) -> Vec<AdviceRow> {
     let mut newest: BTreeMap<(Metric, &Source), &Score> = BTreeMap::new();
     for score in scores.iter().filter(|s| Metric::KEY.contains(&s.metric)) {
@@ -172,22 +181,22 @@ fn advise(user_id: &str, values: &[DayValue], reviews: &Reviews, registry: &Regi
             *kept = score;
         }
     }
-    newest.retain(|_, s| s.score < GOOD_ENOUGH);
-    let Some(first) = newest.values().map(|s| s.date).min() else { return Vec::new() };
-    let from = first - Days::new(LOOKBACK_DAYS as u64);
-    let recent: Vec<DayValue> = values.iter().filter(|v| v.date >= from).cloned().collect();
+    let low = |s: &Score| s.score < GOOD_ENOUGH;
+    let from = newest.values().filter(|s| low(s)).map(|s| s.date - Days::new(LOOKBACK_DAYS as u64)).min();
+    let recent: Vec<DayValue> = from.map_or_else(Vec::new, |from| values.iter().filter(|v| v.date >= from).cloned().collect());
     let row = |s: &Score| {
-        let best = explain::best_advice(&recent, reviews, registry, s)?;
-        Some(AdviceRow {
+        let best = if low(s) { explain::best_advice(&recent, reviews, registry, s) } else { None };
+        let (points, advice) = best.map_or_else(Default::default, |b| (b.points, b.text));
+        AdviceRow {
             user_id: user_id.to_owned(),
             metric_name: s.metric.key().to_owned(),
             source: s.source.as_str().to_owned(),
             measurement_date: s.date,
-            points: best.points,
-            advice: best.text,
-        })
+            points,
+            advice,
+        }
     };
-    newest.into_values().filter_map(row).collect()
+    newest.into_values().map(row).collect()
 }
 
 /// What another registry or scorer would change, before it is put to use.

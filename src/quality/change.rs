@@ -33,10 +33,11 @@ pub enum ChangeVerdict {
 pub struct Change {
     /// The verdict.
     pub verdict: ChangeVerdict,
-    /// The change: in the metric's unit, or in per cent where values scatter in proportion.
+    /// The change: in the metric's unit, or in per cent of before where values scatter in proportion.
     pub difference: f64,
-    /// The smallest change these days can show, same unit.
-    pub smallest: f64,
+    /// The smallest change in this direction that these days can show, same unit and sign: where values scatter in
+    /// proportion, a fall shows sooner than a rise. `None`: not even one to the end of what is possible.
+    pub smallest: Option<f64>,
     /// Whether both are per cent.
     pub percent: bool,
 }
@@ -64,9 +65,22 @@ pub fn change_is_real(registry: &Registry, metric: Metric, before: &[Weighed], a
         let more = if room > 0.0 { ((1.0 / room - n_after) / per_day).ceil() } else { f64::INFINITY };
         if more <= f64::from(PATIENCE) { ChangeVerdict::NeedsDays((more as u32).max(1)) } else { ChangeVerdict::WithinNoise }
     };
-    let percent = matches!(rule.scale, Scale::Log(_));
-    let shown = |x: f64| if percent { 100.0 * (libm::exp(x) - 1.0) } else { x };
-    Some(Change { verdict, difference: shown(difference), smallest: shown(smallest), percent })
+    // Said of the values themselves: a step on the scale is no per cent of them where the scale has an offset.
+    let value = |scaled: f64| unscaled(rule, scaled);
+    let from = value(mean_before);
+    // Of next to nothing there is no share; what rounding leaves is that.
+    let percent = matches!(rule.scale, Scale::Log(offset) if from > 0.01 * offset.max(1e-3));
+    let shown = |to: f64| if percent { 100.0 * (to / from - 1.0) } else { to - from };
+    let threshold = Some(value(mean_before + smallest.copysign(difference))).filter(|v| rule.possible(*v));
+    Some(Change { verdict, difference: shown(value(mean_after)), smallest: threshold.map(shown), percent })
+}
+
+/// A value from where it lies on the metric's scale.
+fn unscaled(rule: &MetricRule, scaled: f64) -> f64 {
+    match rule.scale {
+        Scale::Linear => scaled,
+        Scale::Log(offset) => libm::exp(scaled) - offset,
+    }
 }
 
 /// The person's own day-to-day scatter, robust, on the metric's scale.
@@ -165,12 +179,50 @@ mod tests {
     }
 
     #[test]
+    fn a_change_in_per_cent_is_that_of_the_value_and_no_smaller_than_what_it_proves() {
+        let registry = Registry::built_in();
+        let judge =
+            |metric: Metric, before: f64, after: f64| change_is_real(registry, metric, &days(&[before; 20]), &days(&[after; 3])).unwrap();
+        for (metric, before, after, percent) in [
+            (Metric::Steps, 500.0, 1500.0, 200.0),
+            (Metric::Steps, 10_000.0, 3_500.0, -65.0),
+            (Metric::SleepDuration, 25_200.0, 18_000.0, -28.571),
+        ] {
+            let c = judge(metric, before, after);
+            let smallest = c.smallest.unwrap();
+            assert!(c.percent && (c.difference - percent).abs() < 0.01, "{metric:?}: {c:?}");
+            assert_eq!(smallest < 0.0, percent < 0.0, "{metric:?}: {c:?}");
+            assert_eq!(c.verdict == ChangeVerdict::Real, c.difference.abs() >= smallest.abs(), "{metric:?}: {c:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_no_share_of_nothing_and_nothing_falls_by_more_than_all_of_it() {
+        let registry = Registry::built_in();
+        for metric in [Metric::Steps, Metric::ActiveMinutes, Metric::WaterIntake] {
+            for draw in 0..200 {
+                // Rounding leaves another residue with each set of weights.
+                let weight = |n: u32| 0.3 + 0.6 * f64::from((n * 37 + draw * 101) % 97) / 97.0;
+                let before: Vec<Weighed> = (0..20).map(|n| (0.0, weight(n))).collect();
+                let c = change_is_real(registry, metric, &before, &[(800.0, 0.9)]).unwrap();
+                assert!(!c.percent && (c.difference - 800.0).abs() < 1.0, "{metric:?}: {c:?}");
+            }
+        }
+        // Minutes that scatter as much as these cannot show a fall on one day.
+        let before: Vec<Weighed> = (0..20).map(|n| (5.0 + f64::from(n * 7 % 20) * 45.0 / 19.0, 0.9)).collect();
+        let c = change_is_real(registry, Metric::ActiveMinutes, &before, &[(4.0, 0.9)]).unwrap();
+        assert!(c.difference < 0.0 && c.smallest.is_none_or(|s| s >= -100.0), "{c:?}");
+        let c = change_is_real(registry, Metric::ActiveMinutes, &before, &[(0.0, 0.02)]).unwrap();
+        assert!(c.smallest.is_none() && c.verdict != ChangeVerdict::Real, "{c:?}");
+    }
+
+    #[test]
     fn doubtful_days_prove_less() {
         let registry = Registry::built_in();
         let before = days(&[50.0, 52.0, 48.0, 51.0, 49.0, 50.0, 53.0]);
         let sure = change_is_real(registry, Metric::RestingHeartRate, &before, &[(54.0, 0.95), (54.0, 0.95)]).unwrap();
         let unsure = change_is_real(registry, Metric::RestingHeartRate, &before, &[(54.0, 0.2), (54.0, 0.2)]).unwrap();
-        assert!(unsure.smallest > sure.smallest);
+        assert!(unsure.smallest.unwrap() > sure.smallest.unwrap() && sure.smallest.unwrap() > 0.0);
     }
 
     #[test]

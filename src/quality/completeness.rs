@@ -42,6 +42,8 @@ const MOVED: f64 = 0.8;
 const MEAN_LOSES: f64 = 0.3;
 /// What a nightly mean of a few minutes is off by, in tolerances.
 const FEW_HOURS_LOSE: f64 = 2.5;
+/// What leaves less than this to a night is worth saying.
+const FELT: f64 = 0.95;
 /// Where nothing tells how much was seen: the share of days that are whole.
 const UNKNOWN: f64 = 0.85;
 
@@ -56,8 +58,21 @@ pub struct Assume {
     pub day_over: bool,
 }
 
+/// What takes from a night besides its length; each only where it costs something.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct NightLimits {
+    /// Samples behind the value.
+    pub samples: Option<u32>,
+    /// Hours the hypnogram spans.
+    pub hypnogram_hours: Option<f64>,
+    /// Hours in bed that could not be measured.
+    pub unmeasured_hours: Option<f64>,
+    /// Hours the night had run when it was delivered, if it was not over.
+    pub cut_hours: Option<f64>,
+}
+
 /// What was found.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Completeness {
     /// Probability that the day or night was seen whole enough to leave the value as it is.
     pub keeps: f64,
@@ -67,32 +82,33 @@ pub struct Completeness {
     pub known: bool,
     /// Hours of the night seen.
     pub night_hours: Option<f64>,
-    /// Hours of movement seen.
+    /// Hours of movement seen; of days only.
     pub movement_hours: Option<f64>,
     /// Hours worn, where the durations count the rest and so say it directly.
     pub worn_hours: Option<f64>,
     /// Heart-rate samples as a share of the usual number.
     pub samples_share: Option<f64>,
-    /// Hours the day had run when it was delivered, if it was not over.
+    /// Hours the day had run when it was delivered, if it was not over and that matters to the metric.
     pub cut_hours: Option<f64>,
+    /// What else takes from a night.
+    pub limits: NightLimits,
 }
 
-/// Judges one value of a day.
+/// Judges one value of a day. A night has a cut of its own: the day's summary, delivered at noon, says nothing of it.
 pub fn judge(rule: &MetricRule, day: &Day, own: &Coverage, assume: Assume) -> Completeness {
     let night_hours = at_least(night_hours(day), assume.night_hours);
-    let movement_hours = at_least(movement_hours(day), assume.movement_hours);
-    let cut = own.cut_s.or(day.cut_s).map(|s| s / 3600.0).or_else(|| hours_run(day));
-    let cut_hours = cut.filter(|_| !assume.day_over);
-    let mut found =
-        Completeness { keeps: 1.0, lost: 0.0, known: true, night_hours, movement_hours, worn_hours: None, samples_share: None, cut_hours };
+    let mut found = Completeness { keeps: 1.0, known: true, night_hours, ..Completeness::default() };
     match rule.needs {
-        Needs::Nothing => found.cut_hours = None,
-        Needs::WholeDay | Needs::PartOfDay | Needs::Rest => {
-            let whole = whole_day(day, &mut found);
-            found.keeps = if rule.needs == Needs::Rest { 1.0 } else { whole };
+        Needs::Nothing => {}
+        Needs::WholeDay | Needs::PartOfDay => {
+            let cut = own.cut_s.or(day.cut_s).map(|s| s / 3600.0).or_else(|| hours_run(day));
+            found.cut_hours = cut.filter(|_| !assume.day_over);
+            found.keeps = whole_day(day, assume, &mut found);
         }
-        Needs::WholeNight => found.keeps = whole_night(own, &mut found),
-        Needs::PartOfNight => found.keeps = part_of_night(own, &mut found),
+        // How much was seen of the day is shown, but costs nothing.
+        Needs::Rest => _ = whole_day(day, assume, &mut found),
+        Needs::WholeNight => found.keeps = whole_night(own, assume, &mut found),
+        Needs::PartOfNight => found.keeps = part_of_night(rule.metric, own, &mut found),
     }
     found.lost = lost(rule, found.keeps);
     found
@@ -156,7 +172,8 @@ fn movement_hours(day: &Day) -> Option<f64> {
 /// P(the day was seen whole enough). Durations that count the rest say directly how long the device was worn. Else there
 /// are up to two witnesses, night with movement and the number of heart-rate samples against the usual; their log-odds
 /// are averaged.
-fn whole_day(day: &Day, found: &mut Completeness) -> f64 {
+fn whole_day(day: &Day, assume: Assume, found: &mut Completeness) -> f64 {
+    found.movement_hours = at_least(movement_hours(day), assume.movement_hours);
     let moved = match (found.night_hours, found.movement_hours) {
         (None, None) => None,
         (night, movement) => {
@@ -186,30 +203,52 @@ fn whole_day(day: &Day, found: &mut Completeness) -> f64 {
     math::sigmoid(sharp) * found.cut_hours.map_or(1.0, |h| math::sigmoid((h - 21.5) / 0.8))
 }
 
+/// What is said of a limit that leaves so much: nothing where it hardly costs.
+fn felt<T>(what: T, leaves: f64) -> Option<T> {
+    (leaves < FELT).then_some(what)
+}
+
 /// A night is as whole as its hypnogram, its unmeasured seconds and its length say.
-fn whole_night(own: &Coverage, found: &mut Completeness) -> f64 {
-    let mut keeps = 1.0;
+fn whole_night(own: &Coverage, assume: Assume, found: &mut Completeness) -> f64 {
     let Some(hours) = found.night_hours else {
         found.known = false;
         return UNKNOWN;
     };
-    keeps *= math::sigmoid((hours - 3.0) / 0.6);
-    if let Some(drawn) = own.hypnogram_s {
-        keeps *= math::sigmoid((drawn / 3600.0 - hours + 1.0) / 0.25);
+    let mut keeps = math::sigmoid((hours - 3.0) / 0.6);
+    if let Some(drawn) = own.hypnogram_s.map(|s| s / 3600.0) {
+        let leaves = math::sigmoid((drawn - hours + 1.0) / 0.25);
+        found.limits.hypnogram_hours = felt(drawn, leaves);
+        keeps *= leaves;
     }
-    if let Some(lost) = own.unmeasurable_s {
-        keeps *= math::sigmoid((1.0 - lost / 3600.0) / 0.25);
+    if let Some(lost) = own.unmeasurable_s.map(|s| s / 3600.0) {
+        let leaves = math::sigmoid((1.0 - lost) / 0.25);
+        found.limits.unmeasured_hours = felt(lost, leaves);
+        keeps *= leaves;
     }
-    if own.cut_s.is_some() && found.cut_hours.is_some() {
+    if let Some(cut) = own.cut_s.filter(|_| !assume.day_over) {
+        found.limits.cut_hours = Some(cut / 3600.0);
         keeps *= 0.5;
     }
     keeps
 }
 
-/// A mean over the night needs some hours of it; a value from few samples is worth less.
-fn part_of_night(own: &Coverage, found: &mut Completeness) -> f64 {
+/// The samples that a metric was made from, where the payload counts them and few of them say that little of the night was seen:
+/// blood oxygen is also measured once, on purpose.
+fn samples_of(metric: Metric, own: &Coverage) -> Option<u32> {
+    match metric {
+        Metric::HrvRmssd | Metric::HrvSdnn => own.samples,
+        _ => None,
+    }
+}
+
+/// A mean over the night needs some hours of it; a value from few samples of its own is worth less.
+fn part_of_night(metric: Metric, own: &Coverage, found: &mut Completeness) -> f64 {
     let night = found.night_hours.map(|h| math::sigmoid((h - 1.5) / 0.4));
-    let samples = own.samples.map(|n| math::sigmoid((f64::from(n) - 3.0) / 1.5));
+    let samples = samples_of(metric, own).map(|n| {
+        let leaves = math::sigmoid((f64::from(n) - 3.0) / 1.5);
+        found.limits.samples = felt(n, leaves);
+        leaves
+    });
     found.known = night.is_some() || samples.is_some();
     night.unwrap_or(if found.known { 1.0 } else { 0.95 }) * samples.unwrap_or(1.0)
 }

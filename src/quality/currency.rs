@@ -2,7 +2,23 @@
 //! value does not age, so what is stored does not go stale.
 
 use super::Registry;
-use crate::model::Metric;
+use crate::model::{Instant, Metric};
+use chrono::{NaiveDate, NaiveTime, TimeDelta};
+
+/// The end of a day.
+pub fn end_of_day(day: NaiveDate) -> Instant {
+    day.and_time(NaiveTime::MIN).and_utc() + TimeDelta::days(1)
+}
+
+/// When the measuring of a day's value ended: as told, else with its day, but not after it came.
+pub fn measured(measured_at: Option<Instant>, day: NaiveDate, received_at: Instant) -> Instant {
+    measured_at.unwrap_or_else(|| end_of_day(day).min(received_at))
+}
+
+/// Hours since the measuring of a day's value ended, 0 when that is to come: what every page and the API take its currency from.
+pub fn age_hours(measured_at: Option<Instant>, day: NaiveDate, received_at: Instant, now: Instant) -> f64 {
+    (now - measured(measured_at, day, received_at)).num_seconds().max(0) as f64 / 3600.0
+}
 
 /// The factor for a value of this age: 2^(−age / half-life), 1 for a value of the future. `None` for metrics that are
 /// not scored.
@@ -44,6 +60,18 @@ mod tests {
         assert_eq!(currency(registry, Metric::HrvRmssd, -5.0), Some(1.0));
         assert_eq!(currency(registry, Metric::SleepScore, 1.0), None);
         assert_eq!(live_score(registry, Metric::HrvRmssd, 0.8, half), Some(40));
+    }
+
+    #[test]
+    fn age_counts_from_the_end_of_measuring_else_of_the_day_but_from_when_it_came_at_the_latest() {
+        let at = |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap().to_utc();
+        let (day, now) = (NaiveDate::from_ymd_opt(2026, 3, 10).unwrap(), at("2026-03-12T12:00:00Z"));
+        let (soon, late) = (at("2026-03-10T09:00:00Z"), at("2026-03-11T09:00:00Z"));
+        assert_eq!(age_hours(Some(at("2026-03-10T06:00:00Z")), day, soon, now), 54.0);
+        assert_eq!(age_hours(None, day, soon, now), 51.0, "it came before its day was over");
+        assert_eq!(age_hours(None, day, late, now), 36.0);
+        assert_eq!(age_hours(Some(at("2026-03-13T00:00:00Z")), day, late, now), 0.0, "a clock that is fast");
+        assert_eq!(age_hours(None, day, soon, soon), 0.0, "a day that is not over");
     }
 
     #[test]

@@ -263,7 +263,8 @@ fn assess<'a>(
     if plausibility.impossible {
         concord.gain = 0.0;
     }
-    let concordance_part = chain.add(concord.gain) + chain.keep(concord.keeps);
+    // What disagrees stays found; a person who says that the value is right outvotes it.
+    let concordance_part = chain.add(concord.gain) + chain.keep(if dismissed { 1.0 } else { concord.keeps });
     let provenance_part =
         chain.keep(if dismissed && value.origin.upload != UploadKind::Manual { 1.0 } else { provenance::judge(rule, value) });
     let consist = judge_consistency(rule, item, value, day, &plausibility, seen, windows);

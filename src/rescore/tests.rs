@@ -102,6 +102,33 @@ async fn reviews_count_and_scores_of_vanished_values_go() {
 }
 
 #[tokio::test]
+async fn advice_on_a_low_value_goes_when_the_value_is_mended() {
+    let t = database().await;
+    let mut conn = t.db.begin_service().await.unwrap();
+    plant(&mut conn, "p").await;
+    plant(&mut conn, "q").await;
+    let newest = "metric_name = 'resting_heart_rate' AND source = 'garmin' AND measurement_date = date '2026-03-01'";
+    let spoil = format!("UPDATE unified_metrics SET value = 190 WHERE {newest}");
+    sqlx::query(sqlx::AssertSqlSafe(spoil)).execute(&mut *conn).await.unwrap();
+    rescore_persons(&mut conn, &[("p".into(), None), ("q".into(), None)]).await.unwrap();
+    let about = |rows: Vec<AdviceRow>| {
+        let mut about: Vec<String> =
+            rows.into_iter().filter(|r| r.metric_name == "resting_heart_rate" && r.source == "garmin").map(|r| r.user_id).collect();
+        about.sort();
+        about
+    };
+    let both = ["p".to_owned(), "q".to_owned()];
+    assert_eq!(about(advice::of(&mut conn, &both).await.unwrap()), both);
+    let mend = format!("UPDATE unified_metrics SET value = 52 WHERE user_id = 'p' AND {newest}");
+    sqlx::query(sqlx::AssertSqlSafe(mend)).execute(&mut *conn).await.unwrap();
+    rescore_person(&mut conn, Registry::built_in(), "p", date(59)).await.unwrap();
+    let score =
+        confidence::score_of(&mut conn, "p", Metric::RestingHeartRate, &Source::from_provider("garmin"), date(59)).await.unwrap().unwrap();
+    assert!(score.score.score >= GOOD_ENOUGH, "{score:?}");
+    assert_eq!(about(advice::of(&mut conn, &both).await.unwrap()), ["q"], "and that on another person's stays");
+}
+
+#[tokio::test]
 async fn a_row_that_cannot_be_read_keeps_nothing_else_from_a_score() {
     let t = database().await;
     let mut conn = t.db.begin_service().await.unwrap();
@@ -214,8 +241,35 @@ async fn scores_that_are_given_no_longer_go_when_all_of_a_person_is_scored() {
     plant(&mut conn, "p").await;
     rescore_persons(&mut conn, &[("p".into(), None)]).await.unwrap();
     plant_a_score_nobody_gives(&mut conn).await;
-    assert_eq!(rescore_persons(&mut conn, &[("p".into(), Some(date(0)))]).await.unwrap(), 0, "from a day on only values are scored");
-    assert_eq!(rescore_persons(&mut conn, &[("p".into(), None)]).await.unwrap(), 60);
+    assert_eq!(rescore_persons(&mut conn, &[("p".into(), Some(date(45)))]).await.unwrap(), 15, "from a day on those from that day on");
+    assert_eq!(rescore_persons(&mut conn, &[("p".into(), None)]).await.unwrap(), 45);
+    assert!(stored(&mut conn, "p").await == expected(&mut conn, "p", &Reviews::none()).await);
+}
+
+#[tokio::test]
+async fn whoever_scores_a_person_waits_for_whoever_does_so_already_and_sees_what_came_meanwhile() {
+    let t = database().await;
+    let mut setup = t.db.begin_service().await.unwrap();
+    plant(&mut setup, "p").await;
+    plant(&mut setup, "q").await;
+    setup.commit().await.unwrap();
+    // A chunk of a recalculation has read the old value and is still at work.
+    let mut slow = t.db.begin_service().await.unwrap();
+    rescore_persons(&mut slow, &[("q".into(), None), ("p".into(), None)]).await.unwrap();
+    let changed = "UPDATE unified_metrics SET value = 190 WHERE user_id = 'p' AND metric_name = 'resting_heart_rate' AND source = 'garmin' AND measurement_date = '2026-03-01'";
+    let stored_meanwhile = tokio::time::timeout(std::time::Duration::from_secs(5), sqlx::query(changed).execute(t.db.service())).await;
+    assert_eq!(stored_meanwhile.unwrap().unwrap().rows_affected(), 1, "whoever stores a value waits for nobody");
+    let db = t.db.clone();
+    let quick = tokio::spawn(async move {
+        let mut tx = db.begin_service().await.unwrap();
+        rescore_person(&mut tx, Registry::built_in(), "p", date(59)).await.unwrap();
+        tx.commit().await.unwrap();
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(!quick.is_finished(), "it would read beside the other, and be overwritten");
+    slow.commit().await.unwrap();
+    quick.await.unwrap();
+    let mut conn = t.db.begin_service().await.unwrap();
     assert!(stored(&mut conn, "p").await == expected(&mut conn, "p", &Reviews::none()).await);
 }
 

@@ -280,19 +280,36 @@ pub async fn upsert_scores(conn: &mut PgConnection, target: Target, scores: &[(&
     Ok(done.rows_affected())
 }
 
-/// Deletes scores of these persons whose value is gone, or whose metric is none of those that are scored; returns how many.
+/// Makes whoever else scores one of these persons wait until this transaction ends: of two scorings the later one has then read
+/// what the earlier one read, or newer. Nobody who stores values waits.
 ///
 /// # Errors
 /// The database's.
-pub async fn delete_orphans(conn: &mut PgConnection, users: &[&str], scored: &[&str]) -> sqlx::Result<u64> {
+pub async fn lock_scores(conn: &mut PgConnection, users: &[&str]) -> sqlx::Result<()> {
+    sqlx::query(
+        "SELECT pg_advisory_xact_lock(hashtextextended('assay.scores.' || u.id, 0)) FROM (SELECT DISTINCT id FROM unnest($1::text[]) AS v (id) ORDER BY id) u",
+    )
+    .bind(users)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Deletes scores of these persons, each from a day on (`None`: of all days), whose value is gone, or whose metric is none of those
+/// that are scored; returns how many.
+///
+/// # Errors
+/// The database's.
+pub async fn delete_orphans(conn: &mut PgConnection, persons: &[(String, Option<NaiveDate>)], scored: &[&str]) -> sqlx::Result<u64> {
     let done = sqlx::query(
-        "DELETE FROM metric_confidence_cache c
-          WHERE c.user_id = ANY($1)
-            AND (c.metric_name <> ALL($2)
+        "DELETE FROM metric_confidence_cache c USING unnest($1::text[], $2::date[]) AS p (user_id, since)
+          WHERE c.user_id = p.user_id AND c.measurement_date >= coalesce(p.since, '-infinity')
+            AND (c.metric_name <> ALL($3)
                  OR NOT EXISTS (SELECT FROM unified_metrics m
                                  WHERE (m.user_id, m.metric_name, m.source, m.measurement_date) = (c.user_id, c.metric_name, c.source, c.measurement_date)))",
     )
-    .bind(users)
+    .bind(persons.iter().map(|(user, _)| user.as_str()).collect::<Vec<_>>())
+    .bind(persons.iter().map(|(_, since)| *since).collect::<Vec<_>>())
     .bind(scored)
     .execute(conn)
     .await?;

@@ -2,7 +2,7 @@
 //! by the service in one transaction with its audit entry, after the caller was seen to see the value.
 
 use super::audit::{self, Actor};
-use crate::model::{Finding, Instant, Metric, Source};
+use crate::model::{Finding, FindingKind, Instant, Metric, Source};
 use crate::quality::Verdict;
 use chrono::NaiveDate;
 use serde_json::json;
@@ -11,6 +11,9 @@ use sqlx::types::Json;
 
 /// Findings that state how a value came to be; nobody has to decide about them.
 const PLAIN: [&str; 5] = ["manual", "provisional", "incomplete", "missing_part", "bad_field"];
+
+/// Kinds that stay when a person says that the value is right: what nobody has to decide about, and what cannot be right.
+pub(super) const STANDS: [&str; 7] = ["manual", "provisional", "incomplete", "missing_part", "bad_field", "impossible", "zero_for_missing"];
 
 /// A doubted value, or one that somebody decided about.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -35,6 +38,15 @@ pub struct Doubt {
     pub reviewed_at: Option<Instant>,
     /// By whom, where the caller may know that account.
     pub reviewed_by: Option<String>,
+}
+
+impl Doubt {
+    /// Whether a person may say that the value is right. What is physically impossible, or a zero where nothing was measured,
+    /// is a fault or undecided: no word would raise its score.
+    pub fn can_be_right(&self) -> bool {
+        let own = |f: &&Finding| f.metric.is_none_or(|m| m.key() == self.metric_name);
+        !self.findings.0.iter().filter(own).any(|f| matches!(f.kind, FindingKind::Impossible | FindingKind::ZeroForMissing))
+    }
 }
 
 /// The doubts of the last `days` days of a person's data, open ones first, then newest first; and how many of them are open.
@@ -81,6 +93,34 @@ pub struct Subject<'a> {
     pub source: &'a Source,
     /// Which day.
     pub date: NaiveDate,
+}
+
+/// The doubt about one value, of whatever day; `None` where nothing is doubted and nobody decided.
+///
+/// # Errors
+/// The database's.
+pub async fn doubt(conn: &mut PgConnection, s: Subject<'_>) -> sqlx::Result<Option<Doubt>> {
+    let doubt: Option<Doubt> = sqlx::query_as(
+        "SELECT m.metric_name, m.source, m.measurement_date, m.value, c.confidence_score,
+                coalesce(c.findings, '[]') || m.findings AS findings, r.verdict, r.note, r.reviewed_at, a.email AS reviewed_by
+           FROM unified_metrics m
+           LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
+           LEFT JOIN finding_reviews r USING (user_id, metric_name, source, measurement_date)
+           LEFT JOIN accounts a ON a.id = r.reviewed_by
+          WHERE m.user_id = $1 AND m.metric_name = $2 AND m.source = $3 AND m.measurement_date = $4
+            AND (r.verdict IS NOT NULL
+                 OR EXISTS (SELECT FROM jsonb_array_elements(coalesce(c.findings, '[]') || m.findings) AS f
+                             WHERE f ->> 'kind' IS NOT NULL AND f ->> 'kind' <> ALL($5)))",
+    )
+    .bind(s.user_id)
+    .bind(s.metric.key())
+    .bind(s.source.as_str())
+    .bind(s.date)
+    .bind(PLAIN)
+    .fetch_optional(conn)
+    .await?;
+    super::clients::count_reads(doubt.iter().map(|d| (d.metric_name.as_str(), d.confidence_score.is_some())));
+    Ok(doubt)
 }
 
 /// Whether the value is there for whoever reads.

@@ -63,6 +63,43 @@ async fn a_decision_is_recorded_counts_in_the_score_and_can_be_taken_back() {
 }
 
 #[tokio::test]
+async fn a_doubt_is_found_by_its_value_however_old_and_however_many_came_after() {
+    let t = database().await;
+    sqlx::raw_sql(WORLD).execute(t.db.owner()).await.unwrap();
+    // Seventy impossible days follow, so the list of sixty days and sixty rows is full.
+    sqlx::raw_sql(
+        "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id, provenance)
+         SELECT 'mine', 'resting_heart_rate', 'garmin', date '2026-01-01' + d, 900, 'bpm', d, 't' || d, now(), gen_random_uuid(),
+                '{\"model\": \"daily\", \"upload\": \"automatic\"}' FROM generate_series(61, 130) AS d",
+    )
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+    let mut conn = t.db.service().acquire().await.unwrap();
+    rescore_persons(&mut conn, &[("mine".to_owned(), None), ("other".to_owned(), None)]).await.unwrap();
+    let garmin = Source::from_provider("garmin");
+    let of = |n| Subject { user_id: "mine", metric: Metric::RestingHeartRate, source: &garmin, date: day(n) };
+    assert!(doubts(&mut conn, "mine", 60, 60).await.unwrap().iter().all(|d| d.measurement_date > day(60)), "the list ends before it");
+    let old = doubt(&mut conn, of(40)).await.unwrap().unwrap();
+    assert!(old.verdict.is_none() && old.can_be_right() && old.measurement_date == day(40));
+    assert!(doubt(&mut conn, of(39)).await.unwrap().is_none(), "nothing is doubted");
+    assert!(doubt(&mut conn, of(400)).await.unwrap().is_none(), "no such value");
+    assert!(!doubt(&mut conn, of(100)).await.unwrap().unwrap().can_be_right(), "no heart beats 900 times a minute");
+    for n in [40, 39] {
+        assert!(decide(&mut conn, &Actor::system(), of(n), Some(Verdict::Dismissed), "fever").await.unwrap());
+        let decided = doubt(&mut conn, of(n)).await.unwrap().unwrap();
+        assert_eq!((decided.verdict.as_deref(), decided.note.as_deref()), (Some("dismissed"), Some("fever")), "it can be taken back");
+    }
+}
+
+#[test]
+fn what_a_dismissal_leaves_are_kinds_that_there_are() {
+    let kind = |word: &str| serde_json::from_value::<FindingKind>(json!(word)).unwrap();
+    assert!(STANDS.iter().all(|word| !matches!(kind(word), FindingKind::Implausible | FindingKind::Disagreement)));
+    assert!(PLAIN.iter().all(|word| STANDS.contains(word)), "nobody decides about these");
+}
+
+#[tokio::test]
 async fn a_trainer_sees_doubts_of_own_clients_only_and_writes_none() {
     let t = database().await;
     sqlx::raw_sql(WORLD).execute(t.db.owner()).await.unwrap();
@@ -81,5 +118,7 @@ async fn a_trainer_sees_doubts_of_own_clients_only_and_writes_none() {
     let of = |user_id| Subject { user_id, metric: Metric::RestingHeartRate, source: &garmin, date: day(40) };
     assert!(sees(&mut tx, of("mine")).await.unwrap());
     assert!(!sees(&mut tx, of("other")).await.unwrap());
+    assert!(doubt(&mut tx, of("mine")).await.unwrap().is_some());
+    assert!(doubt(&mut tx, of("other")).await.unwrap().is_none());
     assert!(decide(&mut tx, &Actor::system(), of("mine"), Some(Verdict::Confirmed), "").await.is_err(), "the web's role writes nothing");
 }

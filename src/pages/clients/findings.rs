@@ -24,6 +24,8 @@ pub struct Doubted {
     pub score: Option<i32>,
     /// What is suspected, a sentence each, with the reading that would fit.
     pub doubts: Vec<String>,
+    /// Whether it may be said to be right.
+    pub can_be_right: bool,
     /// What was decided, in words; empty: still open.
     pub decided: String,
     /// What was said about it, and by whom.
@@ -46,11 +48,18 @@ pub struct Doubts {
     pub action: String,
 }
 
+/// What the two words do to a score.
+#[cfg(feature = "ssr")]
+pub(super) const MEANING: &str = "A confirmed fault scores next to nothing and no longer counts in this person’s later baselines. \
+    Of a value that is right, plausibility, agreement of sources, provenance and consistency take nothing from the score any more; \
+    what the device is worth, how much was seen, and that it was entered by hand count as before. What is outside what is possible, \
+    or a zero where nothing was measured, cannot be called right.";
+
 /// Decides about a doubted value: `confirmed` (it is a fault and leaves later baselines), `dismissed` (it is right), or
 /// `open` (takes the decision back). The person's scores follow.
 ///
 /// # Errors
-/// Nobody is logged in; no such value, or not the caller's to see; the database is away.
+/// Nobody is logged in; no such value, or not the caller's to see; it cannot be right; the database is away.
 #[server(endpoint = "decide_finding")]
 pub async fn decide_finding(
     /// Whose.
@@ -90,11 +99,19 @@ pub(super) mod server {
     };
     use chrono::{NaiveDate, Utc};
     use leptos::server_fn::ServerFn;
+    use sqlx::PgConnection;
 
     /// Days of a person's data in which doubts are shown.
     const DAYS: i32 = 60;
     /// Rows shown.
     const MOST: i64 = 60;
+
+    /// What is doubted about one value, or was decided, whatever its day; `None` where there is neither.
+    pub(in super::super) async fn about(conn: &mut PgConnection, it: Subject<'_>, now: Instant) -> sqlx::Result<Option<Doubts>> {
+        let found = findings::doubt(conn, it).await?;
+        let row = found.and_then(|d| doubted(it.user_id, &d, now));
+        Ok(row.map(|row| Doubts { rows: vec![row], summary: String::new(), action: DecideFinding::url().to_owned() }))
+    }
 
     /// What is doubted about a person's values of the last 60 days. Of somebody else's client there is nothing.
     pub(in super::super) async fn load(user_id: &str) -> Result<Doubts, AppError> {
@@ -141,6 +158,7 @@ pub(super) mod server {
             source: Source::from_provider(&d.source).name(),
             score: d.confidence_score,
             doubts,
+            can_be_right: d.can_be_right(),
             decided: decided.into(),
             note: if d.verdict.is_some() { format!("{note}{by}").trim_start().to_owned() } else { String::new() },
             at: d.reviewed_at.map(|at| text::moment(at, now)),
@@ -177,9 +195,16 @@ pub(super) mod server {
         };
         let it = Subject { user_id, metric, source: &source, date };
         // With the caller's eyes first: a trainer decides about assigned clients only.
-        if user_id.contains('\0') || source.as_str().contains('\0') || !findings::sees(&mut *request.read().await?, it).await.map_err(db)? {
+        let mut seen = request.read().await?;
+        if user_id.contains('\0') || source.as_str().contains('\0') || !findings::sees(&mut seen, it).await.map_err(db)? {
             return Err(unknown());
         }
+        if verdict == Some(Verdict::Dismissed) && findings::doubt(&mut seen, it).await.map_err(db)?.is_some_and(|d| !d.can_be_right()) {
+            return Err(AppError::invalid(
+                "This value is outside what is possible, so it cannot be right. It can be confirmed as a fault.",
+            ));
+        }
+        drop(seen);
         let actor = Actor::of(account, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
         let note = text::cut(note.trim(), 500).replace('\0', "");
         let mut tx = request.services.db.begin_service().await.map_err(db)?;
@@ -202,7 +227,7 @@ pub(super) fn shown(doubts: Doubts) -> AnyView {
     }
     view! {
         <Panel title="Doubted values" id="findings" class="flush">
-            <p class="panel-note soft small">{doubts.summary}" A confirmed fault no longer counts in this person’s later baselines; a dismissed one is trusted as it is."</p>
+            <p class="panel-note soft small">{doubts.summary}" "{MEANING}</p>
             {some(doubts.rows, doubts.action)}
         </Panel>
     }
@@ -239,7 +264,7 @@ pub(super) fn table(caption: &'static str, rows: Vec<Doubted>, action: String) -
 
 #[cfg(feature = "ssr")]
 fn row(d: Doubted, action: String) -> AnyView {
-    let open = d.decided.is_empty();
+    let (open, can_be_right) = (d.decided.is_empty(), d.can_be_right);
     let what = format!("{}, {}", d.name, d.day);
     let fields = d.fields.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value/> }).collect_view();
     let form = if open {
@@ -248,7 +273,7 @@ fn row(d: Doubted, action: String) -> AnyView {
                 {fields}
                 <input name="note" maxlength="500" autocomplete="off" placeholder="Note" aria-label=format!("Note on {what}")/>
                 <button class="button small" name="verdict" value="confirmed">"It is a fault"<span class="sr-only">": "{what.clone()}</span></button>
-                <button class="button small" name="verdict" value="dismissed">"It is right"<span class="sr-only">": "{what}</span></button>
+                {can_be_right.then(|| view! { <button class="button small" name="verdict" value="dismissed">"It is right"<span class="sr-only">": "{what}</span></button> })}
             </form>
         }
         .into_any()
@@ -270,4 +295,33 @@ fn row(d: Doubted, action: String) -> AnyView {
         </tr>
     }
     .into_any()
+}
+
+#[cfg(all(test, feature = "ssr"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_right_is_offered_as_right_and_what_was_decided_can_be_taken_back() {
+        let html = |can_be_right, decided: &str| {
+            let d = Doubted {
+                name: "Weight".into(),
+                day: "1 Jan".into(),
+                value: "900 kg".into(),
+                source: "Withings".into(),
+                score: Some(1),
+                doubts: vec!["Too much.".into()],
+                can_be_right,
+                decided: decided.into(),
+                note: String::new(),
+                at: None,
+                fields: vec![("user_id".into(), "u".into())],
+            };
+            row(d, "/api/decide_finding".into()).to_html()
+        };
+        let (doubtful, impossible, decided) = (html(true, ""), html(false, ""), html(false, "Fault confirmed"));
+        assert!(doubtful.contains("It is a fault") && doubtful.contains("It is right"), "{doubtful}");
+        assert!(impossible.contains("It is a fault") && !impossible.contains("It is right"), "{impossible}");
+        assert!(decided.contains("Take back") && !decided.contains("It is a fault"), "{decided}");
+    }
 }

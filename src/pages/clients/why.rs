@@ -17,6 +17,7 @@ use crate::{
     rescore,
     store::{
         confidence::{self, StoredScore},
+        findings::Subject,
         series::{self, Point},
     },
 };
@@ -36,7 +37,6 @@ pub(super) async fn page(
     metric: Metric,
     day: NaiveDate,
     query: &str,
-    doubted: Doubts,
 ) -> sqlx::Result<Option<AnyView>> {
     let user = &seen.person.user_id;
     let query = Query::parse("", query);
@@ -53,7 +53,8 @@ pub(super) async fn page(
     let which = Which { metric, source: &source, date: day };
     let explained = explain::explain(&context.values, &context.reviews, &seen.registry, which);
     let others: Vec<&Point> = of_day.iter().filter(|p| p.source != point.source).copied().collect();
-    let review = review(doubted, metric, point);
+    let it = Subject { user_id: user, metric, source: &source, date: day };
+    let review = findings::server::about(conn, it, seen.now).await?.map(review);
     let own: Vec<&Point> = points.iter().filter(|p| p.source == point.source).collect();
     Ok(Some(
         view! {
@@ -72,13 +73,14 @@ pub(super) async fn page(
 }
 
 /// The forms to decide about this very value, where it is doubted.
-fn review(doubted: Doubts, metric: Metric, point: &Point) -> Option<AnyView> {
-    let key = [("metric", metric.key().to_owned()), ("source", point.source.clone()), ("date", point.day.to_string())];
-    let mine = |fields: &[(String, String)]| key.iter().all(|(k, v)| fields.iter().any(|(n, w)| n == k && w == v));
-    let rows: Vec<_> = doubted.rows.into_iter().filter(|d| mine(&d.fields)).collect();
-    (!rows.is_empty()).then(|| {
-        view! { <Panel title="Is it a fault?" id="decide" class="flush">{findings::table("This value and what was decided", rows, doubted.action)}</Panel> }.into_any()
-    })
+fn review(doubted: Doubts) -> AnyView {
+    view! {
+        <Panel title="Is it a fault?" id="decide" class="flush">
+            <p class="panel-note soft small">{findings::MEANING}</p>
+            {findings::table("This value and what was decided", doubted.rows, doubted.action)}
+        </Panel>
+    }
+    .into_any()
 }
 
 fn address(seen: &Seen, metric: Metric, p: &Point) -> String {
@@ -125,7 +127,7 @@ fn came(point: &Point, upload: UploadKind, delivery: Option<Uuid>, now: Instant)
 }
 
 fn reasons(seen: &Seen, metric: Metric, point: &Point, e: &Explanation, stored: Option<&StoredScore>) -> AnyView {
-    let hours = words::hours(words::ended(point.measured_at, point.day, seen.now), seen.now);
+    let hours = currency::age_hours(point.measured_at, point.day, point.received_at, seen.now);
     let percent = |p: f64| (p * 100.0).round() as i32;
     let tolerance = seen.registry.rule(metric).map(|r| explain::words::tolerance(metric, r.tolerance)).unwrap_or_default();
     let meaning = format!(
@@ -148,7 +150,7 @@ fn reasons(seen: &Seen, metric: Metric, point: &Point, e: &Explanation, stored: 
             {current}
         </Panel>
         <div class="duo even">
-            {doubts(metric, &e.score.findings)}
+            {doubts(metric, &e.score.findings, point.verdict.as_deref())}
             {advice(&e.advice, e.score.score)}
         </div>
     }
@@ -227,7 +229,12 @@ fn today(seen: &Seen, metric: Metric, e: &Explanation, hours: f64) -> AnyView {
     .into_any()
 }
 
-fn doubts(metric: Metric, findings: &[Finding]) -> AnyView {
+/// What is suspected, and what a person said of it.
+fn doubts(metric: Metric, findings: &[Finding], verdict: Option<&str>) -> AnyView {
+    let said = verdict.map(|v| match v {
+        "confirmed" => "A person looked at this value and confirmed that it is a fault.",
+        _ => "A person looked at this value and dismissed the doubt: the value is right. What had been found:",
+    });
     let all = findings.iter().map(|f| {
         let about = f.metric.filter(|m| *m != metric).map(|m| format!(" ({})", m.name()));
         let repair = f.proposed.map(|v| {
@@ -243,7 +250,7 @@ fn doubts(metric: Metric, findings: &[Finding]) -> AnyView {
             {if all.is_empty() {
                 view! { <p class="soft">"Nothing. No rule found a fault in this value."</p> }.into_any()
             } else {
-                view! { <ul class="findings">{all}</ul> }.into_any()
+                view! { {said.map(|s| view! { <p>{s}</p> })}<ul class="findings">{all}</ul> }.into_any()
             }}
         </Panel>
     }
@@ -317,6 +324,7 @@ fn history(own: &[&Point], day: NaiveDate) -> AnyView {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::quality::Part;
@@ -348,7 +356,47 @@ mod tests {
     fn text_from_outside_is_escaped() {
         let finding =
             Finding { kind: crate::model::FindingKind::BadField, metric: None, detail: "<script>alert(1)</script>".into(), proposed: None };
-        let html = doubts(Metric::Steps, &[finding]).to_html();
+        let html = doubts(Metric::Steps, &[finding], None).to_html();
         assert!(!html.contains("<script>") && html.contains("&lt;script&gt;"), "{html}");
+    }
+
+    #[test]
+    fn a_dismissed_doubt_says_that_a_person_dismissed_it() {
+        let finding =
+            Finding { kind: crate::model::FindingKind::Disagreement, metric: None, detail: "WHOOP says more".into(), proposed: None };
+        let html = |verdict| doubts(Metric::Steps, std::slice::from_ref(&finding), verdict).to_html();
+        assert!(html(Some("dismissed")).contains("dismissed the doubt") && html(Some("dismissed")).contains("WHOOP says more"));
+        assert!(html(Some("confirmed")).contains("confirmed that it is a fault"));
+        assert!(!html(None).contains("A person"));
+    }
+
+    /// One day in two hundred is far off, a hundred and sixty days ago: no list of doubts reaches so far back.
+    const WORLD: &str = r#"
+        INSERT INTO persons (user_id) VALUES ('u');
+        INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id, provenance)
+        SELECT 'u', 'resting_heart_rate', 'garmin', date '2026-01-01' + d, CASE WHEN d IN (40, 45) THEN 110 WHEN d = 50 THEN 900 ELSE 52 + d % 3 END,
+               'bpm', d, 't' || d, now(), gen_random_uuid(), '{"model": "daily", "upload": "automatic"}'
+          FROM generate_series(0, 200) AS d;
+        INSERT INTO finding_reviews (user_id, metric_name, source, measurement_date, verdict, note)
+        VALUES ('u', 'resting_heart_rate', 'garmin', date '2026-01-01' + 45, 'dismissed', 'fever')"#;
+
+    #[tokio::test]
+    async fn an_old_doubt_can_be_decided_and_taken_back_where_it_is_explained() {
+        let t = crate::store::testing::database().await;
+        sqlx::raw_sql(WORLD).execute(t.db.owner()).await.unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        rescore::rescore_persons(&mut conn, &[("u".to_owned(), None)]).await.unwrap();
+        let registry = rescore::registry(&mut conn).await.unwrap();
+        let person = crate::store::clients::person(&mut conn, "u").await.unwrap().unwrap();
+        let seen = Seen { person, admin: false, registry, now: chrono::Utc::now(), href: "/clients/u".into() };
+        let mut html = async |n: u64| {
+            let day = NaiveDate::from_ymd_opt(2026, 1, 1).unwrap() + Days::new(n);
+            page(&mut conn, &seen, Metric::RestingHeartRate, day, "").await.unwrap().unwrap().to_html()
+        };
+        let (open, dismissed, impossible, sound) = (html(40).await, html(45).await, html(50).await, html(60).await);
+        assert!(open.contains("It is a fault") && open.contains("It is right"), "{open}");
+        assert!(dismissed.contains("Take back") && dismissed.contains("fever") && dismissed.contains("dismissed the doubt"), "{dismissed}");
+        assert!(impossible.contains("It is a fault") && !impossible.contains("It is right"), "{impossible}");
+        assert!(!sound.contains("Is it a fault?") && !sound.contains("Take back"), "{sound}");
     }
 }

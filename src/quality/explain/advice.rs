@@ -1,11 +1,13 @@
 //! What would raise a score: each answer is the score worked out again with one thing changed, so the points promised
 //! are the points gained.
 
-use super::{Which, assess_one};
-use crate::model::{DayValue, FindingKind, Source, UploadKind};
+use super::{Which, assess_one, points, rule_and_numbers};
+use crate::model::{DayValue, Finding, FindingKind, Source, UploadKind};
+use crate::quality::arrange::Arranged;
+use crate::quality::assessed::Assessed;
 use crate::quality::completeness::Assume;
 use crate::quality::registry::Needs;
-use crate::quality::{Part, Registry, Reviews, Score};
+use crate::quality::{Part, Registry, Reviews, Score, Verdict};
 use chrono::Days;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 const NIGHT: f64 = 5.0;
 /// Hours of movement of a day that was worn throughout (median of real days).
 const MOVEMENT: f64 = 4.0;
+/// Score from which a device is called good rather than capped.
+const GOOD: i32 = 60;
 /// Days a new second source is imagined to agree.
 pub const SECOND_SOURCE_DAYS: u64 = 7;
 
@@ -27,7 +31,8 @@ pub struct Advice {
     pub points: i32,
 }
 
-/// All that would raise a score, best first. Never empty: where nothing helps, it says so.
+/// All that would raise a score, best first. Never empty, as long as the value is among `values`: where nothing helps, it
+/// says so and why.
 pub(super) fn what_would_raise(
     values: &[DayValue],
     reviews: &Reviews,
@@ -54,7 +59,9 @@ pub(super) fn what_would_raise(
     offer(Part::Concordance, "a second source that agrees for a week", again(&joined, Assume::default()));
     all.sort_by(|a, b| b.points.cmp(&a.points).then(a.part.cmp(&b.part)));
     if all.is_empty() {
-        all.push(nothing(score));
+        assess_one(values, reviews, registry, which, Assume::default(), |arranged, assessed| {
+            all.push(nothing(arranged, assessed, registry));
+        });
     }
     all
 }
@@ -109,13 +116,69 @@ fn is(v: &DayValue, which: Which<'_>) -> bool {
     v.metric == which.metric && v.source == *which.source && v.date == which.date
 }
 
-fn nothing(score: &Score) -> Advice {
-    let name = score.metric.name().to_lowercase();
-    let faulty = score.findings.iter().find(|f| matches!(f.kind, FindingKind::Impossible | FindingKind::ZeroForMissing));
-    let text = match faulty {
-        Some(_) => "nothing: this value is a fault; the next one will have a score of its own".to_owned(),
-        None if score.score < 60 => format!("nothing: {name} from {} is capped by what studies found", score.source.name()),
-        None => "nothing: it is as good as this device gets".to_owned(),
+/// Why nothing would raise it: it is a fault or suspected of one, or something else took the most. Only where neither is so is
+/// it the device.
+fn nothing(arranged: &Arranged<'_>, a: &Assessed<'_>, registry: &Registry) -> Advice {
+    let [evidence, rest @ ..] = points(&a.parts, a.score());
+    let (worst, taken) = rest.into_iter().fold((Part::Evidence, 0), |worst, bar| if bar.1 < worst.1 { bar } else { worst });
+    let (part, why) = match faulty(arranged, a) {
+        Some(why) => (worst, why),
+        // What the device costs is what the first bar leaves to a hundred.
+        None if taken < evidence.1 - 100 => (worst, taken_by(worst, &rule_and_numbers(worst, a, arranged, registry).1)),
+        None => (Part::Evidence, device(a)),
     };
-    Advice { part: Part::Evidence, text, points: 0 }
+    Advice { part, text: format!("nothing: {why}"), points: 0 }
+}
+
+/// The fault that a person confirmed or that is suspected, in the words of the findings; `None`: there is none.
+fn faulty(arranged: &Arranged<'_>, a: &Assessed<'_>) -> Option<String> {
+    let found = suspicions(arranged, a);
+    let what = match a.verdict {
+        Some(Verdict::Confirmed) => "a person confirmed that this value is a fault",
+        _ if a.plausibility.impossible => "this value is a fault",
+        _ if found.is_empty() => return None,
+        _ if found.iter().all(|f| f.kind == FindingKind::Incomplete) => "this value is suspected to be incomplete",
+        _ => "this value is suspected to be a fault",
+    };
+    let named = found.iter().map(|f| f.detail.as_str()).collect::<Vec<_>>().join("; ");
+    let named = if named.is_empty() { named } else { format!(" ({named})") };
+    Some(format!("{what}{named}; the next one will have a score of its own"))
+}
+
+/// The findings that hold the score down: not what a person dismissed, nor a copy from another source, which costs nothing.
+fn suspicions(arranged: &Arranged<'_>, a: &Assessed<'_>) -> Vec<Finding> {
+    let dismissed = a.verdict == Some(Verdict::Dismissed);
+    let mut found = a.findings(&arranged.sources);
+    found.retain(|f| match f.kind {
+        _ if a.consistency.findings.contains(f) => !dismissed,
+        FindingKind::Copied => false,
+        FindingKind::Disagreement => a.parts.concordance < 0.0,
+        FindingKind::Implausible | FindingKind::OtherPerson => !dismissed,
+        _ => true,
+    });
+    found
+}
+
+/// What took the most where nothing is suspected strongly enough for a finding.
+fn taken_by(part: Part, numbers: &str) -> String {
+    let what = match part {
+        Part::Plausibility | Part::Consistency => "the value itself is in doubt",
+        Part::Completeness => "what was not seen of it cannot be made up for",
+        Part::Concordance => "the other sources differ",
+        Part::Provenance => "how it came to be holds it down",
+        Part::Evidence => "what is known of the device holds it down",
+    };
+    format!("{what} ({numbers}); the next one will have a score of its own")
+}
+
+/// How far the device itself goes. Studies are only named where there are some.
+fn device(a: &Assessed<'_>) -> String {
+    let (name, source) = (a.rule.metric.name().to_lowercase(), a.value.source.name());
+    if !a.prior.studied {
+        format!("no study of the device exists that would allow more for {name} from {source}")
+    } else if a.score() < GOOD {
+        format!("{name} from {source} is capped by what studies found")
+    } else {
+        "it is as good as this device gets".to_owned()
+    }
 }

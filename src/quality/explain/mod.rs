@@ -137,15 +137,19 @@ fn assess_one(
 }
 
 fn bar(part: Part, points: i32, assessed: &Assessed<'_>, arranged: &Arranged<'_>, registry: &Registry) -> Bar {
-    let (rule, numbers) = match part {
-        Part::Evidence => words::evidence(assessed),
+    let (rule, numbers) = rule_and_numbers(part, assessed, arranged, registry);
+    let shown = (part == Part::Evidence).then_some(assessed.prior.shown).flatten();
+    let study = shown.and_then(|i| registry.evidence().get(i)).and_then(super::EvidenceRow::citation);
+    Bar { part, points, rule, numbers, study }
+}
+
+fn rule_and_numbers(part: Part, assessed: &Assessed<'_>, arranged: &Arranged<'_>, registry: &Registry) -> (String, String) {
+    match part {
+        Part::Evidence => words::evidence(assessed, registry),
         Part::Plausibility => words::plausibility(assessed),
         Part::Completeness => words::completeness(assessed),
         Part::Concordance => words::concordance(assessed, arranged),
         Part::Provenance => words::provenance(assessed),
         Part::Consistency => words::consistency(assessed),
-    };
-    let shown = (part == Part::Evidence).then_some(assessed.prior.shown).flatten();
-    let study = shown.and_then(|i| registry.evidence().get(i)).and_then(super::EvidenceRow::citation);
-    Bar { part, points, rule, numbers, study }
+    }
 }

@@ -3,9 +3,9 @@
 use crate::model::Metric;
 use crate::quality::arrange::Arranged;
 use crate::quality::assessed::Assessed;
-use crate::quality::completeness::Completeness;
-use crate::quality::registry::{Needs, Scale, Tolerance};
-use crate::quality::{Verdict, provenance as way};
+use crate::quality::completeness::{Completeness, NightLimits};
+use crate::quality::registry::{EvidenceRow, Grounds, Needs, Prior, Scale, Tolerance};
+use crate::quality::{Registry, Verdict, provenance as way};
 
 /// A value with its unit, durations as hours and minutes.
 pub fn amount(metric: Metric, value: f64) -> String {
@@ -30,8 +30,15 @@ pub fn tolerance(metric: Metric, tolerance: Tolerance) -> String {
     }
 }
 
-/// How much was seen, in words.
+/// How much was seen, and what limited it, in words.
 pub fn seen(c: &Completeness) -> String {
+    let parts = [("seen", hours_seen(c)), ("limited by", limits(&c.limits))];
+    let said: Vec<String> =
+        parts.iter().filter(|(_, what)| !what.is_empty()).map(|(how, what)| format!("{how}: {}", what.join(", "))).collect();
+    if said.is_empty() { "the payload does not say how much was seen".to_owned() } else { said.join("; ") }
+}
+
+fn hours_seen(c: &Completeness) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some(h) = c.night_hours {
         parts.push(format!("{h:.1} h of the night"));
@@ -48,21 +55,41 @@ pub fn seen(c: &Completeness) -> String {
     if let Some(h) = c.cut_hours {
         parts.push(format!("delivered {h:.1} h into the day"));
     }
-    if parts.is_empty() { "the payload does not say how much was seen".to_owned() } else { format!("seen: {}", parts.join(", ")) }
+    parts
 }
 
-pub(super) fn evidence(a: &Assessed<'_>) -> (String, String) {
+fn limits(l: &NightLimits) -> Vec<String> {
+    let samples = l.samples.map(|n| if n == 1 { "only 1 sample".to_owned() } else { format!("only {n} samples") });
+    let hypnogram = l.hypnogram_hours.map(|h| format!("a hypnogram of {h:.1} h"));
+    let unmeasured = l.unmeasured_hours.map(|h| format!("{h:.1} h that could not be measured"));
+    let cut = l.cut_hours.map(|h| format!("a delivery {h:.1} h into the night"));
+    [samples, hypnogram, unmeasured, cut].into_iter().flatten().collect()
+}
+
+/// What a prior starts from. Nothing but a study of the brand is called a study.
+fn prior(p: &Prior, registry: &Registry) -> String {
+    let share = format!("{:.0} of 100", 100.0 * p.probability);
+    match p.grounds {
+        Grounds::Studied => {
+            let of = if p.studies == 1 { "study".to_owned() } else { format!("{} studies", p.studies) };
+            format!("{share} within it, from {of} worth {:.0} observations", p.observations)
+        }
+        Grounds::Required(row) => {
+            let standard = registry.evidence().get(row).map_or("a standard", EvidenceRow::standard);
+            format!("{share} within it, required by {standard}, no study: interval wide")
+        }
+        Grounds::Assumed => format!("{share} within it, assumed by this registry, no study: interval wide"),
+        Grounds::Borrowed => format!("no study found that gives a probability: {share} borrowed from other devices, interval wide"),
+        Grounds::Mixed => format!(
+            "no study found that gives a probability: {share}, partly borrowed from other devices and partly assumed by this registry, interval wide"
+        ),
+    }
+}
+
+pub(super) fn evidence(a: &Assessed<'_>, registry: &Registry) -> (String, String) {
     let name = a.rule.metric.name();
     let rule = format!("{name} is good enough within {} ({}).", tolerance(a.rule.metric, a.rule.tolerance), a.rule.tolerance_source);
-    let numbers = if a.prior.studied {
-        let of = if a.prior.studies == 1 { "study".to_owned() } else { format!("{} studies", a.prior.studies) };
-        format!("{:.0} of 100 within it, from {of} worth {:.0} observations", 100.0 * a.prior.probability, a.prior.observations)
-    } else {
-        format!(
-            "no study found that gives a probability: {:.0} of 100 borrowed from other devices, interval wide",
-            100.0 * a.prior.probability
-        )
-    };
+    let numbers = prior(a.prior, registry);
     let numbers = match a.record {
         Some(r) => format!(
             "{numbers}; with this person it agreed with another source on {} of the last {} common days, where {:.0} were to be expected: {:+.2} log-odds",
@@ -122,7 +149,7 @@ pub(super) fn completeness(a: &Assessed<'_>) -> (String, String) {
 pub(super) fn concordance(a: &Assessed<'_>, arranged: &Arranged<'_>) -> (String, String) {
     let c = &a.concordance;
     let rule = "Other sources of the same day, after the usual offset between the two, in units of their usual spread.";
-    let numbers = match (c.nearest, c.others) {
+    let mut numbers = match (c.nearest, c.others) {
         (Some((source, r, value)), _) => {
             let name = arranged.sources.get(source).map_or_else(String::new, |s| s.name());
             let verb = if c.agree > 0 { "agrees" } else { "differs" };
@@ -135,6 +162,9 @@ pub(super) fn concordance(a: &Assessed<'_>, arranged: &Arranged<'_>) -> (String,
         (None, _) if c.copies > 0 => "the other source shows the same number to the last digit: one measurement, counted once".to_owned(),
         (None, _) => format!("a second source, but only {} common days so far: counts from 5", c.days),
     };
+    if a.verdict == Some(Verdict::Dismissed) && c.nearest.is_some() && c.agree == 0 {
+        numbers.push_str("; a person looked at the doubt and dismissed it, so that takes nothing");
+    }
     (rule.to_owned(), numbers)
 }
 

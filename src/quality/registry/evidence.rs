@@ -4,7 +4,7 @@
 //! as citations.
 
 use super::Key::{Known, Secondary, Seen};
-use super::{EvidenceRow, Figure, Key};
+use super::{Basis, EvidenceRow, Figure, Key};
 use crate::model::Metric as M;
 use Figure::{BiasSd, Limits, Mape, Right, Words};
 
@@ -63,7 +63,18 @@ fn row(metric: M, source: &str, device: &str, figure: Figure, published: &str, s
         study: name.to_owned(),
         year,
         key,
+        basis: Basis::Study,
     }
+}
+
+/// What a standard requires, where no study is known: no finding of anybody.
+fn required(metric: M, source: &str, figure: Figure, published: &str, standard: Study) -> EvidenceRow {
+    EvidenceRow { basis: Basis::Requirement, ..row(metric, source, "", figure, published, standard) }
+}
+
+/// What is assumed of every brand without a study of its own.
+fn assumed(metric: M, figure: Figure, published: &str) -> EvidenceRow {
+    EvidenceRow { basis: Basis::Assumed, ..row(metric, ANY, "", figure, published, ASSUMED) }
 }
 
 /// All rows.
@@ -104,8 +115,8 @@ fn heart() -> Vec<EvidenceRow> {
         row(M::AverageHeartRate, "fitbit", "Fitbit", Words, "single readings: bias −2.99 bpm, limits −23.99 to 18.01", FITBIT_META),
         row(M::AverageHeartRate, "garmin", "Garmin Vivosmart HR+", Mape(4.25), "MAPE 3.77–4.73 %", VIVOSMART),
         row(M::AverageHeartRate, "xiaomi", "Mi Band", Mape(6.85), "MAPE 6–7.7 %", VIVOSMART),
-        row(M::MaxHeartRate, ANY, "", Mape(4.3), "MAPE 4.3 %", ASSUMED),
-        row(M::MinHeartRate, ANY, "", Mape(5.4), "MAPE 5.4 %", ASSUMED),
+        assumed(M::MaxHeartRate, Mape(4.3), "MAPE 4.3 %"),
+        assumed(M::MinHeartRate, Mape(5.4), "MAPE 5.4 %"),
     ]
 }
 
@@ -130,8 +141,8 @@ fn activity() -> Vec<EvidenceRow> {
         row(M::ActiveCalories, "apple", "Apple Watch", Mape(27.96), "MAPE 27.96 %; all subgroups above 10 %", CHOE),
         row(M::ActiveCalories, "fitbit", "Fitbit", Words, none_accurate, FULLER),
         row(M::ActiveCalories, "garmin", "Garmin", Words, none_accurate, FULLER),
-        row(M::TotalCalories, ANY, "", Mape(20.7), "MAPE 21 % (reviews give no figure: no brand was accurate)", ASSUMED),
-        row(M::ActiveCalories, ANY, "", Mape(20.7), "MAPE 21 % (reviews give no figure: no brand was accurate)", ASSUMED),
+        assumed(M::TotalCalories, Mape(20.7), "MAPE 21 % (reviews give no figure: no brand was accurate)"),
+        assumed(M::ActiveCalories, Mape(20.7), "MAPE 21 % (reviews give no figure: no brand was accurate)"),
         row(M::ActiveMinutes, ANY, "all brands", Mape(40.0), "intensity of activity: mean error 29–80 % (40 % is taken)", DOHERTY),
     ]
 }
@@ -142,17 +153,10 @@ fn sleep() -> Vec<EvidenceRow> {
         row(M::SleepDuration, "samsung", "Galaxy Watch 3", Words, "bias +9.5 min, ICC .640", KIM),
         row(M::SleepDuration, "garmin", "Garmin", Words, "sensitivity ≥ .93, specificity .18–.54; Garmin worse", CHINOY),
         row(M::SleepDuration, "fitbit", "Fitbit", Words, "sensitivity ≥ .93, specificity .18–.54", CHINOY),
-        row(M::TimeInBed, ANY, "", BiasSd(0.0, 600.0), "±10 min standard deviation", ASSUMED),
-        row(
-            M::SleepLight,
-            ANY,
-            "",
-            BiasSd(480.0, 3200.0),
-            "what is left of asleep after deep and REM: their errors add up (53 min)",
-            ASSUMED,
-        ),
-        row(M::SleepRem, ANY, "", BiasSd(0.0, 1600.0), "±27 min standard deviation", ASSUMED),
-        row(M::SleepEfficiency, ANY, "", BiasSd(1.6, 6.7), "asleep over in bed: the error of asleep in a night of 8 h", ASSUMED),
+        assumed(M::TimeInBed, BiasSd(0.0, 600.0), "±10 min standard deviation"),
+        assumed(M::SleepLight, BiasSd(480.0, 3200.0), "what is left of asleep after deep and REM: their errors add up (53 min)"),
+        assumed(M::SleepRem, BiasSd(0.0, 1600.0), "±27 min standard deviation"),
+        assumed(M::SleepEfficiency, BiasSd(1.6, 6.7), "asleep over in bed: the error of asleep in a night of 8 h"),
         row(
             M::SleepDeep,
             "apple",
@@ -188,9 +192,9 @@ fn vital_and_body() -> Vec<EvidenceRow> {
         row(M::Spo2, "apple", "Apple Watch Series 6", Limits(-6.0, 6.0), "bias 0.0, limits ± 6 points at 90–100 %", RAFL),
         row(M::RespiratoryRate, "fitbit", "Fitbit", BiasSd(0.0, 0.648), "RMSE 0.648 a minute, MAPE 3 %", NATARAJAN),
         row(M::Vo2max, "apple", "Apple Watch", BiasSd(-6.07, 4.2), "MAPE 13.31 %, bias −6.07 (spread not read, 4.2 taken)", LAMBE),
-        row(M::RespiratoryRate, ANY, "", BiasSd(0.0, 0.8), "±0.8 a minute standard deviation", ASSUMED),
-        row(M::SkinTemperatureDelta, ANY, "", BiasSd(0.0, 0.15), "±0.15 °C standard deviation", ASSUMED),
-        row(M::MuscleMass, ANY, "", BiasSd(3.5, 2.0), "what fat is too low by (3.7 kg), muscle is too high by", ASSUMED),
+        assumed(M::RespiratoryRate, BiasSd(0.0, 0.8), "±0.8 a minute standard deviation"),
+        assumed(M::SkinTemperatureDelta, BiasSd(0.0, 0.15), "±0.15 °C standard deviation"),
+        assumed(M::MuscleMass, BiasSd(3.5, 2.0), "what fat is too low by (3.7 kg), muscle is too high by"),
         row(M::Vo2max, "apple", "Apple Watch Series 7", Mape(15.79), "MAPE 15.79 %, ICC .47", CASERMAN),
         row(M::Vo2max, "garmin", "Garmin Forerunner 245", Mape(5.7), "MAPE 5.7 %", DUKING),
         row(M::Vo2max, ANY, "all brands, from exercise", Limits(-9.92, 9.74), "bias −0.09, limits −9.92 to 9.74 ml/kg/min", MOLINA),
@@ -203,7 +207,7 @@ fn vital_and_body() -> Vec<EvidenceRow> {
             "fat mass −3.7 kg, about −4.9 points (spread not published; the three scales lay between −2.2 and −4.4 kg, 2.5 points taken): follow the trend only",
             FRIJA,
         ),
-        row(M::BloodGlucose, "freestylelibre", "", Right(0.95), "95 % within ±15 mg/dL or 15 %", ISO_GLUCOSE),
-        row(M::SystolicBp, "omron", "", BiasSd(0.0, 8.0), "mean difference ≤ 5, standard deviation ≤ 8 mmHg", ISO_CUFF),
+        required(M::BloodGlucose, "freestylelibre", Right(0.95), "95 % within ±15 mg/dL or 15 %", ISO_GLUCOSE),
+        required(M::SystolicBp, "omron", BiasSd(0.0, 8.0), "mean difference ≤ 5, standard deviation ≤ 8 mmHg", ISO_CUFF),
     ]
 }

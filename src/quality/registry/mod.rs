@@ -8,7 +8,7 @@ mod evidence;
 mod metrics;
 mod prior;
 
-pub use prior::Prior;
+pub use prior::{Grounds, Prior};
 
 use crate::model::Metric;
 use serde::{Deserialize, Serialize};
@@ -138,6 +138,19 @@ pub enum Key {
     Known,
 }
 
+/// What a row of the evidence rests on. Only a study says how wrong a device is; the others stand in where there is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// A published study.
+    #[default]
+    Study,
+    /// What a standard requires of devices of this kind.
+    Requirement,
+    /// An assumption of this registry.
+    Assumed,
+}
+
 /// What a study found, in the form it was published.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -154,7 +167,7 @@ pub enum Figure {
     Words,
 }
 
-/// One study of one device and one metric.
+/// What is known of one device and one metric: one study, or what stands in for one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceRow {
     /// Which metric.
@@ -179,6 +192,9 @@ pub struct EvidenceRow {
     pub year: u16,
     /// How it was read.
     pub key: Key,
+    /// Whether it is a study at all.
+    #[serde(default)]
+    pub basis: Basis,
 }
 
 /// A study as shown beside a number.
@@ -252,6 +268,12 @@ impl Overrides {
     }
 }
 
+/// A change's version as this program counts: changes made upon an older program's registry are another registry now, and
+/// scores say so.
+const fn counted(version: i32) -> i32 {
+    if version < 1000 { version } else { 1000 * REGISTRY_VERSION + version % 1000 }
+}
+
 static BUILT_IN: LazyLock<Registry> = LazyLock::new(|| Registry::new(REGISTRY_VERSION, metrics::rules(), evidence::rows()));
 
 impl Registry {
@@ -294,9 +316,7 @@ impl Registry {
             rule.hard = overrides.hard.get(&rule.metric).copied().unwrap_or(rule.hard);
             rule.half_life_hours = overrides.half_lives.get(&rule.metric).copied().unwrap_or(rule.half_life_hours);
         }
-        // Changes made upon an older program's registry are another registry now, and scores say so.
-        let version = if overrides.version < 1000 { overrides.version } else { 1000 * REGISTRY_VERSION + overrides.version % 1000 };
-        Registry { changes: overrides.clone(), ..Registry::new(version, rules, self.evidence.clone()) }
+        Registry { changes: overrides.clone(), ..Registry::new(counted(overrides.version), rules, self.evidence.clone()) }
     }
 
     /// What an administrator changed from the built-in registry.
@@ -306,7 +326,12 @@ impl Registry {
 
     /// The version of the next change.
     pub fn next_version(&self) -> i32 {
-        (1000 * REGISTRY_VERSION).max(self.version) + 1
+        self.version_after(None)
+    }
+
+    /// The version of the next change, when `last` was the last one given, be it in force or not: none is given twice.
+    pub fn version_after(&self, last: Option<i32>) -> i32 {
+        (1000 * REGISTRY_VERSION).max(self.version).max(last.map_or(0, counted)) + 1
     }
 
     /// Sources of each metric in the order of their evidence, 1 best: by the 10th percentile of the probability, so

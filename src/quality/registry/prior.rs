@@ -3,10 +3,11 @@
 //! Errors are taken as normal: σ = MAPE·√(π/2) where only a mean absolute percentage error was published (bias then
 //! taken as zero), σ = (high − low)/3.92 from limits of agreement. A study counts as many observations as it had
 //! participants, 30 at most; half of that when it was read only in a page quoting it, a third when not checked. What
-//! was never studied borrows the mean of its class with four observations, which is wide, and says so.
+//! was never studied borrows the mean of its class with four observations, which is wide, and says so. What a standard
+//! requires and what this registry assumes count in that arithmetic like a study, but are none and are never called one.
 
 use super::evidence::ANY;
-use super::{Citation, EvidenceRow, Figure, Key, MetricRule, Registry, Tolerance};
+use super::{Basis, Citation, EvidenceRow, Figure, Key, MetricRule, Registry, Tolerance};
 use crate::model::Metric;
 use crate::quality::math;
 
@@ -19,6 +20,21 @@ const OTHER_MODEL: f64 = 0.4;
 /// Participants assumed where the number was not read.
 const FEW: f64 = 8.0;
 
+/// Where the figures of a prior come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grounds {
+    /// Studies of this brand.
+    Studied,
+    /// What a standard requires: the row's index in [`Registry::evidence`].
+    Required(usize),
+    /// An assumption of this registry.
+    Assumed,
+    /// Studies of other devices.
+    Borrowed,
+    /// Several of these, none of them a study of this brand.
+    Mixed,
+}
+
 /// What is known beforehand of a device's error.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prior {
@@ -26,8 +42,10 @@ pub struct Prior {
     pub probability: f64,
     /// Observations it is worth.
     pub observations: f64,
-    /// Whether a study of this brand and metric exists.
+    /// Whether a study of this brand and metric gives a probability.
     pub studied: bool,
+    /// Where the figures come from.
+    pub grounds: Grounds,
     /// The study that carries most of the weight and may be shown: its index in [`Registry::evidence`].
     pub shown: Option<usize>,
     /// Studies that went in.
@@ -87,6 +105,11 @@ impl EvidenceRow {
         })
     }
 
+    /// Name of the standard, of a row that is a requirement.
+    pub fn standard(&self) -> &str {
+        self.study.strip_suffix(" requirement").unwrap_or(&self.study)
+    }
+
     fn weight(&self, device: Option<&str>) -> f64 {
         let n = self.n.map_or(FEW, |n| f64::from(n).min(MOST));
         let read = match self.key {
@@ -109,11 +132,12 @@ impl Registry {
     /// The prior of a source (and, where known, a device) for a metric.
     pub fn prior(&self, metric: Metric, source: &str, device: Option<&str>) -> Prior {
         let Some(at) = self.rules.iter().position(|r| r.metric == metric) else {
-            return Prior { probability: 0.5, observations: 1.0, studied: false, shown: None, studies: 0 };
+            return Prior { probability: 0.5, observations: 1.0, studied: false, grounds: Grounds::Assumed, shown: None, studies: 0 };
         };
         let (rule, class) = (&self.rules[at], self.class[at]);
         let (mut sum, mut weight, mut studies) = (class * BORROWED, BORROWED, 0);
         let mut shown: Option<(f64, usize)> = None;
+        let mut stands_in: Option<Grounds> = None;
         for (i, row) in self.evidence().iter().enumerate() {
             let any = row.source == ANY;
             if row.metric != metric || (row.source != source && !any) {
@@ -128,14 +152,20 @@ impl Registry {
             if let Some(p) = row.figure.within(rule) {
                 sum += p * w;
                 weight += w;
-                studies += 1;
+                match row.basis {
+                    Basis::Study => studies += 1,
+                    Basis::Requirement => stands_in = stands_in.or(Some(Grounds::Required(i))),
+                    Basis::Assumed => stands_in = stands_in.or(Some(Grounds::Assumed)),
+                }
             }
             let visible = if row.figure == Figure::Words { w * 0.1 } else { w };
             if row.key == Key::Seen && shown.is_none_or(|(best, _)| visible > best) {
                 shown = Some((visible, i));
             }
         }
-        Prior { probability: sum / weight, observations: weight.min(MOST), studied: studies > 0, shown: shown.map(|s| s.1), studies }
+        let studied = studies > 0;
+        let grounds = if studied { Grounds::Studied } else { stands_in.unwrap_or_else(|| self.class_grounds(rule)) };
+        Prior { probability: sum / weight, observations: weight.min(MOST), studied, grounds, shown: shown.map(|s| s.1), studies }
     }
 
     /// The mean of what devices reach on the metric, each row with a figure one voice, so a brand with three studied models has
@@ -147,6 +177,27 @@ impl Registry {
                 self.mean_of(|r| r.metric == other.metric, other)
             })
             .unwrap_or_else(|| self.mean_of_all())
+    }
+
+    /// Where the figures of a class prior come from; its rows are found as [`Registry::class_prior`] finds them.
+    fn class_grounds(&self, rule: &MetricRule) -> Grounds {
+        self.grounds_of(|r| r.metric == rule.metric)
+            .or_else(|| {
+                let other = rule.borrows?;
+                self.grounds_of(|r| r.metric == other)
+            })
+            .or_else(|| self.grounds_of(|_| true))
+            .unwrap_or(Grounds::Assumed)
+    }
+
+    fn grounds_of(&self, which: impl Fn(&EvidenceRow) -> bool) -> Option<Grounds> {
+        let with_figure = self.evidence().iter().enumerate().filter(|(_, r)| r.figure != Figure::Words && which(r));
+        let each = with_figure.map(|(i, row)| match row.basis {
+            Basis::Study => Grounds::Borrowed,
+            Basis::Requirement => Grounds::Required(i),
+            Basis::Assumed => Grounds::Assumed,
+        });
+        each.reduce(|a, b| if std::mem::discriminant(&a) == std::mem::discriminant(&b) { a } else { Grounds::Mixed })
     }
 
     fn mean_of(&self, which: impl Fn(&EvidenceRow) -> bool, rule: &MetricRule) -> Option<f64> {

@@ -309,6 +309,25 @@ fn a_dismissed_doubt_is_no_doubt() {
     assert!(doubted.score < 40 && settled.score >= 60, "{doubted:?} {settled:?}");
 }
 
+#[test]
+fn a_dismissed_disagreement_takes_nothing_any_more_and_the_impossible_stays_so() {
+    let own = around(52.0, 3.0, 30);
+    let mut values = series(Metric::RestingHeartRate, "garmin", &own);
+    let other: Vec<f64> = own.iter().zip(around(0.0, 0.8, 30)).map(|(v, d)| v + d).collect();
+    values.extend(series(Metric::RestingHeartRate, "whoop", &other));
+    values.last_mut().unwrap().value += 14.0;
+    let disputed = of(&score_all(&values), Metric::RestingHeartRate, "whoop", 29);
+    let mut reviews = Reviews::none();
+    reviews.add(Metric::RestingHeartRate, source("whoop"), date(29), crate::quality::Verdict::Dismissed);
+    let settled = of(&score_with(&values, &reviews), Metric::RestingHeartRate, "whoop", 29);
+    assert!(disputed.parts.concordance < -0.5 && settled.parts.concordance == 0.0, "{disputed:?} {settled:?}");
+    assert!(settled.score > disputed.score, "{disputed:?} {settled:?}");
+    assert!(settled.findings.iter().any(|f| f.kind == FindingKind::Disagreement), "what was dismissed stays named: {settled:?}");
+    values.last_mut().unwrap().value = 255.0;
+    let impossible = of(&score_with(&values, &reviews), Metric::RestingHeartRate, "whoop", 29);
+    assert!(impossible.score <= 1, "{impossible:?}");
+}
+
 /// The fault is named, the reading proposed, the value left alone.
 #[track_caller]
 fn proposes(metric: Metric, usual: f64, spread: f64, given: f64, kind: FindingKind, reading: f64) {

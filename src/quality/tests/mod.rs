@@ -6,5 +6,6 @@ mod deliveries;
 mod flaws;
 mod properties;
 mod real_data;
+mod reasons;
 mod speed;
 pub(super) mod support;

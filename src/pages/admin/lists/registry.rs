@@ -17,7 +17,7 @@ use crate::{
     quality::{
         EvidenceRow, MetricRule, REGISTRY_VERSION, Registry,
         explain::words,
-        registry::{Key, Needs, Overrides, Scale, Tolerance},
+        registry::{Basis, Key, Needs, Overrides, Scale, Tolerance},
     },
     rescore,
     store::persons,
@@ -156,10 +156,12 @@ fn study(registry: &Registry, e: &EvidenceRow) -> Vec<Cell> {
         words(&e.population),
         words(e.funder.as_deref().unwrap_or_default()),
         Cell::Text(
-            match e.key {
-                Key::Seen => "at its source",
-                Key::Secondary => "quoted elsewhere",
-                Key::Known => "not checked",
+            match (e.basis, e.key) {
+                (Basis::Assumed, _) => "an assumption, no study",
+                (Basis::Requirement, _) => "a requirement, no study",
+                (Basis::Study, Key::Seen) => "at its source",
+                (Basis::Study, Key::Secondary) => "quoted elsewhere",
+                (Basis::Study, Key::Known) => "not checked",
             }
             .into(),
         ),
