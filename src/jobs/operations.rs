@@ -7,9 +7,11 @@ use crate::store::{
     Db, audit,
     audit::Actor,
     jobs::settle::{self, DeadFilter, Retried},
-    maintenance, operations, shadow,
+    maintenance, operations,
+    shadow::{self, Refused},
 };
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// Persons a chunk: a commit of some tenths of a second.
@@ -31,18 +33,54 @@ pub async fn start_recalculate_all(db: &Db, actor: &Actor) -> sqlx::Result<Opera
     Ok(operation)
 }
 
-/// Starts to score everybody beside what is in force: under the registry given, or under the one in force by the program as
-/// it is now.
+/// Changes the registry, `None`: back to the built-in one, and has everybody scored again under it, in the caller's
+/// transaction: nobody sees one without the other.
 ///
 /// # Errors
-/// The database's; then nothing was started.
-pub async fn start_shadow(db: &Db, overrides: Option<&Overrides>, actor: &Actor) -> sqlx::Result<Operation> {
-    let mut tx = db.begin_service().await?;
-    let operation = shadow::start(&mut tx, overrides, &actor.name, PERSONS, PRIORITY).await?;
-    let detail = json!({ "kind": operation.kind, "total": operation.total, "registry": overrides });
-    audit::write(&mut *tx, actor, "operation.start", Some(&operation.id.to_string()), &detail).await?;
-    maintenance::announce(&mut tx, "operation", &[], 1).await?;
-    tx.commit().await?;
+/// The database's; then the caller's transaction is lost.
+pub async fn change_registry(conn: &mut PgConnection, overrides: Option<&Overrides>, actor: &Actor) -> sqlx::Result<Operation> {
+    shadow::change(conn, overrides, actor).await?;
+    recalculate_anew(conn, actor).await
+}
+
+/// Puts what was scored beside into force and has everybody scored again, for what came meanwhile, in the caller's
+/// transaction. Returns how many scores changed or went; `None`: there is no finished shadow.
+///
+/// # Errors
+/// The registry was changed since the shadow was started; the database's. Then nothing is to be committed.
+pub async fn promote_shadow(conn: &mut PgConnection, actor: &Actor) -> Result<Option<u64>, Refused> {
+    let changed = shadow::promote(conn, actor).await?;
+    if changed.is_some() {
+        // Last: a chunk in work that holds scores waits for its operation's row, and the promotion for those scores.
+        recalculate_anew(conn, actor).await?;
+    }
+    Ok(changed)
+}
+
+/// Has everybody scored again under what this transaction changes. A recalculation that runs is stopped and not joined: whom
+/// it has scored it does not visit again.
+async fn recalculate_anew(conn: &mut PgConnection, actor: &Actor) -> sqlx::Result<Operation> {
+    let (cancelled, operation) = operations::restart_recalculate_all(conn, &actor.name, PERSONS, PRIORITY).await?;
+    for id in cancelled {
+        let detail = json!({ "reason": "the registry was changed", "instead": operation.id });
+        audit::write(&mut *conn, actor, "operation.cancel", Some(&id.to_string()), &detail).await?;
+    }
+    let detail = json!({ "kind": operation.kind, "total": operation.total });
+    audit::write(&mut *conn, actor, "operation.start", Some(&operation.id.to_string()), &detail).await?;
+    maintenance::announce(conn, "operation", &[], 1).await?;
+    Ok(operation)
+}
+
+/// Starts to score everybody beside what is in force, in the caller's transaction: under the registry given, or under the one
+/// in force by the program as it is now.
+///
+/// # Errors
+/// Another registry is being tried; the database's. Then nothing is to be committed.
+pub async fn start_shadow(conn: &mut PgConnection, overrides: Option<&Overrides>, actor: &Actor) -> Result<Operation, Refused> {
+    let operation = shadow::start(conn, overrides, &actor.name, PERSONS, PRIORITY).await?;
+    let detail = json!({ "kind": operation.kind, "total": operation.total, "registry": shadow::overrides_of(&operation) });
+    audit::write(&mut *conn, actor, "operation.start", Some(&operation.id.to_string()), &detail).await?;
+    maintenance::announce(conn, "operation", &[], 1).await?;
     Ok(operation)
 }
 

@@ -65,27 +65,64 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Oper
     sqlx::query_as(concat!("SELECT ", columns!(), " FROM operations WHERE id = $1")).bind(id).fetch_optional(conn).await
 }
 
-/// Starts Recalculate All, or joins the one that runs; see [`start_scoring`].
+const RECALCULATE_ALL: &str = "recalculate_all";
+
+/// Starts Recalculate All, or joins the one that runs; see [`begin_scoring`].
 ///
 /// # Errors
 /// The database's; then nothing was started.
 pub async fn start_recalculate_all(conn: &mut PgConnection, started_by: &str, persons: i32, priority: i16) -> sqlx::Result<Operation> {
-    start_scoring(conn, "recalculate_all", &serde_json::json!({}), started_by, persons, priority).await
+    let begun = begin_scoring(conn, RECALCULATE_ALL, &serde_json::json!({}), started_by, persons, priority).await?;
+    match begun {
+        Some(operation) => Ok(operation),
+        None => newest(conn, RECALCULATE_ALL).await?.ok_or(sqlx::Error::RowNotFound),
+    }
 }
 
-/// Starts an operation that scores everybody, or joins the one of this kind that runs. The operation and all its chunk
-/// jobs, `persons` persons each, come into being in one commit; with nobody to score it is complete at once.
+/// Starts Recalculate All from the first person on: one that runs is cancelled and not joined, because whom it has scored it
+/// does not visit again. Returns what was cancelled, too. For the transaction that changes what scores are made with: both
+/// are seen at once.
+///
+/// # Errors
+/// The database's; then the caller's transaction is lost.
+pub async fn restart_recalculate_all(
+    conn: &mut PgConnection,
+    started_by: &str,
+    persons: i32,
+    priority: i16,
+) -> sqlx::Result<(Vec<Uuid>, Operation)> {
+    let mut cancelled = Vec::new();
+    loop {
+        let running: Option<Uuid> = sqlx::query_scalar("SELECT id FROM operations WHERE kind = $1 AND state = 'running'")
+            .bind(RECALCULATE_ALL)
+            .fetch_optional(&mut *conn)
+            .await?;
+        if let Some(id) = running
+            && cancel(conn, id).await?
+        {
+            cancelled.push(id);
+        }
+        // None: somebody pressed the button in between, and the start waited for that commit. Its chunks may already run.
+        let begun = begin_scoring(conn, RECALCULATE_ALL, &serde_json::json!({}), started_by, persons, priority).await?;
+        if let Some(operation) = begun {
+            return Ok((cancelled, operation));
+        }
+    }
+}
+
+/// Starts an operation that scores everybody; `None`: one of this kind runs. The operation and all its chunk jobs, `persons`
+/// persons each, come into being in one commit; with nobody to score it is complete at once.
 ///
 /// # Errors
 /// The database's; then nothing was started.
-pub async fn start_scoring(
+pub async fn begin_scoring(
     conn: &mut PgConnection,
     kind: &str,
     filter: &serde_json::Value,
     started_by: &str,
     persons: i32,
     priority: i16,
-) -> sqlx::Result<Operation> {
+) -> sqlx::Result<Option<Operation>> {
     let mut tx = conn.begin().await?;
     let started: Option<Uuid> =
         sqlx::query_scalar("INSERT INTO operations (kind, filter, started_by) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING id")
@@ -117,18 +154,23 @@ pub async fn start_scoring(
     }
     let operation = match started {
         Some(id) => find(&mut tx, id).await?,
-        None => newest(&mut tx, kind).await?,
+        None => None,
     };
     tx.commit().await?;
-    operation.ok_or(sqlx::Error::RowNotFound)
+    Ok(operation)
 }
 
-/// The newest operation of a kind.
+/// The operation of a kind that runs, or else the newest.
 pub async fn newest(conn: &mut PgConnection, kind: &str) -> sqlx::Result<Option<Operation>> {
-    sqlx::query_as(concat!("SELECT ", columns!(), " FROM operations WHERE kind = $1 ORDER BY started_at DESC, id DESC LIMIT 1"))
-        .bind(kind)
-        .fetch_optional(conn)
-        .await
+    // A transaction that took long starts an operation with the time of its own start.
+    sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM operations WHERE kind = $1 ORDER BY (state = 'running') DESC, started_at DESC, id DESC LIMIT 1"
+    ))
+    .bind(kind)
+    .fetch_optional(conn)
+    .await
 }
 
 /// Starts a redrive of dead letters as an operation, or, as `discard`, throws them away with a note: counted first, then
@@ -197,11 +239,12 @@ pub async fn end_abandoned(conn: &mut PgConnection) -> sqlx::Result<u64> {
 /// Cancels a running operation and its waiting chunks; `false`: it does not run. A chunk in work is finished.
 pub async fn cancel(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
     let mut tx = conn.begin().await?;
+    // The chunks first: one in work holds its own row while it waits for the operation's.
+    cancel_chunks(&mut tx, id).await?;
     let done = sqlx::query("UPDATE operations SET state = 'cancelled', finished_at = now() WHERE id = $1 AND state = 'running'")
         .bind(id)
         .execute(&mut *tx)
         .await?;
-    cancel_chunks(&mut tx, id).await?;
     tx.commit().await?;
     Ok(done.rows_affected() > 0)
 }

@@ -1,7 +1,8 @@
 //! `confidence_shadow`: what another scorer or registry would say, beside what is in force, and the difference of the two.
 
 use super::{audit, audit::Actor, operations, operations::Operation};
-use crate::quality::registry::Overrides;
+use crate::quality::{Registry, registry::Overrides};
+use crate::rescore;
 use serde_json::json;
 use sqlx::types::Json;
 use sqlx::{Acquire, PgConnection};
@@ -9,26 +10,108 @@ use sqlx::{Acquire, PgConnection};
 /// Largest movements named.
 const TOP: i64 = 20;
 
-/// Starts to score everybody into the shadow, or joins the operation that does. `overrides`: the registry to try; `None`:
-/// the one in force, so that only the program itself may differ. What the shadow held is gone.
+const ANOTHER: &str = "Another registry is being tried. Drop it or promote it first; nothing was started.";
+const CHANGED: &str = "The registry was changed since this one was started beside it. Drop it and run it beside again.";
+
+/// Why nothing was started or promoted.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Something stands in the way; a sentence for people.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// The database's.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// The registry in force when a shadow was started: what its overrides were made upon and its scores are compared with.
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Base {
+    version: i32,
+    overrides: Overrides,
+}
+
+impl Base {
+    fn new(registry: &Registry) -> Self {
+        Self { version: registry.version, overrides: registry.overrides() }
+    }
+
+    /// `None`: an older program started it and noted none.
+    fn of(operation: &Operation) -> Option<Self> {
+        serde_json::from_value(operation.filter.0.get("base")?.clone()).ok()
+    }
+}
+
+/// Whoever changes the registry or tries another waits here for whoever does so already, until that transaction ends. Taken
+/// before the registry is read: a change is made upon what is in force, and nobody else's is lost.
 ///
 /// # Errors
-/// The database's; then nothing was started.
+/// The database's.
+pub async fn hold(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('assay.registry', 0))").execute(conn).await.map(drop)
+}
+
+/// Starts to score everybody into the shadow, or joins the operation that does so with the same numbers. `overrides`: the
+/// registry to try, to which a version of its own is given; `None`: the one in force, so that only the program itself may
+/// differ. What the shadow held is gone.
+///
+/// # Errors
+/// Another registry is being tried, or waits for a decision that can still be taken; the database's. Then nothing was started.
 pub async fn start(
     conn: &mut PgConnection,
     overrides: Option<&Overrides>,
     by: &str,
     persons: i32,
     priority: i16,
-) -> sqlx::Result<Operation> {
+) -> Result<Operation, Refused> {
     let mut tx = conn.begin().await?;
-    let filter = json!({ "overrides": overrides });
-    let operation = operations::start_scoring(&mut tx, "shadow", &filter, by, persons, priority).await?;
-    if operation.filter.0 == filter && operation.done == 0 {
-        sqlx::query("DELETE FROM confidence_shadow").execute(&mut *tx).await?;
+    hold(&mut tx).await?;
+    let registry = rescore::registry(&mut tx).await?;
+    let base = Base::new(&registry);
+    if let Some(there) = current(&mut tx).await? {
+        let (same, changed) = (alike(overrides_of(&there).as_ref(), overrides), Base::of(&there).as_ref() != Some(&base));
+        match (there.state.as_str(), same, changed) {
+            ("running", true, false) => {
+                tx.commit().await?;
+                return Ok(there);
+            }
+            ("running", true, true) => return Err(Refused::Conflict(CHANGED)),
+            ("running", false, _) | ("completed", false, false) => return Err(Refused::Conflict(ANOTHER)),
+            _ => {} // can no longer be promoted, or is to be scored anew
+        }
     }
+    let overrides = match overrides {
+        Some(overrides) => Some(numbered(&mut tx, &registry, overrides).await?),
+        None => None,
+    };
+    let filter = json!({ "overrides": overrides, "base": base });
+    let begun = operations::begin_scoring(&mut tx, "shadow", &filter, by, persons, priority).await?;
+    let operation = begun.ok_or(Refused::Conflict(ANOTHER))?;
+    sqlx::query("DELETE FROM confidence_shadow").execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(operation)
+}
+
+/// Whether two say the same, whatever version they were given.
+fn alike(a: Option<&Overrides>, b: Option<&Overrides>) -> bool {
+    let said = |o: &Overrides| Overrides { version: 0, ..o.clone() };
+    a.map(said) == b.map(said)
+}
+
+/// The overrides under a version that no others had, be they in force, tried, dropped or taken back. Within [`hold`].
+async fn numbered(conn: &mut PgConnection, registry: &Registry, overrides: &Overrides) -> sqlx::Result<Overrides> {
+    let last: Option<Json<serde_json::Value>> =
+        sqlx::query_scalar("SELECT value FROM settings WHERE key = 'registry_version'").fetch_optional(&mut *conn).await?;
+    let last = last.and_then(|v| i32::try_from(v.0.as_i64()?).ok());
+    let version = registry.version_after(last);
+    sqlx::query(
+        "INSERT INTO settings (key, value) VALUES ('registry_version', $1)
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now()",
+    )
+    .bind(Json(version))
+    .execute(conn)
+    .await?;
+    Ok(Overrides { version, ..overrides.clone() })
 }
 
 /// The newest shadow operation that was neither promoted nor dropped.
@@ -43,6 +126,15 @@ pub async fn current(conn: &mut PgConnection) -> sqlx::Result<Option<Operation>>
 /// The registry an operation tries; `None`: the one in force.
 pub fn overrides_of(operation: &Operation) -> Option<Overrides> {
     serde_json::from_value(operation.filter.0.get("overrides")?.clone()).ok().flatten()
+}
+
+/// Whether the registry in force is no longer the one that this shadow was started beside: then it cannot be promoted.
+///
+/// # Errors
+/// The database's.
+pub async fn outdated(conn: &mut PgConnection, operation: &Operation) -> sqlx::Result<bool> {
+    let registry = rescore::registry(conn).await?;
+    Ok(Base::of(operation) != Some(Base::new(&registry)))
 }
 
 /// What would change.
@@ -170,13 +262,18 @@ pub async fn difference(conn: &mut PgConnection, operation: &Operation) -> sqlx:
 
 /// Puts the shadow into force: its scores replace those that differ, those that it no longer gives go, and its registry becomes
 /// the one in force, with an audit entry, all in the caller's transaction. What came meanwhile, and scores that only the shadow
-/// has, are left to the recalculation that the caller starts. Returns how many scores changed or went; `None`: there is no
-/// finished shadow.
+/// has, are left to the recalculation that the caller starts afterwards in the same transaction. Returns how many scores changed
+/// or went; `None`: there is no finished shadow.
 ///
 /// # Errors
-/// The database's.
-pub async fn promote(conn: &mut PgConnection, actor: &Actor) -> sqlx::Result<Option<u64>> {
+/// The registry was changed since the shadow was started; the database's. Then nothing has changed.
+pub async fn promote(conn: &mut PgConnection, actor: &Actor) -> Result<Option<u64>, Refused> {
+    hold(conn).await?;
     let Some(operation) = current(conn).await?.filter(|o| o.state == "completed") else { return Ok(None) };
+    // Its overrides hold all that differs from the built-in registry: what was changed since would be taken back unseen.
+    if outdated(conn, &operation).await? {
+        return Err(Refused::Conflict(CHANGED));
+    }
     let overrides = overrides_of(&operation);
     if let Some(overrides) = &overrides {
         set_overrides(conn, Some(overrides), actor).await?;
@@ -206,6 +303,7 @@ pub async fn promote(conn: &mut PgConnection, actor: &Actor) -> sqlx::Result<Opt
 /// # Errors
 /// The database's.
 pub async fn discard(conn: &mut PgConnection, actor: &Actor) -> sqlx::Result<bool> {
+    hold(conn).await?;
     let Some(operation) = current(conn).await? else { return Ok(false) };
     if operation.state == "running" {
         operations::cancel(conn, operation.id).await?;
@@ -225,11 +323,24 @@ async fn settle(conn: &mut PgConnection, operation: &Operation, word: &str) -> s
     Ok(())
 }
 
-/// Writes an administrator's registry, or goes back to the built-in one, with an audit entry that holds both.
+/// Puts an administrator's registry into force, under a version of its own, or goes back to the built-in one, with an audit
+/// entry that holds both, in the caller's transaction. The caller also has everybody scored again there.
 ///
 /// # Errors
 /// The database's.
-pub async fn set_overrides(conn: &mut PgConnection, overrides: Option<&Overrides>, actor: &Actor) -> sqlx::Result<()> {
+pub async fn change(conn: &mut PgConnection, overrides: Option<&Overrides>, actor: &Actor) -> sqlx::Result<()> {
+    hold(conn).await?;
+    let overrides = match overrides {
+        Some(overrides) => {
+            let registry = rescore::registry(conn).await?;
+            Some(numbered(conn, &registry, overrides).await?)
+        }
+        None => None,
+    };
+    set_overrides(conn, overrides.as_ref(), actor).await
+}
+
+async fn set_overrides(conn: &mut PgConnection, overrides: Option<&Overrides>, actor: &Actor) -> sqlx::Result<()> {
     let before: Option<Json<serde_json::Value>> =
         sqlx::query_scalar("SELECT value FROM settings WHERE key = 'registry' FOR UPDATE").fetch_optional(&mut *conn).await?;
     match overrides {
@@ -250,3 +361,7 @@ pub async fn set_overrides(conn: &mut PgConnection, overrides: Option<&Overrides
     let detail = json!({ "from": before.map(|b| b.0), "to": overrides });
     audit::write(conn, actor, "registry.change", Some("registry"), &detail).await
 }
+
+#[cfg(test)]
+#[path = "shadow_tests.rs"]
+mod tests;

@@ -1,12 +1,14 @@
 //! What hangs on a job ends with it: chunks of operations, and deliveries.
 
 use super::*;
-use crate::jobs::operations::start_redrive;
+use crate::jobs::operations::{change_registry, promote_shadow, start_redrive};
+use crate::model::Metric;
+use crate::quality::{Tolerance, registry::Overrides};
 use crate::store::{
     audit::Actor,
     job_lists::cancel_many,
     jobs::settle::{Class, DeadFilter, Setback, retry, set_back},
-    operations, replay, workers,
+    operations, replay, shadow, workers,
 };
 
 /// Recalculate All of three persons, each a chunk, all claimed in batch 1.
@@ -100,6 +102,92 @@ async fn a_cancelled_chunk_is_over_whether_it_waited_or_ran_and_a_dead_one_is_no
     assert_ne!(next.id, operation, "a press does not join what is over");
     let (kept, counted) = both_counts(&t).await;
     assert_eq!(kept, counted);
+}
+
+/// Whom the waiting chunks of an operation will score.
+async fn waits_for(conn: &mut PgConnection, operation: Uuid) -> Vec<String> {
+    sqlx::query_scalar(
+        "SELECT jsonb_array_elements_text(payload -> 'users') FROM background_jobs WHERE status = 'pending' AND payload ->> 'operation' = $1 ORDER BY 1",
+    )
+    .bind(operation.to_string())
+    .fetch_all(conn)
+    .await
+    .unwrap()
+}
+
+fn steps(tolerance: f64) -> Overrides {
+    Overrides { tolerances: [(Metric::Steps, Tolerance::Relative(tolerance))].into(), ..Overrides::default() }
+}
+
+/// The change, committed; the operation that scores everybody under it.
+async fn changes(t: &TestDb, overrides: Option<&Overrides>) -> Uuid {
+    let mut tx = t.db.begin_service().await.unwrap();
+    let operation = change_registry(&mut tx, overrides, &Actor::system()).await.unwrap();
+    tx.commit().await.unwrap();
+    operation.id
+}
+
+#[tokio::test]
+async fn whoever_was_scored_before_the_registry_changed_is_scored_again() {
+    let t = database().await;
+    let mut conn = t.db.service().acquire().await.unwrap();
+    let (first, rows) = three_chunks(&mut conn).await;
+    succeeds(&mut conn, first, 1, &rows[0]).await;
+    // Not committed: neither the registry nor its recalculation is there, and the one that runs goes on.
+    let mut tx = t.db.begin_service().await.unwrap();
+    change_registry(&mut tx, Some(&steps(0.2)), &Actor::system()).await.unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!(stands(&mut conn, first).await, ("running".into(), 1, 0));
+    let everybody = ["p1", "p2", "p3"];
+    let second = changes(&t, Some(&steps(0.2))).await;
+    assert_eq!(stands(&mut conn, first).await, ("cancelled".into(), 1, 0));
+    assert_eq!(waits_for(&mut conn, second).await, everybody);
+    let joined = crate::jobs::operations::start_recalculate_all(&t.db, &Actor::system()).await.unwrap();
+    assert_eq!(joined.id, second, "the button still joins");
+    // A promotion and the way back to the built-in registry are changes like any other.
+    let beside = shadow::start(&mut conn, Some(&steps(0.3)), "anna", 25, 8).await.unwrap();
+    operations::progress(&mut conn, beside.id, 3, 0, 1).await.unwrap();
+    let mut tx = t.db.begin_service().await.unwrap();
+    assert_eq!(promote_shadow(&mut tx, &Actor::system()).await.unwrap(), Some(0));
+    tx.commit().await.unwrap();
+    let third = operations::newest(&mut conn, "recalculate_all").await.unwrap().unwrap().id;
+    assert_eq!(stands(&mut conn, second).await, ("cancelled".into(), 0, 0));
+    assert!(waits_for(&mut conn, second).await.is_empty());
+    assert_eq!(waits_for(&mut conn, third).await, everybody);
+    let fourth = changes(&t, None).await;
+    assert_eq!(stands(&mut conn, third).await, ("cancelled".into(), 0, 0));
+    assert_eq!(waits_for(&mut conn, fourth).await, everybody);
+    let stopped: Vec<String> = sqlx::query_scalar("SELECT subject FROM audit_log WHERE action = 'operation.cancel' ORDER BY at")
+        .fetch_all(&mut *conn)
+        .await
+        .unwrap();
+    assert_eq!(stopped, [first, second, third].map(|id| id.to_string()));
+    let (kept, counted) = both_counts(&t).await;
+    assert_eq!(kept, counted);
+}
+
+#[tokio::test]
+async fn a_recalculation_begun_while_the_registry_changes_is_begun_anew_too() {
+    let t = database().await;
+    let mut conn = t.db.service().acquire().await.unwrap();
+    let (first, _) = three_chunks(&mut conn).await;
+    assert!(operations::cancel(&mut conn, first).await.unwrap());
+    let mut press = t.db.begin_service().await.unwrap();
+    let pressed = operations::start_recalculate_all(&mut press, "berta", 25, 8).await.unwrap();
+    let db = t.db.clone();
+    let change = tokio::spawn(async move {
+        let mut tx = db.begin_service().await.unwrap();
+        let operation = change_registry(&mut tx, Some(&steps(0.2)), &Actor::system()).await.unwrap();
+        tx.commit().await.unwrap();
+        operation
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!change.is_finished(), "it waits for the press");
+    press.commit().await.unwrap();
+    let operation = change.await.unwrap();
+    assert!(operation.id != pressed.id && operation.total == 3, "{operation:?}");
+    assert_eq!(stands(&mut conn, pressed.id).await.0, "cancelled");
+    assert_eq!(waits_for(&mut conn, operation.id).await, ["p1", "p2", "p3"]);
 }
 
 #[tokio::test]

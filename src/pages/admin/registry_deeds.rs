@@ -1,6 +1,5 @@
 //! What the buttons of the registry do. Plain forms: each answers with a redirect that carries a notice. The deed, its
-//! audit entry and its operation are told apart by nobody: they come into being together or one after the other, never
-//! the deed without its entry.
+//! audit entry and its operation come into being in one commit: no registry is in force that nobody is scored under.
 
 use crate::error::AppError;
 use leptos::prelude::*;
@@ -9,7 +8,7 @@ use leptos::prelude::*;
 /// what is in force.
 ///
 /// # Errors
-/// Not an administrator; numbers that make no sense, with the reason; the database is away.
+/// Not an administrator; numbers that make no sense, with the reason; another registry is being tried; the database is away.
 #[server(endpoint = "set_registry")]
 pub async fn set_registry(
     /// The metric's key.
@@ -28,34 +27,37 @@ pub async fn set_registry(
     deed: String,
 ) -> Result<(), AppError> {
     use super::lists::Wish;
-    use crate::store::{audit::Actor, shadow};
+    use crate::{jobs::operations, store::shadow};
     let request = crate::server::context::Request::current()?;
-    let admin = request.admin()?;
+    request.admin()?;
+    let actor = request.actor()?;
     let db = |e: sqlx::Error| request.db(&e);
     let wish = Wish { tolerance, kind, low, high, half_life };
     let mut tx = request.services.db.begin_service().await.map_err(db)?;
+    shadow::hold(&mut tx).await.map_err(db)?;
     let registry = crate::rescore::registry(&mut tx).await.map_err(db)?;
     let rule = crate::model::Metric::from_key(&metric).and_then(|m| registry.rule(m)).ok_or_else(|| AppError::not_found("This metric"))?;
     let overrides = wish.overrides(&registry, rule).map_err(AppError::invalid)?;
-    if deed == "shadow" {
-        drop(tx);
-        crate::jobs::operations::start_shadow(&request.services.db, Some(&overrides), &request.actor()?).await.map_err(db)?;
-        leptos_axum::redirect("/admin/settings/registry?tab=shadow&notice=shadow-started");
-        return Ok(());
-    }
-    let actor = Actor::of(admin, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
-    shadow::set_overrides(&mut tx, Some(&overrides), &actor).await.map_err(db)?;
+    let to = if deed == "shadow" {
+        operations::start_shadow(&mut tx, Some(&overrides), &actor).await.map_err(|e| refused(&request, e))?;
+        "/admin/settings/registry?tab=shadow&notice=shadow-started"
+    } else {
+        operations::change_registry(&mut tx, Some(&overrides), &actor).await.map_err(db)?;
+        "/admin/settings/registry?notice=registry-changed"
+    };
     tx.commit().await.map_err(db)?;
-    recalculate(&request).await?;
-    leptos_axum::redirect("/admin/settings/registry?notice=registry-changed");
+    leptos_axum::redirect(to);
     Ok(())
 }
 
-/// Everybody is scored again, recorded like any other start.
+/// A refusal as the reader may see it: what stands in the way is a conflict.
 #[cfg(feature = "ssr")]
-async fn recalculate(request: &crate::server::context::Request) -> Result<(), AppError> {
-    crate::jobs::operations::start_recalculate_all(&request.services.db, &request.actor()?).await.map_err(|e| request.db(&e))?;
-    Ok(())
+fn refused(request: &crate::server::context::Request, why: crate::store::shadow::Refused) -> AppError {
+    use crate::store::shadow::Refused;
+    match why {
+        Refused::Conflict(sentence) => AppError::new(crate::error::ErrorKind::Conflict, sentence),
+        Refused::Database(cause) => request.db(&cause),
+    }
 }
 
 /// Goes back to the registry the program ships with, and scores everybody again.
@@ -64,15 +66,13 @@ async fn recalculate(request: &crate::server::context::Request) -> Result<(), Ap
 /// Not an administrator, or the database is away.
 #[server(endpoint = "reset_registry")]
 pub async fn reset_registry() -> Result<(), AppError> {
-    use crate::store::{audit::Actor, shadow};
     let request = crate::server::context::Request::current()?;
-    let admin = request.admin()?;
+    request.admin()?;
+    let actor = request.actor()?;
     let db = |e: sqlx::Error| request.db(&e);
-    let actor = Actor::of(admin, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
     let mut tx = request.services.db.begin_service().await.map_err(db)?;
-    shadow::set_overrides(&mut tx, None, &actor).await.map_err(db)?;
+    crate::jobs::operations::change_registry(&mut tx, None, &actor).await.map_err(db)?;
     tx.commit().await.map_err(db)?;
-    recalculate(&request).await?;
     leptos_axum::redirect("/admin/settings/registry?notice=registry-changed");
     Ok(())
 }
@@ -80,33 +80,33 @@ pub async fn reset_registry() -> Result<(), AppError> {
 /// Scores everybody beside what is in force, under the registry in force: shows what this version of the program changes.
 ///
 /// # Errors
-/// Not an administrator, or the database is away.
+/// Not an administrator; another registry is being tried; the database is away.
 #[server(endpoint = "start_shadow")]
 pub async fn start_shadow() -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
     request.admin()?;
-    crate::jobs::operations::start_shadow(&request.services.db, None, &request.actor()?).await.map_err(|e| request.db(&e))?;
+    let actor = request.actor()?;
+    let db = |e: sqlx::Error| request.db(&e);
+    let mut tx = request.services.db.begin_service().await.map_err(db)?;
+    crate::jobs::operations::start_shadow(&mut tx, None, &actor).await.map_err(|e| refused(&request, e))?;
+    tx.commit().await.map_err(db)?;
     leptos_axum::redirect("/admin/settings/registry?tab=shadow&notice=shadow-started");
     Ok(())
 }
 
-/// Puts what was scored beside into force.
+/// Puts what was scored beside into force, and scores everybody again for what came meanwhile.
 ///
 /// # Errors
-/// Not an administrator, or the database is away; then nothing has changed.
+/// Not an administrator; the registry was changed since; the database is away. Then nothing has changed.
 #[server(endpoint = "promote_shadow")]
 pub async fn promote_shadow() -> Result<(), AppError> {
-    use crate::store::{audit::Actor, shadow};
     let request = crate::server::context::Request::current()?;
-    let admin = request.admin()?;
+    request.admin()?;
+    let actor = request.actor()?;
     let db = |e: sqlx::Error| request.db(&e);
-    let actor = Actor::of(admin, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
     let mut tx = request.services.db.begin_service().await.map_err(db)?;
-    let changed = shadow::promote(&mut tx, &actor).await.map_err(db)?;
+    let changed = crate::jobs::operations::promote_shadow(&mut tx, &actor).await.map_err(|e| refused(&request, e))?;
     tx.commit().await.map_err(db)?;
-    if changed.is_some() {
-        recalculate(&request).await?; // what came meanwhile
-    }
     let notice = if changed.is_some() { "shadow-promoted" } else { "no-shadow" };
     leptos_axum::redirect(&format!("/admin/settings/registry?tab=shadow&notice={notice}"));
     Ok(())

@@ -35,8 +35,9 @@ pub(in super::super) async fn beside(conn: &mut PgConnection, now: Instant) -> s
         return Ok(shown);
     };
     let button = |label: &str, url: &str| (label.to_owned(), url.to_owned(), Vec::new());
+    let outdated = shadow::outdated(conn, &operation).await?;
     let mut buttons = vec![button("Drop it", DropShadow::url())];
-    if operation.state == "completed" {
+    if operation.state == "completed" && !outdated {
         buttons.insert(0, button("Promote: put it into force", PromoteShadow::url()));
     }
     shown.deeds = vec![Cell::Buttons(buttons)];
@@ -48,6 +49,14 @@ pub(in super::super) async fn beside(conn: &mut PgConnection, now: Instant) -> s
                 shadow::overrides_of(&operation)
                     .map_or_else(|| "the registry in force, by this program".to_owned(), |o| format!("registry version {}", o.version)),
             ),
+        ),
+        (
+            "Compared with".into(),
+            Cell::Text(if outdated {
+                "a registry that was changed since: drop it and run it beside again".into()
+            } else {
+                "the registry in force".into()
+            }),
         ),
         ("Started".into(), time(Some(operation.started_at), now)),
         ("By".into(), Cell::Text(operation.started_by.clone())),
