@@ -6,7 +6,7 @@ use crate::{
     quality::{Part, Parts, Registry, currency, explain},
     store::read_api::{ScoreRow, ValueRow},
 };
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use utoipa::{
     PartialSchema, ToSchema,
@@ -142,12 +142,13 @@ impl Quality {
     fn of(row: &ValueRow, registry: &Registry, now: Instant) -> Self {
         let metric = Metric::from_key(&row.metric_name);
         let found = row.score_findings.iter().flat_map(|f| f.0.iter());
+        let hours = currency::age_hours(row.measured_at, row.measurement_date, row.received_at, now);
         Self {
             score: row.confidence_score,
             badge: BadgeWord::of(row.confidence_score),
             probability: row.probability,
             interval: row.low.zip(row.high).map(|(low, high)| Interval::of(low, high)),
-            currency: metric.and_then(|m| currency::currency(registry, m, age_hours(row, now))).map(|c| (100.0 * c).round() / 100.0),
+            currency: metric.and_then(|m| currency::currency(registry, m, hours)).map(|c| (100.0 * c).round() / 100.0),
             unknown_because: match (row.confidence_score, metric) {
                 (Some(_), _) => None,
                 (None, Some(m)) if registry.rule(m).is_none() => Some(NO_TRUTH.to_owned()),
@@ -156,15 +157,6 @@ impl Quality {
             findings: doubts(row.findings.0.iter().chain(found)),
         }
     }
-}
-
-/// Hours since the measuring ended; where the payload does not say when, since the end of its day or since it came.
-fn age_hours(row: &ValueRow, now: Instant) -> f64 {
-    let end_of_day = row.measurement_date.and_time(NaiveTime::MIN).and_utc() + chrono::Duration::days(1);
-    let measured = row.measured_at.unwrap_or_else(|| end_of_day.min(row.received_at));
-    #[expect(clippy::cast_precision_loss, reason = "an age in hours")]
-    let minutes = (now - measured).num_minutes() as f64;
-    minutes / 60.0
 }
 
 /// Which day value: whose, of what, from where.

@@ -89,7 +89,7 @@ pub struct LatestRow {
     pub high: Option<f64>,
     /// What each part of the score does to its log-odds, in the order of the parts; without a score all are absent.
     pub factors: Vec<Option<f64>>,
-    /// Kinds of fault the value is suspected of.
+    /// Kinds of fault the value is suspected of; of a value that a person called right only what that does not free it from.
     pub doubts: Vec<String>,
     /// Providers with a value on that day.
     pub sources: i64,
@@ -101,54 +101,65 @@ pub struct LatestRow {
     pub probability: Option<f64>,
 }
 
-/// The newest values of some persons, of the 90 days up to each one's newest day, all metrics when none are named. Within a day the chosen
-/// source counts, else the evidence's rank. Of named metrics the newest three days are read first, and the rest only for those that
-/// were not measured in them: most are measured daily, and a list of people must not read a quarter of everybody's life. (The older days
-/// are no range, so that they are found by person and metric, not by person and day; and one by one, never by reading the table.)
+/// The newest values of some persons, however old, all metrics when none are named. Within a day the chosen source counts, else the
+/// evidence's rank: what the roster takes too. It jumps along the primary key to the newest day of each source of a metric, from the last
+/// source to the first, so a long history costs nothing, and a list of people reads no more than what it shows.
 pub async fn latest(conn: &mut PgConnection, users: &[String], metrics: &[String]) -> sqlx::Result<Vec<LatestRow>> {
     if users.is_empty() {
         return Ok(Vec::new());
     }
+    let all: Vec<String>;
+    let metrics: &[String] = if metrics.is_empty() {
+        all = Metric::ALL.iter().map(|m| m.key().to_owned()).collect();
+        &all
+    } else {
+        metrics
+    };
     let rows: Vec<LatestRow> = sqlx::query_as(
-        // The newest row is picked first: its score is looked up, and what is unpacked from JSON is unpacked, for it alone.
-        "WITH newest AS MATERIALIZED (
-           SELECT DISTINCT u.user_id, (SELECT max(d.measurement_date) FROM unified_metrics d WHERE d.user_id = u.user_id) AS day
-             FROM unnest($1::text[]) AS u (user_id)),
-         recent AS MATERIALIZED (
-           SELECT m.user_id, m.metric_name, m.source, m.measurement_date, m.value, m.measured_at, m.received_at, m.provenance, m.findings
-             FROM newest JOIN unified_metrics m ON m.user_id = newest.user_id AND m.measurement_date > newest.day - $3
-                                               AND (cardinality($2::text[]) = 0 OR m.metric_name = ANY($2))),
-         missing AS MATERIALIZED (
-           SELECT newest.user_id, k.metric_name, newest.day FROM newest, unnest($2::text[]) AS k (metric_name)
-            WHERE (newest.user_id, k.metric_name) NOT IN (SELECT user_id, metric_name FROM recent)),
-         older AS (
-           SELECT o.* FROM missing CROSS JOIN LATERAL (
-             SELECT m.user_id, m.metric_name, m.source, m.measurement_date, m.value, m.measured_at, m.received_at, m.provenance, m.findings
-               FROM unified_metrics m
-              WHERE m.user_id = missing.user_id AND m.metric_name = missing.metric_name
-                AND missing.day - m.measurement_date BETWEEN $3 AND 89 OFFSET 0) o)
+        // The newest row is picked first: its score and what was decided about it are looked up (row by row, never by reading a
+        // table), and what is unpacked from JSON is unpacked, for it alone. A dismissed doubt is none.
+        "WITH RECURSIVE newest AS (
+           SELECT f.* FROM (SELECT DISTINCT unnest($1::text[]) AS user_id) u CROSS JOIN (SELECT DISTINCT unnest($2::text[]) AS metric_name) k
+             CROSS JOIN LATERAL (
+               SELECT m.user_id, m.metric_name, m.source, m.measurement_date, m.value, m.measured_at, m.received_at, m.provenance, m.findings
+                 FROM unified_metrics m WHERE m.user_id = u.user_id AND m.metric_name = k.metric_name
+                ORDER BY m.source DESC, m.measurement_date DESC LIMIT 1) f
+           UNION ALL
+           SELECT f.* FROM newest p
+             CROSS JOIN LATERAL (
+               SELECT m.user_id, m.metric_name, m.source, m.measurement_date, m.value, m.measured_at, m.received_at, m.provenance, m.findings
+                 FROM unified_metrics m WHERE m.user_id = p.user_id AND m.metric_name = p.metric_name AND m.source < p.source
+                ORDER BY m.source DESC, m.measurement_date DESC LIMIT 1) f
+         )
          SELECT n.user_id, n.metric_name, n.source, n.measurement_date, n.value, n.measured_at, n.received_at, c.confidence_score, c.low, c.high,
                 ARRAY(SELECT (c.factors ->> part)::float8
                         FROM unnest(ARRAY['evidence', 'plausibility', 'completeness', 'concordance', 'provenance', 'consistency']) AS part) AS factors,
                 ARRAY(SELECT DISTINCT f ->> 'kind' FROM jsonb_array_elements(coalesce(c.findings, '[]') || n.found) AS f
-                       WHERE f ->> 'kind' IS NOT NULL ORDER BY 1) AS doubts,
+                       WHERE f ->> 'kind' IS NOT NULL AND (v.verdict IS DISTINCT FROM 'dismissed' OR f ->> 'kind' = ANY($3)) ORDER BY 1) AS doubts,
                 n.sources, n.choice, n.provenance -> 'device' ->> 'name' AS device, c.probability
            FROM (
              SELECT DISTINCT ON (m.user_id, m.metric_name)
                     m.user_id, m.metric_name, m.source, m.measurement_date, m.value, m.measured_at, m.received_at, m.provenance, m.findings AS found,
                     s.source AS choice,
                     count(*) OVER (PARTITION BY m.user_id, m.metric_name, m.measurement_date) AS sources
-               FROM (SELECT * FROM recent UNION ALL SELECT * FROM older) m
+               FROM newest m
                LEFT JOIN source_choices s ON s.user_id = m.user_id AND s.metric_name = m.metric_name
                LEFT JOIN source_ranks r ON r.metric_name = m.metric_name AND r.source = m.source
               ORDER BY m.user_id, m.metric_name, m.measurement_date DESC, (s.source IS NOT DISTINCT FROM m.source) DESC,
                        coalesce(r.rank, 1000), m.source) AS n
-           LEFT JOIN metric_confidence_cache c USING (user_id, metric_name, source, measurement_date)
+           LEFT JOIN LATERAL (
+             SELECT c.confidence_score, c.low, c.high, c.probability, c.factors, c.findings FROM metric_confidence_cache c
+              WHERE c.user_id = n.user_id AND c.metric_name = n.metric_name AND c.source = n.source AND c.measurement_date = n.measurement_date
+              LIMIT 1) c ON true
+           LEFT JOIN LATERAL (
+             SELECT v.verdict FROM finding_reviews v
+              WHERE v.user_id = n.user_id AND v.metric_name = n.metric_name AND v.source = n.source AND v.measurement_date = n.measurement_date
+              LIMIT 1) v ON true
           ORDER BY n.user_id, n.metric_name",
     )
     .bind(users)
     .bind(metrics)
-    .bind(if metrics.is_empty() { 90 } else { 3 })
+    .bind(super::findings::STANDS)
     .fetch_all(conn)
     .await?;
     count_reads(rows.iter().map(|r| (r.metric_name.as_str(), r.confidence_score.is_some())));
@@ -243,13 +254,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_measured_seldom_has_its_newest_value_of_ninety_days_whether_metrics_are_named_or_not() {
+    async fn what_is_measured_seldom_has_its_newest_value_of_all_history_whether_metrics_are_named_or_not() {
         let t = crate::store::testing::database().await;
         sqlx::raw_sql(
-            "INSERT INTO persons (user_id) VALUES ('u');
+            "INSERT INTO persons (user_id) VALUES ('u'), ('v');
              INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
-             SELECT 'u', m, 'garmin', current_date - d, d, '', 1, 't', now(), gen_random_uuid()
-               FROM (VALUES ('steps', 0), ('steps', 1), ('weight', 3), ('weight', 40), ('hrv_rmssd', 89), ('spo2', 90)) AS v (m, d)",
+             SELECT u, m, s, current_date - d, d, '', 1, 't', now(), gen_random_uuid()
+               FROM (VALUES ('u', 'steps', 'garmin', 0), ('u', 'steps', 'garmin', 1), ('u', 'weight', 'garmin', 130), ('u', 'weight', 'withings', 120),
+                            ('u', 'weight', 'withings', 500), ('u', 'hrv_rmssd', 'garmin', 89), ('u', 'spo2', 'oura', 3000),
+                            ('v', 'weight', 'apple', 400), ('v', 'weight', 'garmin', 400), ('v', 'weight', 'withings', 401)) AS w (u, m, s, d)",
         )
         .execute(t.db.owner())
         .await
@@ -257,10 +270,66 @@ mod tests {
         let mut conn = t.db.service().acquire().await.unwrap();
         let named = ["hrv_rmssd", "spo2", "steps", "weight"].map(str::to_owned);
         for metrics in [&named[..], &[]] {
-            let rows = latest(&mut conn, &["u".to_owned()], metrics).await.unwrap();
-            let ages: Vec<_> = rows.iter().map(|r| (r.metric_name.as_str(), r.value)).collect();
-            assert_eq!(ages, [("hrv_rmssd", 89.0), ("steps", 0.0), ("weight", 3.0)], "{metrics:?}");
+            let rows = latest(&mut conn, &["u".to_owned(), "v".to_owned(), "u".to_owned()], metrics).await.unwrap();
+            let found: Vec<_> =
+                rows.iter().map(|r| (r.user_id.as_str(), r.metric_name.as_str(), r.source.as_str(), r.value, r.sources)).collect();
+            let expected = [
+                ("u", "hrv_rmssd", "garmin", 89.0, 1),
+                ("u", "spo2", "oura", 3000.0, 1),
+                ("u", "steps", "garmin", 0.0, 1),
+                ("u", "weight", "withings", 120.0, 1),
+                ("v", "weight", "apple", 400.0, 2),
+            ];
+            assert_eq!(found, expected, "{metrics:?}");
         }
+    }
+
+    /// Whoever is counted as out of date has a value to show: the roster and the newest values take the same one.
+    #[tokio::test]
+    async fn the_roster_and_the_newest_values_take_the_same_value_however_old() {
+        let t = crate::store::testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO persons (user_id) VALUES ('u');
+             INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+             SELECT 'u', m, s, current_date - d, d, '', 1, 't', now(), gen_random_uuid()
+               FROM (VALUES ('steps', 'garmin', 0), ('weight', 'withings', 120), ('weight', 'garmin', 121)) AS w (m, s, d)",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        roll_up(t.db.service(), Window::Roster, 0).await.unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let taken: Vec<(String, NaiveDate)> =
+            sqlx::query_as("SELECT metric_name, day FROM roster WHERE metric_name <> '' ORDER BY 1").fetch_all(&mut *conn).await.unwrap();
+        let shown: Vec<(String, NaiveDate)> =
+            latest(&mut conn, &["u".to_owned()], &[]).await.unwrap().into_iter().map(|r| (r.metric_name, r.measurement_date)).collect();
+        assert_eq!(taken.len(), 2);
+        assert_eq!(shown, taken);
+    }
+
+    #[tokio::test]
+    async fn a_dismissed_doubt_is_none_and_what_no_word_can_change_stays() {
+        let t = crate::store::testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO persons (user_id) VALUES ('u');
+             INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id, findings)
+             SELECT 'u', m, 'garmin', current_date, 1, '', 1, 't', now(), gen_random_uuid(), '[{\"kind\": \"manual\", \"detail\": \"\"}]'
+               FROM (VALUES ('spo2'), ('steps'), ('weight')) AS v (m);
+             INSERT INTO metric_confidence_cache (user_id, metric_name, source, measurement_date, confidence_score, probability, low, high, factors, findings, scorer_version, registry_version)
+             SELECT 'u', metric_name, 'garmin', current_date, 35, 0.35, 0.2, 0.5, '{}',
+                    CASE metric_name WHEN 'spo2' THEN '[{\"kind\": \"impossible\", \"detail\": \"\"}]'
+                                     ELSE '[{\"kind\": \"disagreement\", \"detail\": \"\"}]' END::jsonb, 1, 1 FROM unified_metrics;
+             INSERT INTO finding_reviews (user_id, metric_name, source, measurement_date, verdict)
+             SELECT 'u', metric_name, 'garmin', current_date, CASE metric_name WHEN 'weight' THEN 'confirmed' ELSE 'dismissed' END FROM unified_metrics",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let rows = latest(&mut conn, &["u".to_owned()], &[]).await.unwrap();
+        let doubts: Vec<_> = rows.iter().map(|r| (r.metric_name.as_str(), r.doubts.join(" "))).collect();
+        let expected = [("spo2", "impossible manual"), ("steps", "manual"), ("weight", "disagreement manual")];
+        assert_eq!(doubts, expected.map(|(metric, kinds)| (metric, kinds.to_owned())));
     }
 
     #[tokio::test]
@@ -288,6 +357,10 @@ mod tests {
         assert_eq!(names(wish("", None, Some((0, 39)))).await, ["mine"]);
         assert!(names(wish("", None, Some((80, 100)))).await.is_empty());
         assert_eq!(names(wish("", Some(Metric::Steps), Some((0, 59)))).await, ["mine"], "of one metric");
+        let today = now.date_naive();
+        let since = |since| Wish { since: Some(since), tier: Some((0, 39)), ..Wish::default() };
+        assert_eq!(names(since(today)).await, ["mine"]);
+        assert!(names(since(today + chrono::Days::new(1))).await.is_empty(), "whose newest data is older is not of this week");
         assert!(names(wish("", Some(Metric::Weight), None)).await.is_empty(), "who has no value of the metric is not in its list");
         assert_eq!(names(Wish { sort: Sort::Gain, ..Wish::default() }).await, ["also-mine", "mine"], "the one with most to gain first");
         let unknown = |metric| Wish { metric, unknown: true, ..Wish::default() };

@@ -82,6 +82,8 @@ pub struct Wish {
     pub unknown: bool,
     /// Only whose newest value is of a day before this one: it hardly speaks for today.
     pub before: Option<NaiveDate>,
+    /// Only whose newest value is of this day or later.
+    pub since: Option<NaiveDate>,
     /// Order.
     pub sort: Sort,
 }
@@ -143,6 +145,7 @@ pub async fn page(conn: &mut PgConnection, role: Role, wish: &Wish, now: Instant
     };
     let unknown = if wish.unknown { "AND r.tiers & 16 <> 0" } else { "" };
     let of_day = if wish.before.is_some() { "AND r.day < $6" } else { "AND $6::date IS NULL" };
+    let of_week = if wish.since.is_some() { "AND r.day >= $8" } else { "AND $8::date IS NULL" };
     let links = match wish.links {
         Links::Any => "AND $4::timestamptz IS NOT NULL",
         Links::Silent => "AND a.quiet_at < $4",
@@ -162,7 +165,7 @@ pub async fn page(conn: &mut PgConnection, role: Role, wish: &Wish, now: Instant
     // The text comes from constants of this file; what was asked for are parameters. The metric is written out, so that
     // a plan knows how many have it: its key is a word of ours.
     let metric = wish.metric.map_or("", Metric::key);
-    let wanted = format!("r.metric_name = '{metric}' {mine} {found} {of_tier} {unknown} {of_day} {links}");
+    let wanted = format!("r.metric_name = '{metric}' {mine} {found} {of_tier} {unknown} {of_day} {of_week} {links}");
     // Names are joined to the page's rows only, unless they say which rows those are: what is skipped costs an index entry.
     let named = wish.sort == Sort::Name || !wish.search.is_empty() && sought.is_none();
     let sql = match named {
@@ -193,6 +196,7 @@ pub async fn page(conn: &mut PgConnection, role: Role, wish: &Wish, now: Instant
         .bind(offset)
         .bind(wish.before)
         .bind(sought)
+        .bind(wish.since)
         .fetch_all(conn)
         .await
 }

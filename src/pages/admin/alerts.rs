@@ -85,11 +85,11 @@ pub(super) fn alerts(s: &Signs) -> Vec<AlertView> {
     }
     if s.poor > 0 {
         let text = format!("{} of the last 7 days below 40: do not act on them.", n(s.poor, "value", "values"));
-        list.push(alert("bad", text, "/clients?tier=poor", "See whose"));
+        list.push(alert("bad", text, "/clients?tier=poor&week=1", "See whose"));
     }
     if s.fair > 0 {
         let text = format!("{} of the last 7 days at 40 to 59: look twice.", n(s.fair, "value", "values"));
-        list.push(alert("warn", text, "/clients?tier=fair", "See whose"));
+        list.push(alert("warn", text, "/clients?tier=fair&week=1", "See whose"));
     }
     if s.conflicts > 0 {
         let what = n(s.conflicts, "delivery came", "deliveries came");

@@ -94,8 +94,9 @@ fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant, off: V
     let (pending, processing, failed) = (sum("pending"), sum("processing"), sum("failed"));
     let waited = read.waited;
     let accepted = of(&read.gateway, "accepted");
-    let refused = of(&read.gateway, "refused") + of(&read.gateway, "unavailable");
-    let not_well = of(&read.unsettled, "failed") + of(&read.unsettled, "invalid");
+    let refused = ["refused", "unavailable", "rate_limited"].iter().map(|outcome| of(&read.gateway, outcome)).sum::<i64>();
+    // What could not be read was never accepted.
+    let (not_well, unreadable) = (of(&read.unsettled, "failed"), of(&read.unsettled, "invalid"));
     let q = &read.quality;
     let (hits, misses) = clients::cache_reads();
     let (health, checks) = health(read.snapshot.as_ref(), now);
@@ -126,9 +127,10 @@ fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant, off: V
         webhooks: [accepted, of(&read.gateway, "duplicate"), refused].map(text::count),
         success: text::percent(accepted - not_well.min(accepted), accepted),
         success_of: format!(
-            "{} failed, {} still on their way",
+            "{} failed, {} still on their way{}",
             text::count(not_well),
-            text::count(of(&read.unsettled, "pending") + of(&read.unsettled, "processing"))
+            text::count(of(&read.unsettled, "pending") + of(&read.unsettled, "processing")),
+            if unreadable > 0 { format!("; {} more could not be read", text::count(unreadable)) } else { String::new() }
         ),
         health,
         checks,
@@ -169,7 +171,7 @@ fn shows(o: &Operation, now: Instant) -> bool {
 }
 
 fn job(j: &job_lists::Row, now: Instant) -> JobRow {
-    let took = j.started_at.map(|s| (j.completed_at.unwrap_or(now) - s).num_milliseconds().max(0));
+    let took = j.ran(now).map(|d| d.num_milliseconds().max(0));
     JobRow {
         href: format!("/admin/jobs/{}", j.id),
         kind: j.kind.clone(),
@@ -213,7 +215,7 @@ fn tiers(q: &store::Quality) -> Vec<BarRow> {
             count: text::count(n),
             share: text::percent(n, all),
             permille: if n > 0 { ((n * 1000 / all.max(1)) as u32).max(4) } else { 0 },
-            href: format!("/clients?tier={}", badge.key()),
+            href: format!("/clients?tier={}&week=1", badge.key()),
         })
         .collect()
 }

@@ -99,7 +99,7 @@ fn compare(registry: &Registry, metric: Metric, taken: &[&Point], last: &Point, 
         verdict,
         tone,
         difference: shown(change.difference),
-        smallest: shown(change.smallest).trim_start_matches('+').to_owned(),
+        smallest: change.smallest.map_or_else(|| "none can be shown".to_owned(), shown),
         sentence: format!("{sentence}{aside}"),
     }
 }
@@ -221,7 +221,8 @@ fn sentences(registry: &Registry, metric: Metric, (a, b): (&str, &str), g: &Agre
         format!("19 of 20 differences lie between {} and {}.", d(g.limits.0), d(g.limits.1)),
     ];
     if g.proportional() {
-        let way = if g.slope > 0.0 { "grows" } else { "shrinks" };
+        // An offset below nought that rises comes nearer to none.
+        let way = if g.slope * g.bias > 0.0 { "grows" } else { "shrinks" };
         all.push(format!("The offset {way} with the value: by {:.2} for each unit.", g.slope.abs()));
     }
     if let Some(rule) = registry.rule(metric) {
@@ -291,6 +292,17 @@ mod tests {
             ["2 values confirmed as faults were left out.", "One value below 40 was left out.", "One value not scored yet was left out."]
         {
             assert!(found[0].1.contains(part), "{part}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn an_offset_that_comes_nearer_to_none_shrinks_whichever_device_shows_more() {
+        let said = |bias: f64, slope: f64| {
+            let g = Agreement { n: 60, bias, sd: 1.0, limits: (bias - 2.0, bias + 2.0), slope, slope_error: 0.01, ccc: 0.9 };
+            sentences(Registry::built_in(), Metric::RestingHeartRate, ("Garmin", "WHOOP"), &g, 60.0).join(" ")
+        };
+        for (bias, slope, word) in [(-6.0, 0.2, "shrinks"), (-6.0, -0.2, "grows"), (6.0, 0.2, "grows"), (6.0, -0.2, "shrinks")] {
+            assert!(said(bias, slope).contains(&format!("The offset {word} with the value: by 0.20")), "{}", said(bias, slope));
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     error::AppError,
     model::{Instant, Metric},
     pages::made::Made,
-    quality::Registry,
+    quality::{Registry, currency},
     rescore,
     server::context::Request,
     store::{
@@ -37,7 +37,7 @@ pub(super) struct Value {
     pub amount: String,
     /// Provider.
     pub source: String,
-    /// How old.
+    /// How old, with its day where that is long ago.
     pub age: String,
     /// Whether it can be acted on today, and in which tone that is said.
     pub act: (&'static str, &'static str),
@@ -110,6 +110,7 @@ pub(super) fn wish(query: &Query, registry: &Registry, now: Instant) -> Wish {
         },
         unknown: tier == "unknown",
         before: metric.filter(|_| tier == "old").map(|m| out_of_date(m, registry, now)),
+        since: query.on("week").then(|| (now - TimeDelta::days(6)).date_naive()),
         links: Links::of(&query.get("links")),
         sort: Sort::of(&query.get("sort")),
     }
@@ -140,7 +141,7 @@ pub(super) async fn load(query: &str) -> Result<Made, AppError> {
     let mut clients = clients(&mut tx, rows, &columns, &registry, now).await.map_err(db)?;
     if wish.metric.is_some() && wish.sort == Sort::Trust {
         // The figures are newer than the order: what is shown stands in its order.
-        clients.sort_by_key(|c| c.values.iter().flatten().next().map(|v| (v.score.is_none(), v.score)));
+        clients.sort_by_key(|c| c.values.iter().flatten().next().map_or((true, None), |v| (v.score.is_none(), v.score)));
     }
     Ok(Made::at("People", super::list_view::shown(Roster { query, wish, columns, clients, counts, more, cut, page }).to_html(), now))
 }
@@ -194,8 +195,7 @@ async fn clients(
 }
 
 fn value(metric: Metric, l: &LatestRow, registry: &Registry, now: Instant) -> Value {
-    let ended = words::ended(l.measured_at, l.measurement_date, now);
-    let hours = words::hours(ended, now);
+    let hours = currency::age_hours(l.measured_at, l.measurement_date, l.received_at, now);
     let doubts: Vec<String> = l.doubts.iter().map(|d| words::doubt(d)).collect();
     let act = words::act_on(l.confidence_score, registry, metric, l.measurement_date, now);
     let reason = match words::reason(words::points(l), l.confidence_score) {
@@ -208,7 +208,7 @@ fn value(metric: Metric, l: &LatestRow, registry: &Registry, now: Instant) -> Va
         score: l.confidence_score,
         amount: words::amount(metric, l.value),
         source: words::provider(&l.source),
-        age: words::age(hours),
+        age: words::age(hours) + &words::old_day(hours, l.measurement_date, now.date_naive()),
         act,
         reason,
         doubts: if doubts.is_empty() { String::new() } else { format!("Suspected: {}", doubts.join(", ")) },
@@ -269,6 +269,7 @@ mod tests {
         assert_eq!(read("?metric=x&tier=%ff&sort=;&links=1"), Wish::default());
         assert_eq!(read("?tier=old"), Wish::default(), "what is old depends on the metric");
         assert_eq!(read("?tier=unknown"), Wish { unknown: true, ..Wish::default() });
+        assert!(read("?week=1").since.is_some_and(|day| (now.date_naive() - day).num_days() == 6));
     }
 
     #[test]

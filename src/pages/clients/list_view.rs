@@ -108,6 +108,13 @@ fn filter(r: &Roster) -> AnyView {
                 </select>
             </span>
             <span class="field">
+                <label for="week">"Data"</label>
+                <select id="week" name="week">
+                    {option("", "however old", r.wish.since.is_none())}
+                    {option("1", "of the last 7 days", r.wish.since.is_some())}
+                </select>
+            </span>
+            <span class="field">
                 <label for="links">"Devices"</label>
                 <select id="links" name="links">
                     {option("", "any", links == Links::Any)}
@@ -135,6 +142,7 @@ fn people(r: Roster) -> AnyView {
         || r.wish.tier.is_some()
         || r.wish.unknown
         || r.wish.before.is_some()
+        || r.wish.since.is_some()
         || r.wish.links != Links::Any
         || r.wish.metric.is_some()
         || r.page > 1;
@@ -217,11 +225,7 @@ fn row(c: Client, heads: &[&'static str], one: bool) -> AnyView {
                 view! { <td class="average">{label("7 days")}<ScoreBadge score=c.average compact=true/></td> }.into_any()
             }}
             {c.values.into_iter().zip(heads).map(|(v, head)| value(v, head, one)).collect_view()}
-            {one.then(|| {
-                let v = first.unwrap_or_default();
-                let said = if v.reason.is_empty() { "Nothing speaks against it".to_owned() } else { v.reason };
-                view! { <td class="reason">{label("Why")}<a href=v.href>{said}</a>{(!v.doubts.is_empty()).then(|| view! { <span class="remark">{v.doubts}</span> })}</td> }
-            })}
+            {one.then(|| view! { <td class="reason">{label("Why")}{why(first)}</td> })}
             <td class="gain">{label("Achievable")}{match c.gain {
                 Some((0, text)) => view! { <span class="none">{text}</span> }.into_any(),
                 Some((points, text)) => view! { <strong class="num">{format!("+{points}")}</strong>" "<span class="remark">{text}</span> }.into_any(),
@@ -234,6 +238,13 @@ fn row(c: Client, heads: &[&'static str], one: bool) -> AnyView {
         </tr>
     }
     .into_any()
+}
+
+/// What speaks against a value, leading to its reasons. The list may be a moment behind: a value that went since has none.
+fn why(v: Option<Value>) -> AnyView {
+    let Some(v) = v else { return view! { <span class="none">"There is no value any more"</span> }.into_any() };
+    let said = if v.reason.is_empty() { "Nothing speaks against it".to_owned() } else { v.reason };
+    view! { <a href=v.href>{said}</a>{(!v.doubts.is_empty()).then(|| view! { <span class="remark">{v.doubts}</span> })} }.into_any()
 }
 
 /// The column's name, where a narrow screen shows no head.
@@ -287,6 +298,22 @@ mod tests {
     fn a_difference_of_counts_that_were_cut_says_that_it_is_at_least_so_many() {
         assert_eq!(without(40, 12), "28 without a value of it");
         assert_eq!(without(COUNTED + 1, 900), "101+ without a value of it");
+    }
+
+    #[test]
+    fn without_a_value_nothing_leads_nowhere() {
+        let client = |v: Option<Value>| Client { name: "Anna".into(), href: "/clients/anna".into(), values: vec![v], ..Client::default() };
+        let gone = row(client(None), &["Weight"], true).to_html();
+        assert!(!gone.contains("href=\"\"") && !gone.contains("Nothing speaks against it"), "{gone}");
+        assert!(gone.contains("no data") && gone.contains("There is no value any more"), "{gone}");
+        let v = Value {
+            amount: "80 kg".into(),
+            href: "/clients/anna/weight/2026-01-01".into(),
+            age: "5 months, 1 Jan".into(),
+            ..Value::default()
+        };
+        let old = row(client(Some(v)), &["Weight"], true).to_html();
+        assert!(old.contains("Nothing speaks against it") && old.contains("5 months, 1 Jan") && !old.contains("href=\"\""), "{old}");
     }
 
     #[test]

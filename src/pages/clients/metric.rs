@@ -91,8 +91,7 @@ fn switches(query: &Query, range: u64, sound: bool) -> AnyView {
 
 /// The newest value with everything known about where it comes from.
 fn newest_value(p: &Point, seen: &Seen, metric: Metric, choice: Option<&Choice>, points: &[Point]) -> AnyView {
-    let ended = words::ended(p.measured_at, p.day, seen.now);
-    let hours = words::hours(ended, seen.now);
+    let hours = currency::age_hours(p.measured_at, p.day, p.received_at, seen.now);
     let current = currency::currency(&seen.registry, metric, hours);
     let live = p.probability.and_then(|q| currency::live_score(&seen.registry, metric, q, hours));
     let that_day: Vec<&Point> = points.iter().filter(|o| o.day == p.day).collect();
@@ -169,7 +168,7 @@ fn change(metric: Metric, rows: Vec<compare::Comparison>) -> AnyView {
                         <tbody class="stack">{rows.into_iter().map(|c| view! {
                             <tr><th scope="row">{c.days}</th>
                                 <td><span class=format!("badge tier-{}", c.tone)><Mark badge=mark(c.tone)/><span class="badge-word">{c.verdict}</span></span></td>
-                                <td class="num value">{c.difference}</td><td class="num">{(!c.smallest.is_empty()).then(|| format!("±{}", c.smallest))}</td>
+                                <td class="num value">{c.difference}</td><td class="num">{c.smallest}</td>
                                 <td class="soft full">{c.sentence}</td></tr>
                         }).collect_view()}</tbody>
                     </ScrollTable>

@@ -78,7 +78,7 @@ pub(super) async fn load(user_id: &str, metric_key: &str, day: &str, query: &str
                 "" => metric::page(&mut tx, &seen, metric, query).await.map_err(db)?,
                 day => {
                     let day: NaiveDate = day.parse().map_err(|_| AppError::invalid("The day in the address must look like 2026-11-23."))?;
-                    why::page(&mut tx, &seen, metric, day, query, findings::server::load(user_id).await?)
+                    why::page(&mut tx, &seen, metric, day, query)
                         .await
                         .map_err(db)?
                         .ok_or_else(|| AppError::not_found("A value of this day"))?
@@ -157,6 +157,8 @@ struct Row<'a> {
     l: &'a LatestRow,
     /// How far it still speaks for today; `None` for what is not scored.
     currency: Option<f64>,
+    /// Since its measuring ended.
+    hours: f64,
     age: String,
     href: String,
     why: String,
@@ -165,12 +167,13 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn of(metric: Metric, l: &'a LatestRow, seen: &Seen) -> Self {
-        let hours = words::hours(words::ended(l.measured_at, l.measurement_date, seen.now), seen.now);
+        let hours = currency::age_hours(l.measured_at, l.measurement_date, l.received_at, seen.now);
         let href = format!("{}/{}", seen.href, metric.key());
         Self {
             metric,
             l,
             currency: currency::currency(&seen.registry, metric, hours),
+            hours,
             age: currency::age_in_words(hours),
             why: format!("{href}/{}?source={}", l.measurement_date, text::segment(&l.source)),
             href,
@@ -211,17 +214,15 @@ fn today_panel(rows: &[Row<'_>], seen: &Seen) -> AnyView {
         .filter_map(|m| Some((m, of(m)?)))
         .map(|(m, r)| {
             let (word, tier) = words::act_on(r.l.confidence_score, &seen.registry, *m, r.l.measurement_date, seen.now);
-            let live = r.l.probability.and_then(|p| {
-                let hours = words::hours(words::ended(r.l.measured_at, r.l.measurement_date, seen.now), seen.now);
-                currency::live_score(&seen.registry, *m, p, hours)
-            });
+            let live = r.l.probability.and_then(|p| currency::live_score(&seen.registry, *m, p, r.hours));
+            let day = words::old_day(r.hours, r.l.measurement_date, seen.now.date_naive());
             let reason = if r.reason.is_empty() { "Nothing speaks against it".to_owned() } else { r.reason.clone() };
             view! {
                 <li class=format!("act tier-{tier}")>
                     <a class="act-name" href=r.href.clone()>{m.name()}</a>
                     <span class="act-value">{words::amount(*m, r.l.value)}</span>
                     <span class="act-word">{word}</span>
-                    <span class="soft small">{format!("Confidence {}, {}", r.l.confidence_score.map_or("unknown".into(), |s| s.to_string()), r.age)}
+                    <span class="soft small">{format!("Confidence {}, {}{day}", r.l.confidence_score.map_or("unknown".into(), |s| s.to_string()), r.age)}
                         {live.filter(|l| Some(*l) != r.l.confidence_score).map(|l| format!(": speaks for today with {l}"))}</span>
                     <a class="small" href=r.why.clone()>{reason}</a>
                 </li>

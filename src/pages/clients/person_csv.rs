@@ -47,7 +47,7 @@ impl Switches {
     fn show(&self, v: &ValueRow, registry: &Registry) -> bool {
         let recent = || {
             let Some(metric) = Metric::from_key(&v.metric_name) else { return true };
-            let hours = words::hours(words::ended(v.measured_at, v.measurement_date, self.now), self.now);
+            let hours = currency::age_hours(v.measured_at, v.measurement_date, v.received_at, self.now);
             words::is_recent(currency::currency(registry, metric, hours), v.measurement_date, self.now)
         };
         (!self.sound || trend::is_sound(v.confidence_score)) && (!self.recent || recent())

@@ -6,7 +6,7 @@ use crate::{
     quality::{Part, Parts, Registry, currency, explain},
     store::clients::LatestRow,
 };
-use chrono::{Days, NaiveDate, TimeDelta};
+use chrono::{Days, NaiveDate};
 
 /// A value with its unit.
 pub(super) fn amount(metric: Metric, value: f64) -> String {
@@ -30,12 +30,6 @@ pub(super) fn difference(metric: Metric, d: f64) -> String {
     }
 }
 
-/// When the measuring ended: as told, else with the day, which is never in the future.
-pub(super) fn ended(measured_at: Option<Instant>, day: NaiveDate, now: Instant) -> Instant {
-    let midnight = day.and_time(chrono::NaiveTime::MIN).and_utc() + TimeDelta::days(1);
-    measured_at.unwrap_or(midnight).min(now)
-}
-
 /// Hours since then.
 pub(super) fn hours(since: Instant, now: Instant) -> f64 {
     (now - since).num_seconds().max(0) as f64 / 3600.0
@@ -54,6 +48,11 @@ pub(super) fn age(hours: f64) -> String {
     };
     // Number and unit stay on one line.
     format!("{:.0}\u{a0}{unit}", n.floor())
+}
+
+/// The day of a value that is three weeks old or more, to stand behind its age; else nothing.
+pub(super) fn old_day(hours: f64, day: NaiveDate, today: NaiveDate) -> String {
+    if hours < 21.0 * 24.0 { String::new() } else { format!(", {}", text::day(day, today)) }
 }
 
 /// A sentence of the scorer with its long durations as people read them: `32220 s` as `8:57 h`.
@@ -171,7 +170,7 @@ pub(super) fn act_on(
     day: NaiveDate,
     now: Instant,
 ) -> (&'static str, &'static str) {
-    act(score, currency::currency(registry, metric, hours(ended(None, day, now), now)))
+    act(score, currency::currency(registry, metric, hours(currency::end_of_day(day), now)))
 }
 
 /// Whether a number can be acted on today, and in which tone it is said.
@@ -239,10 +238,11 @@ mod tests {
     }
 
     #[test]
-    fn a_day_that_is_not_over_ends_now() {
-        let now = chrono::DateTime::from_timestamp(1_763_900_000, 0).unwrap_or_default();
-        assert_eq!(ended(None, now.date_naive(), now), now);
-        assert_eq!(hours(ended(None, now.date_naive() - TimeDelta::days(2), now), now).round(), 36.0);
+    fn an_old_value_says_its_day() {
+        let today = NaiveDate::default() + Days::new(200);
+        let day = NaiveDate::default() + Days::new(50);
+        assert_eq!(old_day(20.0 * 24.0, day, today), "");
+        assert_eq!(old_day(150.0 * 24.0, day, today), format!(", {}", text::day(day, today)));
     }
 
     #[test]
