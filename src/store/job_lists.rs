@@ -5,7 +5,7 @@
 //! among the newest [`WINDOW`] only, so that no page reads a history of millions. Statements are planned for their values, not kept.
 
 use super::jobs::{cancelled, giving_up, into_history};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -31,6 +31,8 @@ pub struct Filter {
     pub ids: Option<Vec<Uuid>>,
     /// Only jobs that are not due yet.
     pub not_due: bool,
+    /// Of the queue only what was enqueued, and if it is dead died, no later than this.
+    pub until: Option<DateTime<Utc>>,
 }
 
 impl Filter {
@@ -49,6 +51,11 @@ impl Filter {
         self.error.is_some() || self.payload.is_some()
     }
 
+    /// Whether of the finished jobs only a window is looked through: no index knows their states and kinds.
+    pub fn looks_through_history(&self) -> bool {
+        self.wants(&["completed", "cancelled"]) && !self.not_due && (self.status.is_some() || self.kind.is_some() || self.is_read())
+    }
+
     fn path(&self) -> Option<&[String]> {
         self.payload.as_ref().map(|p| p.0.as_slice())
     }
@@ -65,6 +72,17 @@ pub struct Cursor {
     pub hot: Option<Uuid>,
     /// The last finished job shown, and when it ended.
     pub done: Option<(DateTime<Utc>, Uuid)>,
+}
+
+/// A page of jobs.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The jobs, newest first.
+    pub rows: Vec<Row>,
+    /// Where they ended, if more follow.
+    pub next: Option<Cursor>,
+    /// Where the windows ended, if nothing more was found in them and there are older jobs that were not looked through.
+    pub further: Option<Cursor>,
 }
 
 /// One job in a list.
@@ -99,47 +117,87 @@ impl Row {
         matches!(self.status.as_str(), "completed" | "cancelled")
     }
 
+    /// How long it runs, or ran.
+    pub fn ran(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let end = if self.status == "processing" { now } else { self.completed_at? };
+        Some(end - run_since(&self.status, self.scheduled_at, self.started_at)?)
+    }
+
     /// What lists are ordered by.
     fn at(&self) -> DateTime<Utc> {
         if self.is_done() { self.completed_at.unwrap_or(self.created_at) } else { self.created_at }
     }
 }
 
-// $1 state, $2 kind, $3 person, $4 part of the error, $5 ids, $6 not due yet, $7 after this id, $8 window,
-// $10 path in the payload, $11 its text
-macro_rules! hot {
+/// When the attempt began that runs or ended the job. A job that was cancelled while it waited for its next attempt did not
+/// run until then, though the attempt before left its beginning.
+pub fn run_since(status: &str, scheduled_at: DateTime<Utc>, started_at: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+    started_at.filter(|started| status != "cancelled" || *started >= scheduled_at)
+}
+
+/// No id made up to this moment lies behind it, and none made later before it: ids begin with their millisecond.
+fn id_after(at: DateTime<Utc>) -> Uuid {
+    let millisecond = at.timestamp_millis().saturating_add(1).max(0).unsigned_abs();
+    Uuid::from_u128(u128::from(millisecond) << 80)
+}
+
+// $1 state, $2 kind, $3 person, $4 part of the error, $5 ids, $6 not due yet, $7 after this id, $8 window, $9 rows,
+// $10 path in the payload, $11 its text, $12 dead no later than this
+macro_rules! in_queue {
     () => {
-        "(SELECT * FROM background_jobs
+        " FROM background_jobs
            WHERE ($1::text IS NULL OR status = $1)
              AND ($1::text IS DISTINCT FROM 'failed' OR failed_at IS NOT NULL)
              AND ($1::text IS NULL OR $1 = 'failed' OR failed_at IS NULL)
              AND ($2::text IS NULL OR type = $2) AND ($3::text IS NULL OR user_id = $3)
              AND ($5::uuid[] IS NULL OR id = ANY ($5)) AND (NOT $6 OR scheduled_at > now())
-             AND ($7::uuid IS NULL OR id < $7)
-           ORDER BY id DESC LIMIT $8) j
-         WHERE ($4::text IS NULL OR position(lower($4) IN lower(error)) > 0) AND ($10::text[] IS NULL OR
-               CASE cardinality($10) WHEN 1 THEN payload ->> ($10)[1] ELSE payload #>> $10 END = $11)"
+             AND ($7::uuid IS NULL OR id < $7) AND ($12::timestamptz IS NULL OR failed_at IS NULL OR failed_at <= $12)
+           ORDER BY id DESC "
     };
 }
 
-// $1 state, $2 kind, $3 person, $4 part of the error, $5 ids, $6 and $7 after this one, $8 window,
-// $10 path in the payload, $11 its text. Whoever looks through a window needs no order among jobs that ended together, and sorting
-// them would take longer than reading them.
-macro_rules! done {
-    (page) => {
-        done!(", id DESC")
+macro_rules! hot {
+    () => {
+        concat!(
+            "(SELECT *",
+            in_queue!(),
+            "LIMIT $8) j
+         WHERE ($4::text IS NULL OR position(lower($4) IN lower(error)) > 0) AND ($10::text[] IS NULL OR
+               CASE cardinality($10) WHEN 1 THEN payload ->> ($10)[1] ELSE payload #>> $10 END = $11)"
+        )
     };
-    (window) => {
-        done!("")
-    };
-    ($then:literal) => {
-        concat!("(SELECT * FROM job_history
+}
+
+// $1 state, $2 kind, $3 person, $4 part of the error, $5 ids, $6 and $7 after this one, $8 window, $9 rows,
+// $10 path in the payload, $11 its text
+macro_rules! in_history {
+    () => {
+        " FROM job_history
            WHERE ($3::text IS NULL OR user_id = $3) AND ($5::uuid[] IS NULL OR id = ANY ($5)) AND ($4::text IS NULL OR error IS NOT NULL)
              AND ($6::timestamptz IS NULL OR (completed_at <= $6 AND (completed_at, id) < ($6, $7)))
-           ORDER BY completed_at DESC", $then, " LIMIT $8) j
+           ORDER BY completed_at DESC"
+    };
+}
+
+// Whoever looks through a window needs no order among jobs that ended together, and sorting them would take longer than reading
+// them. The window has all that ended together or none, so that a search can go on behind that moment.
+macro_rules! done {
+    (page) => {
+        done!(", id DESC LIMIT $8")
+    };
+    (window) => {
+        done!(" FETCH FIRST ($8) ROWS WITH TIES")
+    };
+    ($then:literal) => {
+        concat!(
+            "(SELECT *",
+            in_history!(),
+            $then,
+            ") j
          WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2)
            AND ($4::text IS NULL OR position(lower($4) IN lower(error)) > 0) AND ($10::text[] IS NULL OR
-               CASE cardinality($10) WHEN 1 THEN payload ->> ($10)[1] ELSE payload #>> $10 END = $11)")
+               CASE cardinality($10) WHEN 1 THEN payload ->> ($10)[1] ELSE payload #>> $10 END = $11)"
+        )
     };
 }
 
@@ -154,7 +212,7 @@ macro_rules! columns {
 }
 
 macro_rules! bind_hot {
-    ($query:expr, $f:expr, $after:expr, $window:expr) => {
+    ($query:expr, $f:expr, $after:expr, $window:expr, $rows:expr) => {
         $query
             .persistent(false)
             .bind(&$f.status)
@@ -163,13 +221,17 @@ macro_rules! bind_hot {
             .bind(&$f.error)
             .bind(&$f.ids)
             .bind($f.not_due)
-            .bind($after)
+            .bind($after.or($f.until.map(id_after)))
             .bind($window)
+            .bind($rows)
+            .bind($f.path())
+            .bind($f.text())
+            .bind($f.until)
     };
 }
 
 macro_rules! bind_done {
-    ($query:expr, $f:expr, $after:expr, $window:expr) => {
+    ($query:expr, $f:expr, $after:expr, $window:expr, $rows:expr) => {
         $query
             .persistent(false)
             .bind(&$f.status)
@@ -180,6 +242,9 @@ macro_rules! bind_done {
             .bind($after.map(|(at, _): (DateTime<Utc>, Uuid)| at))
             .bind($after.map(|(_, id)| id))
             .bind($window)
+            .bind($rows)
+            .bind($f.path())
+            .bind($f.text())
     };
 }
 
@@ -202,25 +267,63 @@ fn window(narrowed_outside: bool, limit: i64) -> i64 {
 /// The database's.
 pub async fn page(conn: &mut PgConnection, filter: &Filter, after: Cursor, limit: i64) -> sqlx::Result<(Vec<Row>, Option<Cursor>)> {
     let filter = narrowed(conn, filter).await?;
+    let (rows, end, more) = read(conn, &filter, after, limit).await?;
+    Ok((rows, more.then_some(end)))
+}
+
+/// The same page; where it is the last one it says how a search goes on behind the windows.
+///
+/// # Errors
+/// The database's.
+pub async fn search(conn: &mut PgConnection, filter: &Filter, after: Cursor, limit: i64) -> sqlx::Result<Page> {
+    let filter = narrowed(conn, filter).await?;
+    let (rows, end, more) = read(conn, &filter, after, limit).await?;
+    let further = if more { None } else { behind(conn, &filter, after, end).await? };
+    Ok(Page { rows, next: more.then_some(end), further })
+}
+
+/// A page, where it ended, and whether more was found.
+async fn read(conn: &mut PgConnection, filter: &Filter, after: Cursor, limit: i64) -> sqlx::Result<(Vec<Row>, Cursor, bool)> {
     let ask = limit + 1;
     let mut rows: Vec<Row> = Vec::new();
     if filter.wants(&["pending", "processing", "failed"]) {
         const SQL: &str = concat!(columns!("max_attempts"), hot!(), " ORDER BY id DESC LIMIT $9");
-        let query = bind_hot!(sqlx::query_as(SQL), filter, after.hot, window(filter.is_read(), ask));
-        rows.extend(query.bind(ask).bind(filter.path()).bind(filter.text()).fetch_all(&mut *conn).await?);
+        let query = bind_hot!(sqlx::query_as(SQL), filter, after.hot, window(filter.is_read(), ask), ask);
+        rows.extend(query.fetch_all(&mut *conn).await?);
     }
     if filter.wants(&["completed", "cancelled"]) && !filter.not_due {
         const PAGE: &str = concat!(columns!("NULL::int4"), done!(page), " ORDER BY completed_at DESC, id DESC LIMIT $9");
         const FOUND: &str = concat!(columns!("NULL::int4"), done!(window), " ORDER BY completed_at DESC, id DESC LIMIT $9");
-        let outside = filter.status.is_some() || filter.kind.is_some() || filter.is_read();
-        let query = bind_done!(sqlx::query_as(if outside { FOUND } else { PAGE }), filter, after.done, window(outside, ask));
-        rows.extend(query.bind(ask).bind(filter.path()).bind(filter.text()).fetch_all(&mut *conn).await?);
+        let outside = filter.looks_through_history();
+        let query = bind_done!(sqlx::query_as(if outside { FOUND } else { PAGE }), filter, after.done, window(outside, ask), ask);
+        rows.extend(query.fetch_all(&mut *conn).await?);
     }
     Ok(merged(rows, after, limit))
 }
 
+/// Where the windows behind `after` end, if there are older jobs; where none was used, where the rows ended.
+async fn behind(conn: &mut PgConnection, filter: &Filter, after: Cursor, end: Cursor) -> sqlx::Result<Option<Cursor>> {
+    let (mut further, mut goes_on) = (end, false);
+    if filter.is_read() && filter.wants(&["pending", "processing", "failed"]) {
+        const SQL: &str = concat!("SELECT id", in_queue!(), "OFFSET $8 - 1 LIMIT 2");
+        let query = bind_hot!(sqlx::query_scalar::<_, Uuid>(SQL), filter, after.hot, WINDOW, 2_i64);
+        if let [last, _] = query.fetch_all(&mut *conn).await?.as_slice() {
+            (further.hot, goes_on) = (Some(*last), true);
+        }
+    }
+    if filter.looks_through_history() {
+        const SQL: &str = concat!("SELECT completed_at", in_history!(), " OFFSET $8 - 1 LIMIT 2");
+        let query = bind_done!(sqlx::query_scalar::<_, DateTime<Utc>>(SQL), filter, after.done, WINDOW, 2_i64);
+        if let [last, _] = query.fetch_all(&mut *conn).await?.as_slice() {
+            // What ended at this moment was in the window.
+            (further.done, goes_on) = (Some((*last, Uuid::nil())), true);
+        }
+    }
+    Ok(goes_on.then_some(further))
+}
+
 /// Both tables' rows by time. Within a table the order they came in stays, so that each cursor skips nothing.
-fn merged(rows: Vec<Row>, after: Cursor, limit: i64) -> (Vec<Row>, Option<Cursor>) {
+fn merged(rows: Vec<Row>, after: Cursor, limit: i64) -> (Vec<Row>, Cursor, bool) {
     let (done, hot): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(Row::is_done);
     let (mut done, mut hot) = (done.into_iter().peekable(), hot.into_iter().peekable());
     let mut page = Vec::new();
@@ -241,7 +344,7 @@ fn merged(rows: Vec<Row>, after: Cursor, limit: i64) -> (Vec<Row>, Option<Cursor
         page.push(row);
     }
     let more = hot.peek().is_some() || done.peek().is_some();
-    (page, more.then_some(cursor))
+    (page, cursor, more)
 }
 
 /// How many jobs match, counted up to [`COUNTED`] + 1.
@@ -254,14 +357,14 @@ pub async fn count(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<i64
     let mut n = 0;
     if filter.wants(&["pending", "processing", "failed"]) {
         const SQL: &str = concat!("SELECT count(*) FROM (SELECT 1 FROM ", hot!(), " LIMIT $9) c");
-        let query = bind_hot!(sqlx::query_scalar::<_, i64>(SQL), filter, None::<Uuid>, window(filter.is_read(), most));
-        n += query.bind(most).bind(filter.path()).bind(filter.text()).fetch_one(&mut *conn).await?;
+        let query = bind_hot!(sqlx::query_scalar::<_, i64>(SQL), filter, None::<Uuid>, window(filter.is_read(), most), most);
+        n += query.fetch_one(&mut *conn).await?;
     }
     if filter.wants(&["completed", "cancelled"]) && !filter.not_due {
         const SQL: &str = concat!("SELECT count(*) FROM (SELECT 1 FROM ", done!(window), " LIMIT $9) c");
-        let outside = filter.status.is_some() || filter.kind.is_some() || filter.is_read();
-        let query = bind_done!(sqlx::query_scalar::<_, i64>(SQL), filter, None::<(DateTime<Utc>, Uuid)>, window(outside, most));
-        n += query.bind(most).bind(filter.path()).bind(filter.text()).fetch_one(&mut *conn).await?;
+        let window = window(filter.looks_through_history(), most);
+        let query = bind_done!(sqlx::query_scalar::<_, i64>(SQL), filter, None::<(DateTime<Utc>, Uuid)>, window, most);
+        n += query.fetch_one(&mut *conn).await?;
     }
     Ok(n.min(most))
 }
@@ -292,12 +395,7 @@ pub async fn count_later(conn: &mut PgConnection, kinds: &[String]) -> sqlx::Res
 pub async fn matching(conn: &mut PgConnection, filter: &Filter, after: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     const SQL: &str = concat!("SELECT id FROM ", hot!(), " ORDER BY id DESC LIMIT $9");
     let filter = narrowed(conn, filter).await?;
-    bind_hot!(sqlx::query_scalar(SQL), filter, after, window(filter.is_read(), limit))
-        .bind(limit)
-        .bind(filter.path())
-        .bind(filter.text())
-        .fetch_all(conn)
-        .await
+    bind_hot!(sqlx::query_scalar(SQL), filter, after, window(filter.is_read(), limit), limit).fetch_all(conn).await
 }
 
 const CANCEL: &str = concat!(

@@ -93,14 +93,73 @@ async fn a_page_of_a_big_queue_is_read_by_index() {
     {
         const SQL: &str = concat!("EXPLAIN ", columns!("max_attempts"), hot!(), " ORDER BY id DESC LIMIT $9");
         let filter = Filter { status: status.map(str::to_owned), ..Filter::default() };
-        let plan: Vec<String> = bind_hot!(sqlx::query_scalar(SQL), filter, None::<Uuid>, 51_i64)
-            .bind(51_i64)
-            .bind(filter.path())
-            .bind(filter.text())
-            .fetch_all(&mut *conn)
-            .await
-            .unwrap();
+        let plan: Vec<String> =
+            bind_hot!(sqlx::query_scalar(SQL), filter, None::<Uuid>, 51_i64, 51_i64).fetch_all(&mut *conn).await.unwrap();
         let plan = plan.join("\n");
         assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{status:?}\n{plan}");
     }
+}
+
+#[tokio::test]
+async fn a_search_goes_on_behind_its_window_and_shows_every_match_once() {
+    let t = testing::database().await;
+    // Ten end in each moment, so that the window's end lies among such; the cancelled ones lie on both sides of it.
+    sqlx::raw_sql(
+        "INSERT INTO job_history (id, type, status, priority, payload, attempts, created_at, scheduled_at, completed_at)
+         SELECT app.uuid_v7(), 'a', CASE WHEN n >= 50000 THEN 'cancelled' ELSE 'completed' END, 5, '{}', 1, now(), now(),
+                now() - (n + 4) / 10 * interval '1 millisecond'
+           FROM generate_series(1, 50025) n;
+         ANALYZE job_history",
+    )
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+    let mut conn = t.db.service().acquire().await.unwrap();
+    let cancelled = Filter { status: Some("cancelled".into()), ..Filter::default() };
+    let first = search(&mut conn, &cancelled, Cursor::default(), 50).await.unwrap();
+    assert_eq!((first.rows.len(), first.next, count(&mut conn, &cancelled).await.unwrap()), (6, None, 6));
+    let second = search(&mut conn, &cancelled, first.further.expect("history goes on"), 50).await.unwrap();
+    assert_eq!((second.rows.len(), second.next, second.further), (20, None, None));
+    let ids: std::collections::BTreeSet<Uuid> = first.rows.iter().chain(&second.rows).map(|r| r.id).collect();
+    assert_eq!(ids.len(), 26);
+    // A full page goes on by itself; what an index narrows has no window.
+    let all = Filter { kind: Some("a".into()), ..Filter::default() };
+    let page = search(&mut conn, &all, Cursor::default(), 50).await.unwrap();
+    assert!(page.next.is_some() && page.further.is_none());
+    let nobody = Filter { user_id: Some("nobody".into()), ..Filter::default() };
+    assert_eq!(search(&mut conn, &nobody, Cursor::default(), 50).await.unwrap().further, None);
+}
+
+#[test]
+fn a_job_that_waits_does_not_run() {
+    let at = |minute: i64| DateTime::<Utc>::UNIX_EPOCH + TimeDelta::minutes(minute);
+    let of = |status: &str, scheduled: i64, started: Option<i64>, ended: Option<i64>| Row {
+        id: Uuid::nil(),
+        kind: "a".into(),
+        status: status.into(),
+        error: None,
+        attempts: 1,
+        max_attempts: Some(5),
+        created_at: at(0),
+        scheduled_at: at(scheduled),
+        started_at: started.map(at),
+        completed_at: ended.map(at),
+        user_id: None,
+    };
+    let ran = |row: Row| row.ran(at(60)).map(|d| d.num_minutes());
+    assert_eq!(ran(of("pending", 90, Some(15), None)), None, "it waits for its next attempt");
+    assert_eq!(ran(of("processing", 10, Some(15), None)), Some(45));
+    assert_eq!(ran(of("completed", 10, Some(15), Some(17))), Some(2));
+    assert_eq!(ran(of("failed", 10, Some(15), Some(18))), Some(3));
+    assert_eq!(ran(of("cancelled", 10, Some(15), Some(16))), Some(1), "it was asked to stop");
+    assert_eq!(ran(of("cancelled", 90, Some(15), Some(50))), None, "it waited for its next attempt");
+    assert_eq!(ran(of("pending", 10, None, None)), None);
+}
+
+#[test]
+fn ids_lie_before_or_behind_a_moment() {
+    let at = DateTime::<Utc>::UNIX_EPOCH + TimeDelta::milliseconds(1_763_900_000_123);
+    let made = |ms: u128, rest: u128| Uuid::from_u128((ms << 80) | rest);
+    assert!(made(1_763_900_000_123, (1 << 80) - 1) < id_after(at) && made(1_763_900_000_124, 7 << 76) > id_after(at));
+    assert_eq!(id_after(DateTime::<Utc>::MIN_UTC), Uuid::nil());
 }

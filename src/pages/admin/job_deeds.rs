@@ -55,6 +55,22 @@ impl Deed {
     }
 }
 
+/// What is said when a deed is asked for and no row is ticked.
+#[cfg(feature = "ssr")]
+pub(super) const NOT_TICKED: &str = "No job was ticked. Tick some in the list, then press the button again.";
+
+/// The field of a form with the moment it was shown at: the deed is for what was there then.
+#[cfg(feature = "ssr")]
+pub(super) fn shown_at(now: crate::model::Instant) -> (String, String) {
+    ("asked".to_owned(), now.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+}
+
+/// The moment that a form carries. What is none, or lies ahead, is now.
+#[cfg(feature = "ssr")]
+pub(super) fn asked_at(word: &str, now: crate::model::Instant) -> crate::model::Instant {
+    chrono::DateTime::parse_from_rfc3339(word).map_or(now, |at| at.to_utc().min(now))
+}
+
 /// Retries, cancels, puts off or runs one job now.
 ///
 /// # Errors
@@ -95,7 +111,7 @@ pub async fn act_on_chosen(
     request.admin()?;
     let deed = Deed::from_word(&deed)?;
     if ids.is_empty() || ids.len() > super::lists::PAGE {
-        return Err(AppError::invalid("No job was ticked. Tick some in the list, then press the button again."));
+        return Err(AppError::invalid(NOT_TICKED));
     }
     let ids =
         ids.iter().map(|id| id.parse()).collect::<Result<Vec<uuid::Uuid>, _>>().map_err(|_| AppError::not_found("One of the jobs"))?;
@@ -105,7 +121,7 @@ pub async fn act_on_chosen(
     Ok(())
 }
 
-/// Retries, cancels, puts off or runs now all jobs of a filter that are in the state for it.
+/// Retries, cancels, puts off or runs now all jobs of a filter that are in the state for it and were there when the page was shown.
 ///
 /// # Errors
 /// Not an administrator, a deed that is none, a filter without a state, or the database is away.
@@ -121,13 +137,16 @@ pub async fn act_on_jobs(
     /// The filter's search.
     #[server(default)]
     q: String,
+    /// When the page was shown; empty: now.
+    #[server(default)]
+    asked: String,
     /// The page to return to.
     back: String,
 ) -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
     request.admin()?;
     let deed = Deed::from_word(&deed)?;
-    let filter = server::filter(deed, &status, &kind, &q)?;
+    let filter = server::filter(deed, (&status, &kind, &q), asked_at(&asked, chrono::Utc::now()))?;
     let subject = format!("status:{status} kind:{kind} {}", if filter.user_id.is_some() { "of one person" } else { "" });
     let (n, whole) = server::on_filter(&request.services.db, &request.actor()?, deed, filter, subject.trim(), server::PACE)
         .await
@@ -142,6 +161,7 @@ mod server {
     use crate::{
         error::AppError,
         jobs::operations,
+        model::Instant as Moment,
         pages::admin::{job_deeds::Deed, lists},
         store::{
             Db,
@@ -189,8 +209,8 @@ mod server {
         Ok(n.unsigned_abs())
     }
 
-    /// Which jobs a deed is for. Which states it reaches is decided here, not by the form.
-    pub(super) fn filter(deed: Deed, status: &str, kind: &str, q: &str) -> Result<Filter, AppError> {
+    /// Which jobs a deed is for, of those that were there at a moment. Which states it reaches is decided here, not by the form.
+    pub(super) fn filter(deed: Deed, (status, kind, q): (&str, &str, &str), until: Moment) -> Result<Filter, AppError> {
         let (mut filter, complaint) = lists::job_filter(status, kind, q);
         let fits = match deed {
             Deed::Retry => filter.status.as_deref() == Some("failed"),
@@ -203,11 +223,12 @@ mod server {
             ));
         }
         filter.not_due = deed == Deed::RunNow;
+        filter.until = Some(until);
         Ok(filter)
     }
 
     /// The deed to all that match, newest first, a chunk a commit. Returns how many jobs it reached, and whether these
-    /// were all.
+    /// were all. What no index narrows is looked for once, in the window that was counted: behind each chunk it would begin anew.
     pub(super) async fn on_filter(
         db: &Db,
         actor: &Actor,
@@ -217,18 +238,21 @@ mod server {
         (chunk, longest): (i64, Duration),
     ) -> sqlx::Result<(u64, bool)> {
         let begun = Instant::now();
-        let (mut after, mut n) = (None, 0);
+        let most = if filter.is_read() { job_lists::WINDOW } else { chunk };
+        let (mut after, mut n, mut first) = (None, 0, true);
         loop {
-            let ids = job_lists::matching(&mut *db.service().acquire().await?, &filter, after, chunk).await?;
-            let Some(last) = ids.last() else { return Ok((n, true)) };
-            if after.is_some() && begun.elapsed() > longest {
-                return Ok((n, false));
+            let found = job_lists::matching(&mut *db.service().acquire().await?, &filter, after, most).await?;
+            for ids in found.chunks(chunk as usize) {
+                if !first && begun.elapsed() > longest {
+                    return Ok((n, false));
+                }
+                first = false;
+                n += on_ids(db, actor, deed, ids, subject).await?;
             }
-            after = Some(*last);
-            n += on_ids(db, actor, deed, &ids, subject).await?;
-            if (ids.len() as i64) < chunk {
+            if filter.is_read() || (found.len() as i64) < most {
                 return Ok((n, true));
             }
+            after = found.last().copied();
         }
     }
 
@@ -236,7 +260,10 @@ mod server {
     #[allow(clippy::unwrap_used, reason = "a test may stop")]
     mod tests {
         use super::*;
-        use crate::store::testing;
+        use crate::{
+            pages::admin::job_deeds::{asked_at, shown_at},
+            store::testing,
+        };
 
         #[tokio::test]
         async fn a_deed_that_takes_too_long_says_that_it_did_not_reach_all() {
@@ -246,7 +273,7 @@ mod server {
                 .await
                 .unwrap();
             let cancel = async |longest| {
-                let waiting = filter(Deed::Cancel, "pending", "", "").unwrap();
+                let waiting = filter(Deed::Cancel, ("pending", "", ""), chrono::Utc::now()).unwrap();
                 on_filter(&t.db, &Actor::system(), Deed::Cancel, waiting, "all", (10, longest)).await.unwrap()
             };
             assert_eq!(cancel(Duration::ZERO).await, (10, false), "one commit, and the rest is left");
@@ -258,9 +285,71 @@ mod server {
         fn a_deed_for_another_state_or_for_an_unclear_filter_is_refused() {
             for (deed, status, q) in [(Deed::Retry, "pending", ""), (Deed::Cancel, "completed", ""), (Deed::Cancel, "failed", "colour:red")]
             {
-                assert!(filter(deed, status, "", q).is_err(), "{deed:?} {status} {q}");
+                assert!(filter(deed, (status, "", q), chrono::Utc::now()).is_err(), "{deed:?} {status} {q}");
             }
-            assert!(filter(Deed::RunNow, "pending", "", "").unwrap().not_due);
+            assert!(filter(Deed::RunNow, ("pending", "", ""), chrono::Utc::now()).unwrap().not_due);
+        }
+
+        #[test]
+        fn a_form_carries_its_moment_and_nonsense_is_now() {
+            let now = Moment::from_timestamp_micros(1_763_900_000_123_456).unwrap();
+            let (name, word) = shown_at(now);
+            assert_eq!((name.as_str(), asked_at(&word, now + chrono::TimeDelta::hours(1))), ("asked", now));
+            for none in ["", "yesterday", "1763900000123", "2999-01-01T00:00:00Z", "2026-13-01T00:00:00Z"] {
+                assert_eq!(asked_at(none, now), now, "{none}");
+            }
+        }
+
+        #[tokio::test]
+        async fn a_deed_is_for_what_was_there_when_it_was_asked_for() {
+            let t = testing::database().await;
+            let pause = || tokio::time::sleep(Duration::from_millis(5));
+            let insert = async |sql: &'static str| {
+                sqlx::raw_sql(sql).execute(t.db.owner()).await.unwrap();
+            };
+            insert(
+                "INSERT INTO background_jobs (type, status, payload, failed_at)
+                 SELECT 'a', CASE WHEN n > 5 THEN 'failed' ELSE 'pending' END, '{}', CASE WHEN n > 5 THEN now() END FROM generate_series(1, 7) n",
+            )
+            .await;
+            pause().await;
+            let asked = chrono::Utc::now();
+            pause().await;
+            // Two more wait, and two of those that waited have died.
+            insert("INSERT INTO background_jobs (type, payload) SELECT 'a', '{}' FROM generate_series(1, 2) n").await;
+            insert(
+                "UPDATE background_jobs SET status = 'failed', failed_at = now()
+                  WHERE id IN (SELECT id FROM background_jobs WHERE status = 'pending' ORDER BY id LIMIT 2)",
+            )
+            .await;
+            let cancel = async |status: &str, until| {
+                let these = filter(Deed::Cancel, (status, "", ""), until).unwrap();
+                on_filter(&t.db, &Actor::system(), Deed::Cancel, these, "all", PACE).await.unwrap()
+            };
+            assert_eq!(cancel("pending", asked).await, (3, true), "not the two that came since");
+            assert_eq!(cancel("failed", asked).await, (2, true), "nor those that died since");
+            let now = chrono::Utc::now();
+            assert_eq!((cancel("pending", now).await, cancel("failed", now).await), ((2, true), (2, true)));
+        }
+
+        #[tokio::test]
+        async fn a_search_through_payloads_looks_through_one_window() {
+            let t = testing::database().await;
+            // Ten of the newest match, and ten that lie just behind the window.
+            sqlx::raw_sql(
+                "INSERT INTO background_jobs (id, type, payload)
+                 SELECT ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'a',
+                        CASE WHEN n BETWEEN 11 AND 20 OR n > 50010 THEN '{\"k\": \"v\"}'::jsonb ELSE '{}' END
+                   FROM generate_series(1, 50020) n;
+                 ANALYZE background_jobs",
+            )
+            .execute(t.db.owner())
+            .await
+            .unwrap();
+            let these = filter(Deed::PutOff, ("pending", "", "payload.k:v"), chrono::Utc::now()).unwrap();
+            let counted = job_lists::count(&mut t.db.service().acquire().await.unwrap(), &these).await.unwrap();
+            let done = on_filter(&t.db, &Actor::system(), Deed::PutOff, these, "some", (10, Duration::from_secs(60))).await.unwrap();
+            assert_eq!((counted, done), (10, (10, true)));
         }
     }
 }

@@ -3,6 +3,18 @@
 use crate::error::AppError;
 use leptos::prelude::*;
 
+/// The letters of a group that were there when the page was shown: what dies between a question and its press is not meant.
+#[cfg(feature = "ssr")]
+fn group(kind: String, fingerprint: String, since: &str, asked: crate::model::Instant) -> crate::store::jobs::settle::DeadFilter {
+    crate::store::jobs::settle::DeadFilter {
+        ids: None,
+        kind: Some(kind),
+        fingerprint: Some(fingerprint),
+        since: super::lists::since(since, asked),
+        until: Some(asked),
+    }
+}
+
 /// Brings the open dead letters of a group back.
 ///
 /// # Errors
@@ -16,14 +28,15 @@ pub async fn redrive_group(
     /// Those that died since; empty: all.
     #[server(default)]
     since: String,
+    /// When the page was shown; empty: now.
+    #[server(default)]
+    asked: String,
     /// The page to return to.
     back: String,
 ) -> Result<(), AppError> {
-    use crate::store::jobs::settle::DeadFilter;
     let request = crate::server::context::Request::current()?;
     request.admin()?;
-    let since = super::lists::since(&since, chrono::Utc::now());
-    let filter = DeadFilter { kind: Some(kind), fingerprint: Some(fingerprint), since, ..Default::default() };
+    let filter = group(kind, fingerprint, &since, super::job_deeds::asked_at(&asked, chrono::Utc::now()));
     let operation =
         crate::jobs::operations::start_redrive(&request.services.db, &filter, &request.actor()?).await.map_err(|e| request.db(&e))?;
     leptos_axum::redirect(&super::lists::with_notice(&back, "redrive-started", Some(operation.total.unsigned_abs())));
@@ -31,7 +44,7 @@ pub async fn redrive_group(
 }
 
 /// Throws the open dead letters of a group away, with a remark, as an operation; their jobs do not run again. Letters that
-/// come in meanwhile stay.
+/// come in after the question stay.
 ///
 /// # Errors
 /// Not an administrator, or the database is away.
@@ -44,17 +57,18 @@ pub async fn discard_group(
     /// Those that died since; empty: all.
     #[server(default)]
     since: String,
+    /// When the page was shown; empty: now.
+    #[server(default)]
+    asked: String,
     /// Why.
     #[server(default)]
     note: String,
     /// The page to return to.
     back: String,
 ) -> Result<(), AppError> {
-    use crate::store::jobs::settle::DeadFilter;
     let request = crate::server::context::Request::current()?;
     request.admin()?;
-    let since = super::lists::since(&since, chrono::Utc::now());
-    let filter = DeadFilter { kind: Some(kind), fingerprint: Some(fingerprint), since, ..Default::default() };
+    let filter = group(kind, fingerprint, &since, super::job_deeds::asked_at(&asked, chrono::Utc::now()));
     let note = crate::components::text::cut(note.trim(), 500).replace('\0', "");
     let operation = crate::jobs::operations::start_discard(&request.services.db, &filter, &note, &request.actor()?)
         .await
@@ -80,4 +94,32 @@ pub async fn stop_operation(
     let stopped = crate::jobs::operations::cancel(&request.services.db, id, &request.actor()?).await.map_err(|e| request.db(&e))?;
     leptos_axum::redirect(&super::lists::with_notice(&back, if stopped { "operation-stopped" } else { "nothing-to-cancel" }, None));
     Ok(())
+}
+
+#[cfg(all(test, feature = "ssr"))]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::{
+        jobs::operations,
+        store::{audit::Actor, testing},
+    };
+
+    #[tokio::test]
+    async fn letters_that_came_after_the_question_are_not_meant() {
+        let t = testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO background_jobs_dlq (original_job_id, type, payload, error, fingerprint, failed_at)
+             SELECT gen_random_uuid(), 'a', '{}', 'e', 'f', now() - make_interval(mins => n * 10) FROM generate_series(1, 5) n",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        // Asked a quarter of an hour ago for those of the hour before: one died since.
+        let asked = chrono::Utc::now() - chrono::TimeDelta::minutes(15);
+        let these = group("a".into(), "f".into(), "1h", asked);
+        assert_eq!((these.until, these.since), (Some(asked), Some(asked - chrono::TimeDelta::hours(1))));
+        let operation = operations::start_discard(&t.db, &these, "", &Actor::system()).await.unwrap();
+        assert_eq!(operation.total, 4);
+    }
 }

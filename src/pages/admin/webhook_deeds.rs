@@ -23,7 +23,8 @@ pub async fn replay_delivery(
     Ok(())
 }
 
-/// Has all stored deliveries of a filter processed again, as an operation that can be watched and stopped.
+/// Has all stored deliveries of a filter processed again, those that were there when they were counted, as an operation that can
+/// be watched and stopped.
 ///
 /// # Errors
 /// Not an administrator, or the database is away.
@@ -47,6 +48,9 @@ pub async fn replay_deliveries(
     /// Part of the remark.
     #[server(default)]
     error: String,
+    /// When they were counted; empty: now.
+    #[server(default)]
+    asked: String,
     /// The page to return to.
     back: String,
 ) -> Result<(), AppError> {
@@ -61,7 +65,8 @@ pub async fn replay_deliveries(
         "status" => status.clone(),
         _ => error.clone(),
     };
-    let filter = super::lists::replay_filter(|name| word(name).replace('\0', ""), chrono::Utc::now());
+    let asked = super::job_deeds::asked_at(&asked, chrono::Utc::now());
+    let filter = super::lists::replay_filter(|name| word(name).replace('\0', ""), asked);
     if let Some(problem) = filter.problem() {
         return Err(AppError::invalid(problem));
     }

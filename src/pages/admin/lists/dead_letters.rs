@@ -2,6 +2,7 @@
 
 use super::{
     super::{
+        job_deeds::shown_at,
         letter_deeds::{DiscardGroup, RedriveGroup, StopOperation},
         screen::{Cell, Part, Question, Running, Shown},
     },
@@ -62,8 +63,8 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
     let chosen = store::groups(conn, &filter, 1, 0).await?.into_iter().next();
     Ok(Shown {
         up: Some((Query::href("dead-letters", &[("since", &since)]), "All groups".into())),
-        deeds: chosen.iter().map(|g| redrive(g, &since, &back(g, &since))).collect(),
-        question: chosen.filter(|_| query.get("ask") == "discard").map(|g| question(&g, &since)),
+        deeds: chosen.iter().map(|g| redrive(g, &since, &back(g, &since), now)).collect(),
+        question: chosen.filter(|_| query.get("ask") == "discard").map(|g| question(&g, &since, now)),
         parts: vec![letters(conn, query, (&kind, &group, &since, from), now).await?],
         ..shown
     })
@@ -128,27 +129,30 @@ async fn dealt_with(conn: &mut PgConnection, query: &Query, now: Instant) -> sql
     })
 }
 
-fn key(g: &Group, since: &str, back: &str) -> Vec<(String, String)> {
-    [("kind", g.kind.as_str()), ("fingerprint", &g.fingerprint), ("since", since), ("back", back)]
+/// The group in a form, as it was at this moment.
+fn key(g: &Group, since: &str, back: &str, now: Instant) -> Vec<(String, String)> {
+    let mut fields = [("kind", g.kind.as_str()), ("fingerprint", &g.fingerprint), ("since", since), ("back", back)]
         .map(|(n, v)| (n.to_owned(), v.to_owned()))
-        .to_vec()
+        .to_vec();
+    fields.push(shown_at(now));
+    fields
 }
 
-fn redrive(g: &Group, since: &str, back: &str) -> Cell {
+fn redrive(g: &Group, since: &str, back: &str, now: Instant) -> Cell {
     let discard = Query::href("dead-letters", &[("kind", &g.kind), ("group", &g.fingerprint), ("since", since), ("ask", "discard")]);
     Cell::Group(vec![
-        Cell::Buttons(vec![(format!("Bring {} back", text::count(g.open)), RedriveGroup::url().into(), key(g, since, back))]),
+        Cell::Buttons(vec![(format!("Bring {} back", text::count(g.open)), RedriveGroup::url().into(), key(g, since, back, now))]),
         Cell::Link(discard, format!("Discard {}…", text::count(g.open))),
     ])
 }
 
-fn question(g: &Group, since: &str) -> Question {
+fn question(g: &Group, since: &str, now: Instant) -> Question {
     let back = back(g, since);
     Question {
         text: format!("Discard {} dead letters of kind {}? Their jobs are closed and will not run again.", text::count(g.open), g.kind),
         verb: format!("Discard {}", text::count(g.open)),
         action: DiscardGroup::url().into(),
-        fields: key(g, since, &Query::href("dead-letters", &[("since", since)])),
+        fields: key(g, since, &Query::href("dead-letters", &[("since", since)]), now),
         remark: "note".into(),
         back,
     }
@@ -162,7 +166,7 @@ fn group_row(g: &Group, since: &str, now: Instant) -> Vec<Cell> {
         Cell::Number(text::count(g.open)),
         time(Some(g.first_at), now),
         time(Some(g.last_at), now),
-        redrive(g, since, &Query::href("dead-letters", &[("since", since)])),
+        redrive(g, since, &Query::href("dead-letters", &[("since", since)]), now),
     ]
 }
 
@@ -235,7 +239,8 @@ mod tests {
         .await
         .unwrap();
         let mut conn = t.db.service().acquire().await.unwrap();
-        let mut shown = async |query: &str| list(&mut conn, &Query::parse(query), chrono::Utc::now()).await.unwrap();
+        let now = chrono::Utc::now();
+        let mut shown = async |query: &str| list(&mut conn, &Query::parse(query), now).await.unwrap();
         let first = shown("").await.parts.remove(0);
         assert_eq!((first.title.as_str(), first.rows.len()), ("259 open letters in 130 groups", 100));
         assert_eq!(first.next, "/admin/dead-letters?page=2");
@@ -243,7 +248,10 @@ mod tests {
         assert_eq!((second.title.as_str(), second.rows.len(), second.next.as_str()), ("259 open letters in 130 groups", 30, ""));
         let smallest = shown("kind=a&group=f130&ask=discard").await;
         assert!(format!("{:?}", smallest.deeds).contains("Bring 1 back"), "{:?}", smallest.deeds);
-        assert_eq!(smallest.question.unwrap().verb, "Discard 1");
+        assert!(format!("{:?}", smallest.deeds).contains(&format!("{:?}", shown_at(now))), "{:?}", smallest.deeds);
+        let question = smallest.question.unwrap();
+        assert_eq!(question.verb, "Discard 1");
+        assert!(question.fields.contains(&shown_at(now)), "{:?}", question.fields);
         assert!(shown("kind=a&group=none").await.deeds.is_empty());
         assert_eq!(shown("tab=dealt").await.parts[0].empty, "No letter was brought back or discarded yet.");
     }

@@ -13,6 +13,7 @@ use crate::{
     model::Instant,
     store::{
         audit,
+        job_lists::run_since,
         jobs::list::{self, JobRow},
         letter_lists,
     },
@@ -95,9 +96,12 @@ async fn last_deed(conn: &mut PgConnection, j: &JobRow, now: Instant) -> sqlx::R
 /// Created, due, started, ended: what happened with its time, what did not yet without.
 fn steps(j: &JobRow, now: Instant) -> Vec<Step> {
     let step = |words: &str, at: Option<Instant>, note: String| Step { words: words.into(), at: at.map(|t| text::moment(t, now)), note };
-    let started =
-        j.started_at.map(|s| format!("attempt {}, waited {}", j.attempts, took(s - j.scheduled_at.max(j.created_at)))).unwrap_or_default();
-    let ran = j.started_at.zip(j.completed_at).map(|(s, c)| format!("ran {}", took(c - s))).unwrap_or_default();
+    // What waits for its next attempt has the beginning of the one before: how long that one waited is not known any more.
+    let waited =
+        |s: Instant| if s >= j.scheduled_at { format!(", waited {}", took(s - j.scheduled_at.max(j.created_at))) } else { String::new() };
+    let started = j.started_at.map(|s| format!("attempt {}{}", j.attempts, waited(s))).unwrap_or_default();
+    let began = run_since(&j.status, j.scheduled_at, j.started_at);
+    let ran = began.zip(j.completed_at).map(|(s, c)| format!("ran {}", took(c - s))).unwrap_or_default();
     let end = match j.status.as_str() {
         "failed" => "Failed",
         "cancelled" => "Cancelled",
@@ -180,6 +184,22 @@ mod tests {
         let page = one(&mut conn, ids[1], &none, now).await.unwrap().unwrap();
         assert!(of(&page, "Cancelled by").is_some_and(|by| by.contains("bob@example.com")), "{:?}", page.facts);
         assert!(of(&page, "Retried by").is_none() && page.question.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_waits_for_its_next_attempt_did_not_wait_less_than_nothing() {
+        let t = testing::database().await;
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let id: Uuid = sqlx::query_scalar(
+            "INSERT INTO background_jobs (type, payload, attempts, created_at, started_at, scheduled_at)
+             VALUES ('a', '{}', 1, now() - interval '50 minutes', now() - interval '45 minutes', now() + interval '1 hour') RETURNING id",
+        )
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+        let shown = one(&mut conn, id, &Query::parse(""), chrono::Utc::now()).await.unwrap().unwrap();
+        let notes: Vec<&str> = shown.steps.iter().map(|s| s.note.as_str()).collect();
+        assert_eq!(notes, ["", "", "attempt 1", ""]);
     }
 
     #[tokio::test]

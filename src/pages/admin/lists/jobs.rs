@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        job_deeds::{ActOnChosen, ActOnJob, ActOnJobs, Deed},
+        job_deeds::{ActOnChosen, ActOnJob, ActOnJobs, Deed, NOT_TICKED, shown_at},
         screen::{Cell, Chosen, Part, Question, Shown},
         search::Search,
     },
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{Instant, JobState},
     store::{
-        job_lists::{self as store, COUNTED, Cursor, Filter, Row},
+        job_lists::{self as store, COUNTED, Cursor, Filter, Row, WINDOW},
         jobs::counts::{self, Count},
     },
 };
@@ -19,6 +19,9 @@ use leptos::server_fn::ServerFn;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+/// In an address, the question before all that match are cancelled. With a word of its own: the button of the ticked rows asks
+/// for `cancel`, also when none is ticked.
+const CANCEL_ALL: &str = "cancel-all";
 /// The ticked rows in an address.
 const TICKED: &str = "ids[]";
 /// What can stand before a colon in the search box.
@@ -45,6 +48,7 @@ pub(in crate::pages::admin) fn filter(status: &str, kind: &str, q: &str) -> (Fil
         ids: (wanted.is_some() || search.get("id").is_some()).then(|| wanted.into_iter().collect()),
         payload: search.path("payload"),
         not_due: false,
+        until: None,
     };
     (filter, complaint)
 }
@@ -81,7 +85,7 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
     let (status, kind, q, before) = (query.get("status"), query.get("kind"), query.get("q"), query.get("before"));
     let here = Here { status: &status, kind: &kind, q: &q };
     let (filter, complaint) = filter(&status, &kind, &q);
-    let (rows, next) = store::page(conn, &filter, cursor(&before), PAGE as i64).await?;
+    let store::Page { rows, next, further } = store::search(conn, &filter, cursor(&before), PAGE as i64).await?;
     let counts = counts::counts(conn).await?;
     let (n, exact_to) = if filter.is_counted() {
         (sum(&counts, filter.status.as_deref(), filter.kind.as_deref()), i64::MAX)
@@ -97,31 +101,42 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
     let deeds = if n > 0 && complaint.is_empty() { deeds(filter.status.as_deref()) } else { &[] };
     let later = if deeds.contains(&Deed::RunNow) { later(conn, &filter, &counts).await? } else { 0 };
     let ticked = ticked(query);
+    let (question, unticked) = match (query.get("ask").as_str(), ticked.as_slice()) {
+        (CANCEL_ALL, _) => (deeds.contains(&Deed::Cancel).then(|| question(&here, &total, &back, now)), ""),
+        ("cancel", []) => (None, NOT_TICKED),
+        ("cancel", ids) => (Some(ask(ids, &back)), ""),
+        _ => (None, ""),
+    };
+    let older = |c: Option<Cursor>| c.map(|c| here.href(&status, &[("before", &cursor_word(c))])).unwrap_or_default();
+    let which = newest(!before.is_empty());
+    let mut bulk = bulk(deeds, &here, (&total, later), &back, now);
+    bulk.extend(further.map(|c| Cell::Link(older(Some(c)), "Search further back".into())));
     Ok(Shown {
         title: "Jobs".into(),
         lead: "What waits, runs, failed and was done, newest first. A failed job stays until somebody retries or cancels it.".into(),
         taken: Some(text::moment(now, now)),
-        complaint,
-        question: match (query.get("ask").as_str(), ticked.as_slice()) {
-            ("cancel", []) => deeds.contains(&Deed::Cancel).then(|| question(&here, &total, &back)),
-            ("cancel", ids) => Some(ask(ids, &back)),
-            _ => None,
-        },
+        complaint: if complaint.is_empty() { unticked.into() } else { complaint },
+        question,
         parts: vec![Part {
             title: format!("{total} {}", if n == 1 { "job" } else { "jobs" }),
-            note: looked_through(&filter).into(),
+            note: looked_through(&filter, &which),
             chips: states(&counts, &filter, &here),
             fields: vec![kinds(&counts, &filter), field("q", "Search", &q, &[])],
             keep: vec![("status".into(), status.clone())],
             help: "An id, part of an error, or kind: status: user: error: payload.path:".into(),
-            deeds: bulk(deeds, &here, (&total, later), &back),
+            deeds: bulk,
             chosen: rows.iter().any(|j| is_for_a_deed(j, now)).then(|| chosen(filter.status.as_deref(), &here, &before, &back)),
             heads: ["", "Kind", "State", "Person", "#Attempts", "Created", "#Ran", "Error", "Actions"].map(String::from).to_vec(),
             rows: rows.iter().map(|j| row(j, &here, &before, now)).collect(),
-            next: next.map(|c| here.href(&status, &[("before", &cursor_word(c))])).unwrap_or_default(),
+            next: older(next),
             first: if before.is_empty() { String::new() } else { here.href(&status, &[]) },
-            filtered: filter != Filter::default() || !before.is_empty(),
-            empty: "The first delivery makes the first job.".into(),
+            // An empty window says so itself: that nothing matches at all is not known.
+            filtered: further.is_none() && (filter != Filter::default() || !before.is_empty()),
+            empty: if further.is_some() {
+                format!("None of {which} jobs matches. Older ones were not looked through.")
+            } else {
+                "The first delivery makes the first job.".into()
+            },
             ..Part::default()
         }],
         shared: forms(&back),
@@ -129,12 +144,20 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
     })
 }
 
+/// The jobs of a window: those of the first one, or of one further back.
+fn newest(later: bool) -> String {
+    format!("the {} {}", if later { "next" } else { "newest" }, text::count(WINDOW))
+}
+
 /// How far a search goes that no index narrows.
-fn looked_through(filter: &Filter) -> &'static str {
+fn looked_through(filter: &Filter, which: &str) -> String {
     match (&filter.error, &filter.payload) {
-        (None, None) => "",
-        (None, Some(_)) => "Payloads are looked through for the newest 50,000 jobs.",
-        (Some(_), _) => "Errors are looked through for the newest 50,000 jobs, of the finished ones for the newest 50,000 that had one.",
+        (None, None) if filter.looks_through_history() && filter.ids.is_none() => {
+            format!("State and kind of finished jobs are looked for among {which}.")
+        }
+        (None, None) => String::new(),
+        (None, Some(_)) => format!("Payloads are looked through for {which} jobs."),
+        (Some(_), _) => format!("Errors are looked through for {which} jobs, of the finished ones for {which} that had one."),
     }
 }
 
@@ -199,11 +222,11 @@ pub(super) fn deeds_of(status: &str, scheduled_at: Instant, now: Instant) -> &'s
     }
 }
 
-/// Buttons for all that match; cancelling asks first.
-fn bulk(deeds: &[Deed], here: &Here<'_>, (total, later): (&str, i64), back: &str) -> Vec<Cell> {
+/// Buttons for all that match at this moment; cancelling asks first.
+fn bulk(deeds: &[Deed], here: &Here<'_>, (total, later): (&str, i64), back: &str, now: Instant) -> Vec<Cell> {
     let send = |deed: Deed, label: String| {
         let mut fields = here.fields(back);
-        fields.push(("deed".into(), deed.word().into()));
+        fields.extend([("deed".into(), deed.word().into()), shown_at(now)]);
         Cell::Buttons(vec![(label, ActOnJobs::url().into(), fields)])
     };
     deeds
@@ -213,7 +236,7 @@ fn bulk(deeds: &[Deed], here: &Here<'_>, (total, later): (&str, i64), back: &str
             Deed::Retry => send(Deed::Retry, format!("Retry all {total}")),
             Deed::RunNow => send(Deed::RunNow, format!("Run now the {} that wait for later", counted(later, COUNTED))),
             Deed::PutOff => send(Deed::PutOff, format!("Put off all {total} by an hour")),
-            Deed::Cancel => Cell::Link(here.href(here.status, &[("ask", "cancel")]), format!("Cancel all {total}…")),
+            Deed::Cancel => Cell::Link(here.href(here.status, &[("ask", CANCEL_ALL)]), format!("Cancel all {total}…")),
         })
         .collect()
 }
@@ -249,9 +272,10 @@ fn ask(ids: &[Uuid], back: &str) -> Question {
     }
 }
 
-fn question(here: &Here<'_>, total: &str, back: &str) -> Question {
+/// The question before all that match at this moment are cancelled.
+fn question(here: &Here<'_>, total: &str, back: &str, now: Instant) -> Question {
     let mut fields = here.fields(back);
-    fields.push(("deed".into(), Deed::Cancel.word().into()));
+    fields.extend([("deed".into(), Deed::Cancel.word().into()), shown_at(now)]);
     Question {
         text: format!("Cancel all {total} jobs that this view shows? They will not run again; running ones are asked to stop."),
         verb: format!("Cancel {total}"),
@@ -316,14 +340,14 @@ fn row(j: &Row, here: &Here<'_>, before: &str, now: Instant) -> Vec<Cell> {
         person(j.user_id.as_deref()),
         Cell::Number(attempts(j.attempts, j.max_attempts)),
         time(Some(j.created_at), now),
-        j.started_at.map_or(Cell::None, |s| Cell::Number(took(j.completed_at.unwrap_or(now) - s))),
+        j.ran(now).map_or(Cell::None, |d| Cell::Number(took(d))),
         words(j.error.as_deref().map(|e| text::cut(e, 120)).as_deref()),
         presses(deeds, j.id, &j.kind, question),
     ]
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may stop")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 mod tests {
     use super::*;
 
@@ -380,7 +404,43 @@ mod tests {
         assert_eq!((asked.verb.as_str(), asked.back.as_str()), ("Cancel 2 jobs", "/admin/jobs?status=pending"));
         let sent: Vec<_> = asked.fields.iter().filter(|(n, _)| n == TICKED).map(|(_, v)| v.clone()).collect();
         assert_eq!(sent, [one.to_string(), two.to_string()]);
-        let all = shown("status=pending&ask=cancel").await.question.unwrap_or_default();
+        let all = shown("status=pending&ask=cancel-all").await.question.unwrap_or_default();
         assert_eq!((all.verb.as_str(), all.action.as_str()), ("Cancel 5", ActOnJobs::url()));
+        assert!(text.contains("ask=cancel-all") && text.contains(&format!("{:?}", shown_at(now))), "{text}");
+        assert!(all.fields.contains(&shown_at(now)), "{:?}", all.fields);
+        // The button of the ticked rows with none ticked asks for nothing.
+        let none = shown("status=pending&ask=cancel").await;
+        assert!(none.question.is_none() && none.complaint.starts_with("No job was ticked."), "{}", none.complaint);
+    }
+
+    #[tokio::test]
+    async fn an_empty_window_says_so_and_leads_further_back() {
+        let t = crate::store::testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO job_history (id, type, status, priority, payload, attempts, created_at, scheduled_at, completed_at)
+             SELECT app.uuid_v7(), 'a', CASE WHEN n > 50010 THEN 'cancelled' ELSE 'completed' END, 5, '{}', 1, now(), now(),
+                    now() - n * interval '1 millisecond'
+               FROM generate_series(1, 50015) n;
+             INSERT INTO job_count_deltas (type, status, delta) VALUES ('a', 'cancelled', 5), ('a', 'completed', 50010)",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let now = chrono::Utc::now();
+        let mut part = async |query: &str| list(&mut conn, &Query::parse(query), now).await.unwrap().parts.remove(0);
+        let first = part("status=cancelled").await;
+        assert_eq!((first.title.as_str(), first.rows.len(), first.next.as_str()), ("5 jobs", 0, ""));
+        assert_eq!(first.note, "State and kind of finished jobs are looked for among the newest 50,000.");
+        assert!(!first.filtered && first.empty.contains("None of the newest 50,000 jobs matches"), "{}", first.empty);
+        let further = match first.deeds.as_slice() {
+            [Cell::Link(href, words)] if words == "Search further back" => href.clone(),
+            other => panic!("{other:?}"),
+        };
+        let second = part(further.split_once('?').unwrap().1).await;
+        assert_eq!((second.rows.len(), second.deeds.len(), second.filtered), (5, 0, true));
+        assert!(second.note.ends_with("among the next 50,000."), "{}", second.note);
+        assert!(part("status=completed").await.deeds.is_empty(), "a full page goes on by itself");
+        assert_eq!(part("").await.note, "", "what all are listed by lies in an index");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     super::{
+        job_deeds::shown_at,
         letter_deeds::StopOperation,
         screen::{Cell, Form, Question, Running, Shown},
         webhook_deeds::ReplayDeliveries,
@@ -24,7 +25,8 @@ const NAMES: [&str; 6] = ["since", "type", "provider", "user", "status", "error"
 /// Conflicts and bodies that are not JSON are never processed.
 const STATES: [&str; 7] = ["", "pending", "processing", "completed", "failed", "parked", "ignored"];
 
-/// The filter of words from the URL or the form. `until` is set, so that what comes in meanwhile is not meant.
+/// The filter of words from the URL or the form, at the moment of the question: the form carries it, so that what comes in between
+/// question and press, or later, is not meant.
 pub(in crate::pages::admin) fn filter(word: impl Fn(&str) -> String, now: Instant) -> Filter {
     let some = |name: &str| Some(word(name)).filter(|v| !v.is_empty());
     Filter {
@@ -52,7 +54,7 @@ pub(super) async fn page(conn: &mut PgConnection, query: &Query, now: Instant) -
     let asked = query.get("ask") == "replay";
     let found = if asked { webhook_lists::count_replay(conn, &filter(|n| query.get(n), now)).await? } else { 0 };
     let mut fields: Vec<(String, String)> = NAMES.map(|n| (n.to_owned(), query.get(n))).to_vec();
-    fields.push(("back".into(), href(query, &[])));
+    fields.extend([shown_at(now), ("back".into(), href(query, &[]))]);
     let n = super::counted(found, webhook_lists::REPLAY_COUNTED);
     let text =
         format!("Process {n} stored deliveries again? What they say takes effect once, however often that happens; newer values stay.");
@@ -115,5 +117,34 @@ fn running(o: &Operation, now: Instant) -> Running {
         percent: if o.state == "running" { share.min(99) } else { share },
         state: o.state.clone(),
         deed: if o.state == "running" { Cell::Buttons(vec![("Stop".into(), StopOperation::url().into(), stop)]) } else { Cell::None },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::{pages::admin::job_deeds::asked_at, store::testing};
+
+    #[tokio::test]
+    async fn the_question_carries_the_moment_up_to_which_it_counted() {
+        let t = testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO terra_webhooks_raw (id, trace_id, type, provider, status, ordering_ms, body, created_at)
+             SELECT app.uuid_v7(), 't' || n, 'daily', 'oura', 'completed', n, '{}', now() - interval '1 hour' + make_interval(mins => n * 40)
+               FROM generate_series(1, 2) n",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let asked = chrono::Utc::now() - TimeDelta::seconds(1);
+        let question = page(&mut conn, &Query::parse("tab=replay&type=daily&since=24h&ask=replay"), asked).await.unwrap().question.unwrap();
+        assert_eq!(question.verb, "Replay 1", "the other one is received later");
+        let word = |name: &str| question.fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default();
+        let pressed = asked + TimeDelta::hours(1);
+        let pressed = filter(word, asked_at(&word("asked"), pressed));
+        assert_eq!(webhook_lists::count_replay(&mut conn, &pressed).await.unwrap(), 1);
+        assert!(pressed.until.is_some_and(|until| (asked - until).num_milliseconds() == 0) && pressed.from.is_some());
     }
 }
