@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 /// So long without a good look a node stays ready.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// So many good looks in a row bring it back.
 const PROOFS: u32 = 3;
 

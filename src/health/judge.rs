@@ -81,12 +81,29 @@ pub fn judge(f: &Figures, local: &Local) -> Vec<(&'static str, Check)> {
         ),
         ("disk", disk(local)),
     ];
+    worst_first(&mut checks);
+    checks
+}
+
+/// The same where figures could not be taken, which is a check of its own with the reason (`why`): by those known last, and
+/// where there are none, by what needs none. Not to know of a worker is no proof that there is none.
+pub(super) fn judge_by_known(known: Option<&Figures>, local: &Local, why: Option<&str>) -> Vec<(&'static str, Check)> {
+    let mut checks = judge(known.unwrap_or(&Figures::default()), local);
+    if known.is_none() {
+        checks.retain(|(name, _)| ["database", "webhooks", "disk"].contains(name));
+        checks.push(("jobWorker", Check::degraded("whether a worker is alive is not known")));
+    }
+    checks.extend(why.map(|why| ("figures", Check::degraded(format!("figures could not be taken: {why}")))));
+    worst_first(&mut checks);
+    checks
+}
+
+fn worst_first(checks: &mut [(&'static str, Check)]) {
     checks.sort_by_key(|(_, c)| match c.status {
         "error" => 0,
         "degraded" => 1,
         _ => 2,
     });
-    checks
 }
 
 fn database(local: &Local) -> Check {
@@ -228,6 +245,19 @@ mod tests {
             assert_eq!(judge(&figures(), &l).first().map(|(n, _)| *n), Some(name));
         }
         assert_eq!(status(&figures(), &Local { storing: Storing::Failing, ..local() }), Unhealthy);
+    }
+
+    #[test]
+    fn without_new_figures_the_known_ones_speak_and_without_any_nothing_is_made_up() {
+        let names = |checks: &[(&'static str, Check)], status: &str| {
+            checks.iter().filter(|(_, c)| c.status == status).map(|(n, _)| *n).collect::<Vec<_>>()
+        };
+        let known = judge_by_known(Some(&Figures { workers_alive: 0, ..figures() }), &local(), Some("read-only"));
+        assert_eq!((names(&known, "error"), names(&known, "degraded")), (vec!["jobWorker"], vec!["figures"]));
+        assert!(known.iter().any(|(_, c)| c.note == "figures could not be taken: read-only"), "{known:?}");
+        let nothing = judge_by_known(None, &local(), Some("read-only"));
+        assert_eq!((names(&nothing, "error"), names(&nothing, "degraded")), (vec![], vec!["jobWorker", "figures"]));
+        assert_eq!(judge_by_known(Some(&figures()), &local(), None), judge(&figures(), &local()));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The task that looks every two seconds, and what it hands out.
 
 use super::answer::{self, Answers};
+use super::away::Away;
 use super::disk;
 use super::gate::Gate;
-use super::judge::{Check, Local, judge, worst};
+use super::judge::{Check, Local, judge_by_known, worst};
 use super::storing::{Answered, Watch};
 use crate::model::HealthStatus;
 use crate::store::{Db, health as store};
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -18,14 +18,25 @@ use uuid::Uuid;
 /// Between two looks, while all is well and while it is not.
 const EVERY: Duration = Duration::from_secs(2);
 const EAGERLY: Duration = Duration::from_secs(1);
-/// A look that takes longer went wrong.
+/// An answer that takes longer is none.
 const LIMIT: Duration = Duration::from_secs(5);
+/// What follows an answer may take so long: the figures, then the record. Together they stay well below the gate's
+/// patience. A statement is ended by the server itself, or the connections of looks that were given up would all come to
+/// wait behind a locked table, until the pool has no more.
+const MEASURING: Duration = Duration::from_secs(3);
+const KEEPING: Duration = Duration::from_secs(1);
+const STEP: Duration = Duration::from_secs(2);
+/// Published figures older than this, in seconds, are not news: whoever has the turn cannot take any.
+const OLD: f64 = 30.0;
 /// Of a node that measures: how long it may be silent before another one measures.
 const TURN: Duration = Duration::from_secs(6);
 /// Figures that cost more are measured so often; while there is no data yet, asking costs nothing, and a new
 /// installation need not wait for its first figures.
 const SLOWLY: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
 const AT_FIRST: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
+
+/// Figures, and when they were measured by the database's clock.
+type Known = (DateTime<Utc>, store::Figures);
 
 /// Everything the last look says.
 #[derive(Debug, Clone)]
@@ -95,19 +106,9 @@ impl Monitor {
     }
 
     async fn run(self, db: Db, cancel: CancellationToken) {
-        let mut away: Option<Instant> = None;
+        let mut away = Away::default();
         loop {
-            let looked = tokio::time::timeout(LIMIT, self.look(&db, away)).await;
-            let well = matches!(looked, Ok(Ok(())));
-            match looked {
-                Ok(Ok(())) => away = None,
-                Ok(Err(e)) => tracing::warn!(error = %e, "health: the database does not answer"),
-                Err(_) => tracing::warn!("health: the database did not answer within 5 s"),
-            }
-            if !well {
-                away.get_or_insert_with(Instant::now);
-                self.write(|s| s.gate.looked(false, Instant::now()));
-            }
+            let well = self.look(&db, &mut away).await;
             let wait = if self.is_ready() && well { EVERY } else { EAGERLY };
             if tokio::time::timeout(wait, cancel.cancelled()).await.is_ok() {
                 break;
@@ -118,70 +119,116 @@ impl Monitor {
         let _: Result<sqlx::Result<()>, _> = tokio::time::timeout(Duration::from_secs(1), resign).await;
     }
 
-    /// One look: reads what was published; where it is our turn, measures and publishes.
-    async fn look(&self, db: &Db, away: Option<Instant>) -> sqlx::Result<()> {
-        let mut conn = db.service().acquire().await?;
-        let begin = Instant::now();
-        let shared = store::shared(&mut conn).await?;
-        let database_latency_ms = begin.elapsed().as_secs_f64() * 1000.0;
+    /// One look; whether there was an answer, and figures. The answer alone decides about readiness: a database that only
+    /// reads, or whose table is locked, serves pages, and every node would be out of service at once.
+    async fn look(&self, db: &Db, away: &mut Away) -> bool {
+        let began = Instant::now();
+        let (shared, database_latency_ms) = match tokio::time::timeout(LIMIT, ask(db)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(e)) => return self.no_answer(away, began, &e.to_string()),
+            Err(_) => return self.no_answer(away, began, "nothing came within 5 s"),
+        };
+        away.answered(Instant::now());
         let storing = self.write(|s| s.deliveries.look((self.answered)(), Instant::now()));
         let local = Local { database_latency_ms, disk: disk::room(&self.data_dir), storing };
         let ours = shared.as_ref().is_none_or(|s| s.free || s.holder == self.me);
+        let age = shared.as_ref().and_then(|s| s.age_s);
         let known = shared.and_then(|s| Some((s.taken_at?, s.figures?.0)));
-        let (at, figures) = if ours && store::take_turn(&mut conn, self.me, TURN).await? {
-            self.measure(db, &mut conn, known, &local, away).await?
-        } else if let Some(known) = known {
-            known
-        } else {
-            (Utc::now(), store::figures(&mut conn).await?) // another node is measuring for the first time in this moment
+        let mut turn = false;
+        let (taken, why) = match tokio::time::timeout(MEASURING, self.take(db, ours, known.clone(), &mut turn)).await {
+            Ok(Ok(taken)) => (Some(taken), age.filter(|age| !ours && *age > OLD).map(|age| format!("those shown are {age:.0} s old"))),
+            Ok(Err(e)) => (known, Some(e.to_string())),
+            Err(_) => (known, Some("it takes too long".to_owned())),
         };
-        let checks = judge(&figures, &local);
+        let checks = judge_by_known(taken.as_ref().map(|(_, figures)| figures), &local, why.as_deref());
+        self.tell(why.as_deref());
+        if turn {
+            self.keep(db, &checks, away).await;
+        } else if !ours {
+            away.settle();
+        }
+        let (at, figures) = taken.unwrap_or_else(|| (Utc::now(), store::Figures::default()));
         let answers = answer::fresh(at, &checks, &figures, &local, self.uptime());
         self.write(|s| {
             s.last = Some(Arc::new(Snapshot { at, figures, local, checks, answers }));
             s.gate.looked(true, Instant::now());
         });
-        Ok(())
+        why.is_none()
     }
 
-    async fn measure(
-        &self,
-        db: &Db,
-        conn: &mut PgConnection,
-        known: Option<(DateTime<Utc>, store::Figures)>,
-        local: &Local,
-        away: Option<Instant>,
-    ) -> sqlx::Result<(DateTime<Utc>, store::Figures)> {
-        let mut figures = store::figures(conn).await?;
-        figures.slow = known.map(|(_, f)| f.slow).unwrap_or_default();
-        let at = store::publish(conn, self.me, &figures).await?.unwrap_or_else(Utc::now);
+    fn no_answer(&self, away: &mut Away, began: Instant, why: &str) -> bool {
+        tracing::warn!(error = why, "health: the database does not answer");
+        away.silent(began);
+        self.write(|s| s.gate.looked(false, Instant::now()));
+        false
+    }
+
+    /// The first look without figures is a warning; those after it say the same.
+    fn tell(&self, why: Option<&str>) {
+        let Some(why) = why else { return };
+        let last = self.state.read().unwrap_or_else(PoisonError::into_inner).last.clone();
+        if last.is_some_and(|s| s.checks.iter().any(|(name, _)| *name == "figures")) {
+            tracing::debug!(error = why, "health: figures still cannot be taken");
+        } else {
+            tracing::warn!(error = why, "health: the database answers, but figures cannot be taken");
+        }
+    }
+
+    /// The figures: measured where it is our turn (`turn` says so), else those that were published.
+    async fn take(&self, db: &Db, ours: bool, known: Option<Known>, turn: &mut bool) -> sqlx::Result<Known> {
+        if ours {
+            let mut tx = db.begin_service_within(STEP).await?;
+            let taken = store::take_turn(&mut tx, self.me, TURN).await?;
+            tx.commit().await?;
+            *turn = taken;
+        }
+        match known {
+            Some(known) if !*turn => Ok(known),
+            // Without the turn: another node is measuring for the first time in this moment, and nothing is published yet.
+            known => self.measure(db, *turn, known.map(|(_, figures)| figures.slow)).await,
+        }
+    }
+
+    /// Measures and publishes; what is published without the turn goes nowhere.
+    async fn measure(&self, db: &Db, turn: bool, slow: Option<store::Slow>) -> sqlx::Result<Known> {
+        let mut tx = db.begin_service_within(STEP).await?;
+        let mut figures = store::figures(&mut tx).await?;
+        figures.slow = slow.unwrap_or_default();
         let nothing_yet = figures.slow.silence.is_empty() && figures.slow.badges == [0; 5];
         let often = if nothing_yet { AT_FIRST } else { SLOWLY };
-        if figures.slow.at.is_none_or(|at| Utc::now() - at > often) {
-            // Not waited for: a large table must not make this look late. The next one carries it on.
-            let (db, me, mut with) = (db.clone(), self.me, figures.clone());
-            with.slow.at = Some(Utc::now());
-            store::publish(conn, me, &with).await?;
-            figures.slow.at = with.slow.at;
-            tokio::spawn(async move {
-                let measured = async {
-                    with.slow = store::slow(db.service()).await?;
-                    store::publish(&mut *db.service().acquire().await?, me, &with).await
-                };
-                if let Err(e) = measured.await {
-                    tracing::debug!(error = %e, "the slow figures could not be measured");
-                }
-            });
+        let due = turn && figures.slow.at.is_none_or(|at| Utc::now() - at > often);
+        if due {
+            figures.slow.at = Some(Utc::now());
         }
-        if let Some(away) = away {
-            store::keep_outage(conn, away.elapsed()).await?;
+        let at = store::publish(&mut tx, self.me, &figures).await?.unwrap_or_else(Utc::now);
+        tx.commit().await?;
+        if due {
+            self.measure_slowly(db, figures.clone());
         }
-        let checks = judge(&figures, local);
-        let status = worst(checks.iter().map(|(_, c)| c.status));
-        let body: serde_json::Map<String, serde_json::Value> =
-            checks.iter().map(|(name, c)| ((*name).to_owned(), serde_json::json!({ "status": c.status, "note": c.note }))).collect();
-        store::keep_history(conn, status, &body.into()).await?;
         Ok((at, figures))
+    }
+
+    /// Not waited for: a large table must not make a look late. The next one carries it on.
+    fn measure_slowly(&self, db: &Db, mut with: store::Figures) {
+        let (db, me) = (db.clone(), self.me);
+        tokio::spawn(async move {
+            let measured = async {
+                with.slow = store::slow(db.service()).await?;
+                store::publish(&mut *db.service().acquire().await?, me, &with).await
+            };
+            if let Err(e) = measured.await {
+                tracing::debug!(error = %e, "the slow figures could not be measured");
+            }
+        });
+    }
+
+    /// What the status page shows later. Where it cannot be written the page has a gap; the figures are as good.
+    async fn keep(&self, db: &Db, checks: &[(&'static str, Check)], away: &mut Away) {
+        match tokio::time::timeout(KEEPING, write_down(db, checks, away.owed(Instant::now()))).await {
+            Ok(Ok(())) => away.settle(),
+            Ok(Err(e)) => tracing::warn!(error = %e, "health: the record could not be written"),
+            Err(_) => tracing::warn!("health: the record could not be written within a second"),
+        }
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -206,6 +253,26 @@ impl Monitor {
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+/// The first read, and how long it took in milliseconds.
+async fn ask(db: &Db) -> sqlx::Result<(Option<store::Shared>, f64)> {
+    let mut conn = db.service().acquire().await?;
+    let begin = Instant::now();
+    let shared = store::shared(&mut conn).await?;
+    Ok((shared, begin.elapsed().as_secs_f64() * 1000.0))
+}
+
+async fn write_down(db: &Db, checks: &[(&'static str, Check)], outage: Option<Duration>) -> sqlx::Result<()> {
+    let status = worst(checks.iter().map(|(_, c)| c.status));
+    let body: serde_json::Map<String, serde_json::Value> =
+        checks.iter().map(|(name, c)| ((*name).to_owned(), serde_json::json!({ "status": c.status, "note": c.note }))).collect();
+    let mut tx = db.begin_service_within(STEP).await?;
+    if let Some(ago) = outage {
+        store::keep_outage(&mut tx, ago).await?;
+    }
+    store::keep_history(&mut tx, status, &body.into()).await?;
+    tx.commit().await
 }
 
 #[cfg(test)]
@@ -238,6 +305,65 @@ mod tests {
         assert_eq!(holder, first.me, "the second reads what the first measured");
         let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM health_snapshots").fetch_one(t.db.owner()).await.unwrap();
         assert_eq!(kept, 1);
+        cancel.cancel();
+    }
+
+    /// Waits for a look without figures while the node is ready; what the check says, and the snapshot.
+    async fn without_figures(monitor: &Monitor) -> (String, Arc<Snapshot>) {
+        for _ in 0..500 {
+            if let Health::Fresh(s) = monitor.health()
+                && let Some((_, check)) = s.checks.iter().find(|(name, _)| *name == "figures")
+            {
+                assert_eq!(check.status, "degraded");
+                return (check.note.clone(), Arc::clone(&s));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        unreachable!("no look without figures within 10 s")
+    }
+
+    async fn outages(t: &crate::store::testing::TestDb) -> i64 {
+        let of = "SELECT count(*) FROM health_snapshots WHERE checks #>> '{database,status}' = 'error'";
+        sqlx::query_scalar(of).fetch_one(t.db.owner()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_database_that_only_reads_leaves_the_node_ready() {
+        let t = database().await;
+        let options = (*t.db.service().connect_options()).clone().options([("default_transaction_read_only", "on")]);
+        let service = sqlx::postgres::PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
+        let db = Db { service, ..t.db.clone() };
+        let cancel = CancellationToken::new();
+        let monitor = Monitor::spawn(db, "/".into(), Answered::default, cancel.clone());
+        let (note, snapshot) = without_figures(&monitor).await;
+        assert!(note.starts_with("figures could not be taken: ") && note.contains("read-only"), "{note}");
+        assert_eq!(snapshot.status(), HealthStatus::Degraded, "nothing is known of workers: {:?}", snapshot.checks);
+        assert!(monitor.is_ready());
+        assert_eq!(outages(&t).await, 0);
+        cancel.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_locked_table_leaves_the_node_ready_with_the_figures_known_last() {
+        let t = database().await;
+        let cancel = CancellationToken::new();
+        let monitor = Monitor::spawn(t.db.clone(), "/".into(), Answered::default, cancel.clone());
+        let before = fresh(&monitor).await;
+        let mut alter = t.db.owner().begin().await.unwrap();
+        sqlx::query("LOCK TABLE unified_metrics IN ACCESS EXCLUSIVE MODE").execute(&mut *alter).await.unwrap();
+        let (note, snapshot) = without_figures(&monitor).await;
+        assert!(note.starts_with("figures could not be taken: "), "{note}");
+        assert!(snapshot.at >= before.at && snapshot.figures.rate_limits_exists, "the figures known last: {:?}", snapshot.figures);
+        assert!(monitor.is_ready());
+        alter.rollback().await.unwrap();
+        for _ in 0..500 {
+            if matches!(monitor.health(), Health::Fresh(s) if s.checks.iter().all(|(name, _)| *name != "figures")) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(matches!(monitor.health(), Health::Fresh(s) if s.checks.iter().all(|(name, _)| *name != "figures")));
+        assert_eq!(outages(&t).await, 0);
         cancel.cancel();
     }
 }

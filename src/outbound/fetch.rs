@@ -10,6 +10,10 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+/// A payload behind a link is a delivery like any other and is parsed as a whole, so it may be as large as one that is sent
+/// (`gateway/body.rs`, `MAX_BODY`).
+const LARGEST: usize = 16 << 20;
+
 /// What may be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchRules {
@@ -23,7 +27,7 @@ pub struct FetchRules {
 
 impl Default for FetchRules {
     fn default() -> Self {
-        Self { hosts: vec!["amazonaws.com".into()], max_bytes: 64 << 20, timeout: Duration::from_secs(30) }
+        Self { hosts: vec!["amazonaws.com".into()], max_bytes: LARGEST, timeout: Duration::from_secs(30) }
     }
 }
 

@@ -114,6 +114,11 @@ fn only_links_that_keep_the_rules_are_followed() {
 }
 
 #[test]
+fn a_fetched_payload_may_be_as_large_as_one_that_is_sent() {
+    assert_eq!(FetchRules::default().max_bytes, crate::gateway::body::MAX_BODY);
+}
+
+#[test]
 fn one_inner_address_spoils_a_name() {
     let fetcher = Fetcher::default();
     let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 443);

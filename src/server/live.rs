@@ -1,12 +1,13 @@
 //! Live events: what PostgreSQL announces on `assay_live`, fanned out to the open pages of this node.
 //!
 //! An event says what changed and how much, never whose value became what: the page then asks again, with its own
-//! eyes. A trainer hears only of the persons assigned to them. A reader that falls behind is told to resync. What was
-//! announced while a page was on its way to its reader is said first. The workers hear who is being looked at.
+//! eyes. A trainer hears only of the persons assigned to them. A reader that falls behind is told to resync, and all are
+//! when this node listens anew after its connection was lost. What was announced while a page was on its way to its reader
+//! is said first. The workers hear who is being looked at.
 
 use crate::{
     model::Role,
-    store::{Caller, Db},
+    store::{Caller, Db, live::Listening},
 };
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::stream::{self, Stream};
@@ -30,11 +31,13 @@ const REMEMBERED: usize = 1024;
 const SHOWN: usize = 50;
 /// Longer ids are nobody's.
 const LONGEST_ID: usize = 512;
+/// What this node announces by itself: something may have been missed.
+const RESYNC: &str = r#"{"topic": "resync", "everybody": true}"#;
 
 /// What is announced. `users` lists the persons concerned; nobody: it concerns administrators.
 #[derive(Debug, Clone, Deserialize)]
 pub struct News {
-    /// `scores`, `jobs`, `operation` or `deliveries`.
+    /// `scores`, `jobs`, `operation`, `deliveries` or `resync`.
     pub topic: String,
     /// The persons concerned.
     #[serde(default)]
@@ -61,20 +64,28 @@ impl Live {
         let (sender, _) = broadcast::channel(1024);
         let live = Self { sender, recent: Arc::default(), cancel };
         let task = live.clone();
-        tokio::spawn(async move {
-            while !task.cancel.is_cancelled() {
-                tokio::select! {
-                    () = task.cancel.cancelled() => return,
-                    result = crate::store::live::listen(&db, |news| task.publish(news)) => {
-                        if let Err(error) = result {
-                            tracing::warn!(%error, "live events: the connection was lost; trying again");
-                        }
-                        tokio::time::sleep(Duration::from_secs(1)).await;
-                    }
-                }
-            }
-        });
+        tokio::spawn(async move { task.cancel.run_until_cancelled(task.follow(&db)).await });
         live
+    }
+
+    /// Listens, again and again. What is announced while nobody listens is lost, and the pages that are open do not see it:
+    /// their own streams held. So they are told to look again.
+    async fn follow(&self, db: &Db) {
+        let mut first = true;
+        loop {
+            match Listening::begin(db).await {
+                Ok(session) => {
+                    if !first {
+                        self.publish(RESYNC);
+                    }
+                    session.hear(|news| self.publish(news)).await;
+                    tracing::warn!("live events: the connection was lost; trying again");
+                }
+                Err(error) => tracing::warn!(%error, "live events: there is no connection; trying again"),
+            }
+            first = false;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     fn publish(&self, payload: &str) {
@@ -249,6 +260,32 @@ mod tests {
         assert_eq!(shown(Role::Admin, "", &[]), Vec::<String>::new());
         let many: Vec<String> = (0..=SHOWN).map(|n| n.to_string()).collect();
         assert_eq!(shown(Role::Trainer, "", &many.iter().map(String::as_str).collect::<Vec<_>>()), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn after_a_lost_connection_open_pages_are_told_to_look_again_and_hear_what_comes() {
+        let t = testing::database().await;
+        let cancel = CancellationToken::new();
+        let live = Live::spawn(t.db.clone(), cancel.clone());
+        let (mut news, _) = live.subscribe(Duration::ZERO);
+        let listening = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state = 'idle'";
+        let mut pid: Option<i32> = None;
+        for _ in 0..200 {
+            pid = sqlx::query_scalar(listening).fetch_optional(t.db.service()).await.unwrap();
+            if pid.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let ended: bool = sqlx::query_scalar("SELECT pg_terminate_backend($1)").bind(pid.unwrap()).fetch_one(t.db.service()).await.unwrap();
+        assert!(ended);
+        let heard = tokio::time::timeout(Duration::from_secs(10), news.recv()).await.unwrap().unwrap();
+        assert_eq!((heard.topic.as_str(), heard.everybody), ("resync", true));
+        let announce = r#"SELECT pg_notify('assay_live', '{"topic": "jobs", "n": 1}')"#;
+        sqlx::query(announce).execute(t.db.service()).await.unwrap();
+        let heard = tokio::time::timeout(Duration::from_secs(10), news.recv()).await.unwrap().unwrap();
+        assert_eq!((heard.topic.as_str(), heard.n), ("jobs", 1));
+        cancel.cancel();
     }
 
     #[test]

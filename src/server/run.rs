@@ -15,6 +15,9 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+/// The connections of the jobs are waited for so long; the worker has stopped by then.
+const CLOSING: Duration = Duration::from_secs(10);
+
 /// Runs the program until it is told to stop.
 ///
 /// # Errors
@@ -80,22 +83,29 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     signals.came().await;
     tracing::info!("stopping: finishing what was begun");
     cancel.cancel();
-    if let Some(demo) = demo {
-        let _ = demo.await;
+    let finish = async move {
+        if let Some(demo) = demo {
+            let _ = demo.await;
+        }
+        // Open event streams end with the token; a browser that keeps its connection for other reasons is not waited for.
+        let _ = tokio::time::timeout(Duration::from_secs(5), server).await;
+        gateway.shutdown().await;
+        if let Some(worker) = worker {
+            worker.stopped().await;
+        }
+        end_of_log.cancel();
+        let _ = log.await; // it keeps its own time limit
+        if let Some(db) = jobs_db {
+            // The jobs' own connections only; the others are shared, and waited for once.
+            let _ = tokio::time::timeout(CLOSING, db.service().close()).await;
+        }
+        opened.close().await;
+    };
+    tokio::select! {
+        () = finish => tracing::info!("stopped"),
+        // What was accepted is durable, and jobs run again. A server of our own is stopped by dropping it.
+        () = signals.again() => tracing::warn!("told to stop again: what was begun is not waited for"),
     }
-    // Open event streams end with the token; a browser that keeps its connection for other reasons is not waited for.
-    let _ = tokio::time::timeout(Duration::from_secs(5), server).await;
-    gateway.shutdown().await;
-    if let Some(worker) = worker {
-        worker.stopped().await;
-    }
-    end_of_log.cancel();
-    let _ = log.await; // it keeps its own time limit
-    if let Some(db) = jobs_db {
-        db.close().await;
-    }
-    opened.close().await;
-    tracing::info!("stopped");
     Ok(())
 }
 

@@ -1,18 +1,57 @@
 //! Listening for live events, and whom an account may hear of.
 
 use super::{Caller, Db};
-use sqlx::postgres::PgListener;
+use sqlx::PgPool;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use std::collections::HashSet;
+use std::time::Duration;
 
 /// The channel that commits announce on.
 pub const CHANNEL: &str = "assay_live";
 
-/// Hands every payload to `heard` until the connection fails for good.
-pub async fn listen(db: &Db, heard: impl Fn(&str)) -> sqlx::Result<()> {
-    let mut listener = PgListener::connect_with(&db.service).await?;
-    listener.listen(CHANNEL).await?;
-    loop {
-        heard(listener.recv().await?.payload());
+/// After so long a silence the server is asked whether it is there; a later answer is none.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A session that listens. Its connection is outside the pools: one whose server vanished would keep a place in them until
+/// the network gives up.
+pub struct Listening {
+    listener: PgListener,
+    own: PgPool,
+}
+
+impl Listening {
+    /// Listens from now on.
+    pub async fn begin(db: &Db) -> sqlx::Result<Self> {
+        let own = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_lazy_with((*db.service.connect_options()).clone());
+        let mut listener = PgListener::connect_with(&own).await?;
+        // Whoever reconnects without a word loses what was announced meanwhile, and nobody knows.
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await?;
+        Ok(Self { listener, own })
+    }
+
+    /// Hands every payload to `heard` until the connection is lost.
+    pub async fn hear(mut self, heard: impl Fn(&str)) {
+        loop {
+            tokio::select! {
+                got = self.listener.try_recv() => match got {
+                    Ok(Some(news)) => heard(news.payload()),
+                    Ok(None) | Err(_) => break,
+                },
+                // A server that vanished without a word is noticed by asking.
+                () = tokio::time::sleep(SILENCE) => {
+                    let asked = tokio::time::timeout(SILENCE, sqlx::query("SELECT 1").execute(&mut self.listener)).await;
+                    if !matches!(asked, Ok(Ok(_))) {
+                        break;
+                    }
+                }
+            }
+        }
+        drop(self.listener);
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.own.close()).await;
     }
 }
 
