@@ -83,12 +83,16 @@ pub fn main(cli: Result<Cli, clap::Error>) -> ExitCode {
         Ok(config) => config,
         Err(sentence) => return refuse(&sentence),
     };
+    let command = cli.command.unwrap_or(Command::Serve);
+    if matches!(command, Command::Serve) {
+        super::memory::lean();
+    }
     super::telemetry::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return refuse(&format!("the program's threads could not be started: {e}.")),
     };
-    let result = runtime.block_on(run(config, cli.command.unwrap_or(Command::Serve)));
+    let result = runtime.block_on(run(config, command));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match result {
         Ok(code) => code,

@@ -17,6 +17,7 @@ mod leptos_options;
 mod listen;
 pub mod live;
 mod login;
+mod memory;
 mod metrics;
 pub mod paths;
 mod preferences;
