@@ -32,6 +32,8 @@ status=${PIPESTATUS[0]}
 counts=$(awk '/^test result/ {p+=$4; f+=$6; i+=$8} END {print p+0, f+0, i+0}' $out)
 read -r p f i <<<"$counts"
 [ "$status" != 0 ] && [ "$f" = 0 ] && f=1
+# What each failed test said: the filter above shows only that it failed.
+[ "$f" = 0 ] || sed -n '/^---- .* stdout ----$/,/^stack backtrace/p' $out | head -n 100
 record "Rust" "$p" "$f" "$i" $((SECONDS - began))
 
 # ---- end to end in Chromium, over the release binary ---------------------------------------------------
