@@ -72,6 +72,10 @@ pub fn stylesheet(hash_file: &Path) -> Result<String, String> {
     Ok(format!("/pkg/assay.{}.css", hash.trim()))
 }
 
+/// As in the application's own header.
+const LOGO: &str = "<svg class=\"logo\" viewBox=\"0 0 24 24\" width=\"24\" height=\"24\" aria-hidden=\"true\">\
+    <path class=\"logo-ring\" d=\"M12 1.5 21.1 6.8V17.2L12 22.5 2.9 17.2V6.8Z\"></path><path class=\"logo-line\" d=\"M6.5 15.5H10L12 8l2 7.5h3.5\"></path></svg>";
+
 /// A whole document.
 pub fn document(stylesheet: &str, sheet: &Sheet<'_>) -> String {
     let title = escaped(sheet.title);
@@ -90,7 +94,7 @@ pub fn document(stylesheet: &str, sheet: &Sheet<'_>) -> String {
          <link rel=\"icon\" href=\"/favicon.svg\" type=\"image/svg+xml\"><link rel=\"stylesheet\" href=\"{stylesheet}\">\
          <script src=\"/keys.js\" defer></script><title>{title} · Assay</title></head>\
          <body><a class=\"skip\" href=\"#main\">Skip to the content</a>\
-         <header class=\"mast\"><a class=\"brand\" href=\"/\"><span>Assay</span></a><nav class=\"mast-nav\" aria-label=\"Main\">{links}</nav>{}</header>\
+         <header class=\"mast\"><a class=\"brand\" href=\"/\">{LOGO}<span>Assay</span></a><nav class=\"mast-nav\" aria-label=\"Main\">{links}</nav>{}</header>\
          <main id=\"main\" class=\"sheet\" tabindex=\"-1\">{}</main>\
          <footer class=\"foot\"><span>Assay {}</span><a href=\"/status\">Status</a><a href=\"/preferences\">Preferences</a>\
          <button class=\"quiet with-js\" type=\"button\" data-keys>Keyboard</button></footer></body></html>",
