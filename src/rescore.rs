@@ -10,8 +10,9 @@ use crate::store::advice::{self, AdviceRow};
 use crate::store::confidence::{self, Context, Lookback, Span, Target};
 use chrono::{Days, NaiveDate};
 use sqlx::PgConnection;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+pub use crate::store::confidence::registry;
 
 /// Values loaded at once, roughly: keeps memory flat when all of a large history is scored.
 const PERSONS_AT_ONCE: usize = 25;
@@ -38,17 +39,6 @@ pub async fn rescore_persons(conn: &mut PgConnection, persons: &[(String, Option
     lock(conn, persons).await?;
     let registry = registry(conn).await?;
     rescore_with(conn, &registry, persons).await.map(|r| r.changed)
-}
-
-/// The registry in force: the built-in one, with an administrator's tolerances where there are any.
-///
-/// # Errors
-/// The database's.
-pub async fn registry(conn: &mut PgConnection) -> sqlx::Result<Cow<'static, Registry>> {
-    Ok(match confidence::overrides(conn).await? {
-        Some(overrides) => Cow::Owned(Registry::built_in().with(&overrides)),
-        None => Cow::Borrowed(Registry::built_in()),
-    })
 }
 
 /// Scores one person anew from a day on.

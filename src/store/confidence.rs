@@ -6,11 +6,12 @@
 use super::readable::Readable;
 use crate::model::{Coverage, DayValue, Finding, Instant, Metric, Model, Ordering, Origin, Source};
 use crate::quality::registry::Overrides;
-use crate::quality::{Parts, Reviews, Score, Verdict};
+use crate::quality::{Parts, Registry, Reviews, Score, Verdict};
 use crate::store::metrics::Provenance;
 use chrono::{DateTime, NaiveDate};
 use sqlx::PgConnection;
 use sqlx::types::Json;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 /// Whose scores, from which day to which.
@@ -215,6 +216,17 @@ pub async fn overrides(conn: &mut PgConnection) -> sqlx::Result<Option<Overrides
         }
         read.ok()
     }))
+}
+
+/// The registry in force: the built-in one, with an administrator's tolerances where there are any.
+///
+/// # Errors
+/// The database's.
+pub async fn registry(conn: &mut PgConnection) -> sqlx::Result<Cow<'static, Registry>> {
+    Ok(match overrides(conn).await? {
+        Some(overrides) => Cow::Owned(Registry::built_in().with(&overrides)),
+        None => Cow::Borrowed(Registry::built_in()),
+    })
 }
 
 /// Where scores are written.

@@ -1,8 +1,7 @@
 //! `confidence_shadow`: what another scorer or registry would say, beside what is in force, and the difference of the two.
 
-use super::{audit, audit::Actor, operations, operations::Operation};
+use super::{audit, audit::Actor, confidence, operations, operations::Operation};
 use crate::quality::{Registry, registry::Overrides};
-use crate::rescore;
 use serde_json::json;
 use sqlx::types::Json;
 use sqlx::{Acquire, PgConnection};
@@ -66,7 +65,7 @@ pub async fn start(
 ) -> Result<Operation, Refused> {
     let mut tx = conn.begin().await?;
     hold(&mut tx).await?;
-    let registry = rescore::registry(&mut tx).await?;
+    let registry = confidence::registry(&mut tx).await?;
     let base = Base::new(&registry);
     if let Some(there) = current(&mut tx).await? {
         let (same, changed) = (alike(overrides_of(&there).as_ref(), overrides), Base::of(&there).as_ref() != Some(&base));
@@ -133,7 +132,7 @@ pub fn overrides_of(operation: &Operation) -> Option<Overrides> {
 /// # Errors
 /// The database's.
 pub async fn outdated(conn: &mut PgConnection, operation: &Operation) -> sqlx::Result<bool> {
-    let registry = rescore::registry(conn).await?;
+    let registry = confidence::registry(conn).await?;
     Ok(Base::of(operation) != Some(Base::new(&registry)))
 }
 
@@ -332,7 +331,7 @@ pub async fn change(conn: &mut PgConnection, overrides: Option<&Overrides>, acto
     hold(conn).await?;
     let overrides = match overrides {
         Some(overrides) => {
-            let registry = rescore::registry(conn).await?;
+            let registry = confidence::registry(conn).await?;
             Some(numbered(conn, &registry, overrides).await?)
         }
         None => None,

@@ -28,7 +28,7 @@ fn with(registry: &Registry, metric: Metric) -> Overrides {
 
 async fn in_force(t: &TestDb) -> Registry {
     let mut conn = t.db.service().acquire().await.unwrap();
-    rescore::registry(&mut conn).await.unwrap().into_owned()
+    confidence::registry(&mut conn).await.unwrap().into_owned()
 }
 
 fn changed(registry: &Registry) -> Vec<Metric> {
