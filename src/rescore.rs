@@ -38,7 +38,7 @@ pub async fn rescore_persons(conn: &mut PgConnection, persons: &[(String, Option
     // First: a registry read before the wait could be an old one after it.
     lock(conn, persons).await?;
     let registry = registry(conn).await?;
-    rescore_with(conn, &registry, persons).await.map(|r| r.changed)
+    rescore_into(conn, Target::Cache, &registry, persons).await.map(|r| r.changed)
 }
 
 /// Scores one person anew from a day on.
@@ -54,6 +54,7 @@ pub async fn rescore_person(conn: &mut PgConnection, registry: &Registry, user_i
 /// # Errors
 /// The database's.
 pub async fn rescore_with(conn: &mut PgConnection, registry: &Registry, persons: &[(String, Option<NaiveDate>)]) -> sqlx::Result<Rescored> {
+    lock(conn, persons).await?;
     rescore_into(conn, Target::Cache, registry, persons).await
 }
 
@@ -66,7 +67,7 @@ pub async fn rescore_shadow(conn: &mut PgConnection, registry: &Registry, users:
     rescore_into(conn, Target::Shadow, registry, &persons).await
 }
 
-/// All at once and in order: two that took them part by part could wait for each other. Whoever has them may take them again.
+/// All at once and in order: two that took them part by part could wait for each other.
 async fn lock(conn: &mut PgConnection, persons: &[(String, Option<NaiveDate>)]) -> sqlx::Result<()> {
     confidence::lock_scores(conn, &persons.iter().map(|(user, _)| user.as_str()).collect::<Vec<_>>()).await
 }
@@ -78,9 +79,6 @@ async fn rescore_into(
     persons: &[(String, Option<NaiveDate>)],
 ) -> sqlx::Result<Rescored> {
     let mut done = Rescored::default();
-    if target == Target::Cache {
-        lock(conn, persons).await?;
-    }
     let scored: Vec<&str> = registry.rules().iter().map(|r| r.metric.key()).collect();
     for some in persons.chunks(PERSONS_AT_ONCE) {
         // What the shadow says is not in force: it advises nobody.
