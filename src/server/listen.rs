@@ -91,7 +91,11 @@ mod tests {
         send(Signal::USR2);
         let echo = tokio::time::timeout(ECHO * 2, signals.again()).await;
         assert!(echo.is_err(), "an echo is no second signal");
-        send(Signal::USR1);
-        tokio::time::timeout(Duration::from_secs(5), signals.came()).await.unwrap();
+        let later = async {
+            tokio::time::sleep(ECHO * 2).await;
+            send(Signal::USR1);
+        };
+        let ((), heard) = futures::join!(later, tokio::time::timeout(Duration::from_secs(5), signals.again()));
+        heard.unwrap();
     }
 }
