@@ -53,6 +53,14 @@ fn line(name: &str, persons: &[Vec<Case>], draws: u32, seed: u64) -> Line {
     areas(name, &[all], &Draws::new(persons.len(), draws, seed))
 }
 
+/// The same within each person: what one person's days differ in, not what persons differ in.
+fn line_within(name: &str, persons: &[Vec<Case>], draws: u32, seed: u64) -> Line {
+    let told = |person: usize, c: &Case| Told { person, ours: c.ours, baselines: c.baselines, good: c.good };
+    let strata: Vec<Vec<Told>> =
+        persons.iter().enumerate().map(|(person, cases)| cases.iter().map(|c| told(person, c)).collect()).collect();
+    areas(name, &strata, &Draws::new(persons.len(), draws, seed))
+}
+
 /// How many persons are behind some cases, for a name.
 fn behind(persons: &[Vec<Case>]) -> String {
     match persons.iter().filter(|p| !p.is_empty()).count() {
@@ -112,8 +120,14 @@ fn wear(persons: &Persons, truth: &str, registry: &Registry, draws: u32, seed: u
                     found.into_iter().map(|f| f.1).collect()
                 })
                 .collect();
-            let aim = if metric == Metric::RestingHeartRate { " (0.5: flat in wear)" } else { "" };
-            all.push(line(&format!("worn {low}–{} min, {}{aim}", high - 1, metric.key()), &cases, draws, seed));
+            let name = format!("worn {low}–{} min, {}", high - 1, metric.key());
+            if metric == Metric::RestingHeartRate {
+                // Whoever seldom wears a device has other days too than whoever always does.
+                all.push(line(&format!("{name} (0.5: flat in wear)"), &cases, draws, seed));
+                all.push(line_within(&format!("{name}, within each person (0.5: flat in wear)"), &cases, draws, seed));
+            } else {
+                all.push(line(&name, &cases, draws, seed));
+            }
         }
     }
     all

@@ -10,7 +10,7 @@ use super::judge::Judged;
 use super::lines::{Line, Told, areas, line};
 use super::silence::{self, Silence};
 use super::simulator::{Fault, World};
-use crate::model::Metric;
+use crate::model::{Metric, Source};
 use crate::quality::{Registry, SCORER_VERSION};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -220,8 +220,12 @@ fn wear(all: &[Of<'_>], draws: &Draws) -> Vec<Line> {
             let whole = |j: &Judged| j.wear_minutes.is_some_and(|m| m >= 1200);
             let short = |j: &Judged| j.wear_minutes.is_some_and(|m| (low..high).contains(&m));
             let of_metric = all.iter().filter(|(_, j)| j.metric == metric && matches!(j.fault, None | Some(Fault::ShortWear)));
-            let days: Vec<Told> = of_metric.filter(|(_, j)| short(j) || whole(j)).map(|of| told(*of, whole)).collect();
-            lines.push(areas(&format!("worn {low}–{} min, {}", high - 1, metric.key()), &[days], draws));
+            let mut by_source: BTreeMap<&Source, Vec<Told>> = BTreeMap::new();
+            for of in of_metric.filter(|(_, j)| short(j) || whole(j)) {
+                by_source.entry(&of.1.source).or_default().push(told(*of, whole));
+            }
+            let strata: Vec<Vec<Told>> = by_source.into_values().collect();
+            lines.push(areas(&format!("worn {low}–{} min, {}", high - 1, metric.key()), &strata, draws));
         }
     }
     lines.retain(|l| l.n > 0);

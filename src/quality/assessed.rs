@@ -72,7 +72,7 @@ impl Assessed<'_> {
             say(kind, super::explain::words::seen(&self.completeness));
         }
         if self.concordance.keeps < 0.7
-            && let Some((source, r, other)) = self.concordance.nearest
+            && let Some((source, r, other)) = self.concordance.against
         {
             let name = sources.get(source).map_or_else(String::new, |s| s.name());
             say(FindingKind::Disagreement, format!("{name} says {other:.1} {unit}: {:.1} usual spreads apart", r.abs()));

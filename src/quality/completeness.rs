@@ -54,6 +54,8 @@ pub struct Assume {
     pub night_hours: Option<f64>,
     /// At least so many hours of movement seen.
     pub movement_hours: Option<f64>,
+    /// The device was worn day and night, and sampled as usual.
+    pub worn_throughout: bool,
     /// The day was delivered after it was over.
     pub day_over: bool,
 }
@@ -187,6 +189,10 @@ fn whole_day(day: &Day, assume: Assume, found: &mut Completeness) -> f64 {
         _ => None,
     };
     found.worn_hours = day.accounted_s.filter(|_| day.rest_counted).map(|s| s / 3600.0);
+    if assume.worn_throughout {
+        found.samples_share = found.samples_share.map(|_| 1.0);
+        found.worn_hours = found.worn_hours.map(|_| 24.0);
+    }
     let beats = found.samples_share.map(|share| 24.0 * share - ENOUGH_HOURS);
     let direct = found.worn_hours.map(|h| h - ENOUGH_HOURS);
     let log_odds = match (direct, moved, beats) {
@@ -216,6 +222,8 @@ fn whole_night(own: &Coverage, assume: Assume, found: &mut Completeness) -> f64 
     };
     let mut keeps = math::sigmoid((hours - 3.0) / 0.6);
     if let Some(drawn) = own.hypnogram_s.map(|s| s / 3600.0) {
+        // Of a night seen for longer the hypnogram is longer.
+        let drawn = assume.night_hours.map_or(drawn, |assumed| drawn.max(assumed));
         let leaves = math::sigmoid((drawn - hours + 1.0) / 0.25);
         found.limits.hypnogram_hours = felt(drawn, leaves);
         keeps *= leaves;

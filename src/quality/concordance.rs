@@ -60,8 +60,10 @@ pub struct Concordance {
     pub days: u32,
     /// Of the other sources, where there are two or more without a common past: how many agree within √2 tolerances, of how many.
     pub voted: Option<(u32, u32)>,
-    /// The judged source nearest in agreement, or farthest where none agrees: index, residual in spreads, its value.
+    /// The judged source that is nearest: index, residual in spreads, its value.
     pub nearest: Option<(usize, f64, f64)>,
+    /// The source whose disagreement takes the most: index, residual in spreads, its value.
+    pub against: Option<(usize, f64, f64)>,
 }
 
 /// Judges one value against the other sources of its day. `z` is its own distance from the person's median in spreads,
@@ -92,7 +94,10 @@ pub fn judge(rule: &MetricRule, value: f64, z: f64, lost: f64, others: &[Other])
             found.disagree += 1;
             let wrong = math::posterior(FAULTS, 1.0 / rule.width(), math::t4(r) / spread);
             let share = (1.0 + z * z) / (2.0 + z * z + other.z * other.z);
-            suspicion = suspicion.max(wrong * share);
+            if wrong * share > suspicion {
+                suspicion = wrong * share;
+                found.against = Some((other.source, r, other.value));
+            }
         }
         let nearer = match found.nearest {
             None => true,

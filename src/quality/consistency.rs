@@ -186,7 +186,7 @@ fn linked(given: &Given<'_>, found: &mut Consistency) {
         let own = math::t4((ratio - b.median) / b.spread) / b.spread;
         (n * own + 3.0 * people) / (n + 3.0)
     };
-    let broken = math::posterior(UNLINKED, 1.0 / 8.0, density(linked.ratio));
+    let broken = math::excess(UNLINKED, 1.0 / 8.0, density(linked.ratio));
     let z = given.plausibility.z;
     let share = (1.0 + z * z) / (2.0 + z * z + linked.z * linked.z);
     let partner = linked.partner.name();

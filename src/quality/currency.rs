@@ -10,9 +10,10 @@ pub fn end_of_day(day: NaiveDate) -> Instant {
     day.and_time(NaiveTime::MIN).and_utc() + TimeDelta::days(1)
 }
 
-/// When the measuring of a day's value ended: as told, else with its day, but not after it came.
+/// When the measuring of a day's value ended: as told, else with its day, but not after it came. Deliveries of a running day
+/// name its end, and clocks of devices may be ahead.
 pub fn measured(measured_at: Option<Instant>, day: NaiveDate, received_at: Instant) -> Instant {
-    measured_at.unwrap_or_else(|| end_of_day(day).min(received_at))
+    measured_at.unwrap_or_else(|| end_of_day(day)).min(received_at)
 }
 
 /// Hours since the measuring of a day's value ended, 0 when that is to come: what every page and the API take its currency from.
@@ -70,7 +71,8 @@ mod tests {
         assert_eq!(age_hours(Some(at("2026-03-10T06:00:00Z")), day, soon, now), 54.0);
         assert_eq!(age_hours(None, day, soon, now), 51.0, "it came before its day was over");
         assert_eq!(age_hours(None, day, late, now), 36.0);
-        assert_eq!(age_hours(Some(at("2026-03-13T00:00:00Z")), day, late, now), 0.0, "a clock that is fast");
+        assert_eq!(age_hours(Some(at("2026-03-13T00:00:00Z")), day, late, now), 27.0, "a clock that is fast");
+        assert_eq!(age_hours(Some(at("2026-03-11T00:00:00Z")), day, soon, now), 51.0, "the end of a day that was not over");
         assert_eq!(age_hours(None, day, soon, soon), 0.0, "a day that is not over");
     }
 

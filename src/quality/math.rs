@@ -62,6 +62,12 @@ pub fn posterior(prior: f64, density_fault: f64, density_sound: f64) -> f64 {
     if fault + sound > 0.0 { fault / (fault + sound) } else { 1.0 }
 }
 
+/// What looking for a fault's traces takes from the probability that there is none, as a share of it. How often such faults are is
+/// part of what studies found: a check that finds nothing, or that cannot tell, costs nothing.
+pub fn excess(prior: f64, density_fault: f64, density_sound: f64) -> f64 {
+    ((posterior(prior, density_fault, density_sound) - prior) / (1.0 - prior)).max(0.0)
+}
+
 /// Median of a slice, sorting it in place; `None` when empty.
 pub fn median(values: &mut [f64]) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);

@@ -45,7 +45,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 /// Version of the scorer. Raise it with every change that can move a score.
-pub const SCORER_VERSION: i32 = 4;
+pub const SCORER_VERSION: i32 = 5;
 /// Days before a range that its scores can depend on.
 pub const LOOKBACK_DAYS: i64 = 90;
 /// Days before a range that its scores can depend on, for metrics measured every day.

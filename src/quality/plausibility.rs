@@ -43,7 +43,7 @@ pub fn own_density(rule: &MetricRule, x: f64, b: Baseline) -> f64 {
 }
 
 /// The spread to expect of the next day: few days know their spread badly, so it is pulled towards a few floors.
-fn predictive_spread(rule: &MetricRule, b: Baseline) -> f64 {
+pub(super) fn predictive_spread(rule: &MetricRule, b: Baseline) -> f64 {
     let n = f64::from(b.n);
     let broad = 2.0 * rule.floor;
     let spread = ((n * b.spread * b.spread + KNOWN_SPREAD * broad * broad) / (n + KNOWN_SPREAD)).sqrt();

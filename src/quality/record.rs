@@ -9,6 +9,7 @@
 use super::math;
 use super::registry::MetricRule;
 use super::window::Rolling;
+use std::f64::consts::SQRT_2;
 
 /// Common days before a record counts.
 pub const ENOUGH_DAYS: u32 = 7;
@@ -32,22 +33,27 @@ pub struct Record {
     pub observations: f64,
 }
 
-/// The record of a source next to another one, from the differences of the days before on the metric's scale. `own` and
-/// `other` are what studies say of the two.
-pub fn judge(rule: &MetricRule, value: f64, own: f64, other: f64, differences: &Rolling) -> Option<Record> {
-    let within = std::f64::consts::SQRT_2 * rule.reach(value);
+/// The record of a source next to another one, from the differences of the days before, each in tolerances of its own day.
+/// `own` and `other` are what studies say of the two.
+pub fn judge(rule: &MetricRule, own: f64, other: f64, apart: &Rolling) -> Option<Record> {
     // Numbers equal to the last digit, where chance cannot do that, are one number come by two ways.
-    let copies = if rule.repeats <= super::concordance::NO_CHANCE { differences.within(0.0) } else { 0 };
-    let days = differences.len().saturating_sub(copies);
+    let copies = if rule.repeats <= super::concordance::NO_CHANCE { apart.within(0.0) } else { 0 };
+    let days = apart.len().saturating_sub(copies);
     if days < ENOUGH_DAYS {
         return None;
     }
-    let agreed = differences.within(within) - copies;
-    let expected = math::clamp_probability((own + other) / 2.0);
+    let agreed = apart.within(SQRT_2) - copies;
+    let expected = agreeing(own, other);
     let observations = DAY * f64::from(days);
     let share = (EXPECTATION * expected + DAY * f64::from(agreed)) / (EXPECTATION + observations);
     let shift = math::logit(share) - math::logit(expected);
     Some(Record { agreed, days, expected: expected * f64::from(days), shift, observations })
+}
+
+/// P(two errors differ by at most √2 tolerances), where one is within a tolerance with probability `own`, the other with `other`.
+fn agreeing(own: f64, other: f64) -> f64 {
+    let (a, b) = (math::sd_within_one(own), math::sd_within_one(other));
+    math::clamp_probability(2.0 * math::normal_cdf(SQRT_2 / (a * a + b * b).sqrt()) - 1.0)
 }
 
 #[cfg(test)]
@@ -62,7 +68,7 @@ mod tests {
         for (day, d) in differences.iter().enumerate() {
             window.push(day as i32, *d);
         }
-        judge(Registry::built_in().rule(Metric::RestingHeartRate).unwrap(), 60.0, 0.8, 0.6, &window)
+        judge(Registry::built_in().rule(Metric::RestingHeartRate).unwrap(), 0.8, 0.6, &window)
     }
 
     #[test]
@@ -74,7 +80,15 @@ mod tests {
         assert!(0.0 < week.shift && week.shift < month.shift && month.shift < 1.5, "{week:?} {month:?}");
         let apart = record(&[9.0; 28]).unwrap();
         assert!(apart.agreed == 0 && apart.shift < 0.0 && apart.shift > -1.5, "{apart:?}");
-        let as_expected: Vec<f64> = (0..20).map(|d| if d % 10 < 7 { 1.0 } else { 9.0 }).collect();
-        assert!(record(&as_expected).unwrap().shift.abs() < 1e-9);
+    }
+
+    #[test]
+    fn two_that_agree_as_often_as_their_errors_let_one_expect_learn_nothing() {
+        // A precise device beside a poor one agrees with it about as often as the poor one is right.
+        for (own, other, expected) in [(0.7, 0.7, 0.7), (0.95, 0.3, 0.407), (0.3, 0.95, 0.407)] {
+            assert!((agreeing(own, other) - expected).abs() < 2e-3, "{own} {other}: {}", agreeing(own, other));
+        }
+        let often = (0..1000).map(|d| if f64::from(d) < 1000.0 * agreeing(0.8, 0.6) { 0.5 } else { 9.0 }).collect::<Vec<_>>();
+        assert!(record(&often).unwrap().shift.abs() < 0.01);
     }
 }

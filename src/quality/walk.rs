@@ -62,7 +62,7 @@ fn baselines(arranged: &mut Arranged<'_>, days: (i32, i32)) -> Vec<Option<Baseli
                 let day = &mut arranged.days[series.source].days[item.slot as usize];
                 let kind = kind_of(arranged.values[item.at as usize].model);
                 if let Some(b) = own {
-                    day.z[rule.metric as usize] = ((item.x - b.median) / b.spread) as f32;
+                    day.z[rule.metric as usize] = ((item.x - b.median) / plausibility::predictive_spread(rule, *b)) as f32;
                     if item.usable {
                         day.foreign[kind] += delivery::foreign(rule, item.x, *b);
                     }
@@ -96,6 +96,8 @@ struct Pair {
     /// What studies say of it.
     prior: f64,
     differences: Rolling,
+    /// The same in tolerances of the day they are of.
+    apart: Rolling,
 }
 
 impl Windows {
@@ -105,7 +107,13 @@ impl Windows {
             .series
             .iter()
             .filter(|s| s.rule.metric == series.rule.metric && s.source != series.source)
-            .map(|s| Pair { source: s.source, near: 0, prior: prior(s.source), differences: Rolling::new(PAIR_DAYS) })
+            .map(|s| Pair {
+                source: s.source,
+                near: 0,
+                prior: prior(s.source),
+                differences: Rolling::new(PAIR_DAYS),
+                apart: Rolling::new(PAIR_DAYS),
+            })
             .collect();
         Self {
             repeats: Repeats::new(PAIR_DAYS),
@@ -117,8 +125,8 @@ impl Windows {
     }
 
     /// The source's record next to the one with the most common days; of equals the first.
-    fn record(&self, rule: &MetricRule, value: f64, own: f64) -> Option<Record> {
-        let records = self.pairs.iter().filter_map(|p| record::judge(rule, value, own, p.prior, &p.differences));
+    fn record(&self, rule: &MetricRule, own: f64) -> Option<Record> {
+        let records = self.pairs.iter().filter_map(|p| record::judge(rule, own, p.prior, &p.apart));
         records.reduce(|a, b| if b.days > a.days { b } else { a })
     }
 
@@ -128,6 +136,7 @@ impl Windows {
         self.linked.advance(day);
         for pair in &mut self.pairs {
             pair.differences.advance(day);
+            pair.apart.advance(day);
         }
     }
 }
@@ -164,7 +173,7 @@ fn judge_series<'a>(
             let assessed = assess(rule, item, value, day, &prior, *baseline, seen, &mut windows, assume);
             sink(arranged, &assessed);
         }
-        windows.learn(item, seen);
+        windows.learn(rule, item, seen);
     }
 }
 
@@ -210,7 +219,7 @@ impl Seen {
 const UNIX_EPOCH_DAY: i32 = 719_163;
 
 impl Windows {
-    fn learn(&mut self, item: &Item, seen: Seen) {
+    fn learn(&mut self, rule: &MetricRule, item: &Item, seen: Seen) {
         if !item.usable {
             return;
         }
@@ -224,6 +233,10 @@ impl Windows {
         for other in &self.others {
             if let Some(pair) = self.pairs.iter_mut().find(|p| p.source == other.source) {
                 pair.differences.push(item.day, other.difference);
+                let reach = rule.reach(item.value.max(other.value));
+                if reach > 0.0 {
+                    pair.apart.push(item.day, other.difference / reach); // of two zeros nothing is said
+                }
             }
         }
     }
@@ -244,7 +257,7 @@ fn assess<'a>(
     let plausibility = plausibility::judge(rule, item.value, item.x, baseline);
     let complete = completeness::judge(rule, day, &value.coverage, assume);
     let dismissed = item.verdict == Some(Verdict::Dismissed);
-    let record = windows.record(rule, item.value, prior.probability);
+    let record = windows.record(rule, prior.probability);
     let known = math::sigmoid(math::logit(prior.probability) + record.map_or(0.0, |r| r.shift));
     let mut chain = Chain::new(known);
     let plausible = match (plausibility.impossible, dismissed) {

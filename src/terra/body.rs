@@ -27,7 +27,7 @@ pub(super) fn records(mut reader: Reader<'_>, element: &Value, whole: &Whole) ->
         records.push(whole.record(format!("{}/{key}", whole.date), values, seen, part_reader.findings));
     }
     let (values, _) = reader.values(fields::of(Model::Body, Part::Whole));
-    let seen = coverage::of(&mut reader, Model::Body);
+    let seen = coverage::of(&mut reader, Model::Body, None);
     checks::record(&mut reader, Model::Body, &values, &seen, None, None);
     // An element of measurements alone needs no day record, unless something is to be said about it as a whole.
     if !values.is_empty() || !reader.findings.is_empty() || records.is_empty() {

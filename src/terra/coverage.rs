@@ -11,7 +11,7 @@ const DAY: TimeDelta = TimeDelta::hours(24);
 const SLACK: TimeDelta = TimeDelta::minutes(1);
 
 /// The coverage of a whole element.
-pub(super) fn of(reader: &mut Reader<'_>, model: Model) -> Coverage {
+pub(super) fn of(reader: &mut Reader<'_>, model: Model, end: Option<Moment>) -> Coverage {
     let mut coverage = Coverage::default();
     let detailed = if model == Model::Body { "heart_data.heart_rate_data.detailed" } else { "heart_rate_data.detailed" };
     heart_rate(&mut coverage, reader.list(&format!("{detailed}.hr_samples")));
@@ -25,7 +25,7 @@ pub(super) fn of(reader: &mut Reader<'_>, model: Model) -> Coverage {
         }
         Model::Sleep => {
             let hypnogram = reader.list("sleep_durations_data.hypnogram_samples");
-            coverage.hypnogram_s = span(hypnogram);
+            coverage.hypnogram_s = drawn(hypnogram, end);
             coverage.unmeasurable_s = reader.number("sleep_durations_data.other.duration_unmeasurable_sleep_seconds", None);
             coverage.awake_s = reader.number("sleep_durations_data.awake.duration_awake_state_seconds", None);
             coverage.spo2_samples = counted(reader.list("respiration_data.oxygen_saturation_data.samples").len());
@@ -46,18 +46,27 @@ fn heart_rate(coverage: &mut Coverage, samples: &[Value]) {
     coverage.heart_rate_span_s = span_of(beats);
 }
 
-fn span(samples: &[Value]) -> Option<f64> {
-    span_of(samples.iter())
+fn times<'a>(samples: impl Iterator<Item = &'a Value>) -> impl Iterator<Item = Instant> {
+    samples.filter_map(|sample| Some(moment(sample.get("timestamp")?.as_str()?)?.instant))
+}
+
+/// Seconds a hypnogram draws. A timestamp may begin a stage rather than end one: the last stage lasts to the night's end then, but
+/// is not believed to be longer than the longest of the others.
+fn drawn(samples: &[Value], end: Option<Moment>) -> Option<f64> {
+    let mut times: Vec<Instant> = times(samples.iter()).collect();
+    times.sort_unstable();
+    let (first, last) = (*times.first()?, *times.last()?);
+    let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+    let rest = end.map_or_else(TimeDelta::zero, |end| end.instant - last).clamp(TimeDelta::zero(), longest);
+    Some(seconds(last - first + rest))
 }
 
 /// Seconds between the earliest and the latest timestamp; `None` when none can be read.
 fn span_of<'a>(samples: impl Iterator<Item = &'a Value>) -> Option<f64> {
     let mut ends: Option<(Instant, Instant)> = None;
-    for sample in samples {
-        if let Some(at) = sample.get("timestamp").and_then(Value::as_str).and_then(moment) {
-            let (first, last) = ends.unwrap_or((at.instant, at.instant));
-            ends = Some((first.min(at.instant), last.max(at.instant)));
-        }
+    for at in times(samples) {
+        let (first, last) = ends.unwrap_or((at, at));
+        ends = Some((first.min(at), last.max(at)));
     }
     ends.map(|(first, last)| seconds(last - first))
 }

@@ -63,6 +63,32 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every `type` word that is understood, as deliveries carry it: to choose from.
+    pub const WORDS: [&str; 22] = [
+        "daily",
+        "sleep",
+        "activity",
+        "body",
+        "nutrition",
+        "menstruation",
+        "athlete",
+        "auth",
+        "auth_cancelled",
+        "auth_canceled",
+        "deauth",
+        "user_reauth",
+        "access_revoked",
+        "connection_error",
+        "permission_change",
+        "large_request_processing",
+        "large_request_sending",
+        "s3_payload",
+        "healthcheck",
+        "rate_limit_hit",
+        "processing",
+        "google_no_datasource",
+    ];
+
     /// The kind of a `type` word.
     pub fn from_word(word: &str) -> Self {
         if let Some(model) = Model::from_word(word) {

@@ -113,7 +113,7 @@ fn element_records(model: Model, element: &Value, produced: Option<Instant>) -> 
         return Ok(body::records(reader, element, &whole));
     }
     let (values, _) = reader.values(fields::of(model, Part::Whole));
-    let mut seen = coverage::of(&mut reader, model);
+    let mut seen = coverage::of(&mut reader, model, end);
     seen.cut_s = match (model, start) {
         (Model::Daily | Model::Nutrition, Some(start)) => coverage::day_cut(start, end, produced),
         _ => coverage::session_cut(start, end, produced),

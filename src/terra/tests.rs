@@ -263,11 +263,25 @@ fn coverage_tells_what_was_seen() {
         "respiration_data": {"oxygen_saturation_data": {"samples": [{}]}}}),
     );
     let seen = record.coverage;
-    assert_eq!((seen.heart_rate_samples, seen.heart_rate_span_s, seen.hypnogram_s), (Some(2), Some(1200.0), Some(19800.0)));
+    assert_eq!((seen.heart_rate_samples, seen.heart_rate_span_s, seen.hypnogram_s), (Some(2), Some(1200.0), Some(21600.0)));
     assert_eq!(
         (seen.samples, seen.spo2_samples, seen.awake_s, seen.unmeasurable_s, seen.cut_s),
         (Some(2), Some(1), Some(60.0), Some(30.0), None)
     );
+}
+
+#[test]
+fn the_last_stage_of_a_hypnogram_lasts_to_the_nights_end_but_no_longer_than_the_others() {
+    let drawn = |times: &[&str]| {
+        let samples: Vec<Value> = times.iter().map(|t| json!({"timestamp": format!("2026-07-01T{t}:00Z"), "level": 4})).collect();
+        let night = json!({"metadata": {"start_time": "2026-07-01T01:00:00Z", "end_time": "2026-07-01T07:00:00Z"},
+            "sleep_durations_data": {"hypnogram_samples": samples}});
+        one("sleep", &night).coverage.hypnogram_s.map(|s| s / 3600.0)
+    };
+    assert_eq!(drawn(&["01:00", "03:00", "05:00", "06:00"]), Some(6.0));
+    assert_eq!(drawn(&["01:00", "01:05", "01:10", "03:00"]), Some(13_800.0 / 3600.0), "hours without a stage were not drawn");
+    assert_eq!(drawn(&["01:00"]), Some(0.0));
+    assert_eq!(drawn(&[]), None);
 }
 
 #[test]
@@ -488,6 +502,9 @@ fn events_of_every_kind_are_told_apart() {
     let kind = |body: Value| event(&body).kind;
     assert_eq!(kind(json!({"type": "auth", "status": "success"})), EventKind::Auth);
     assert_eq!(kind(json!({"type": "auth", "status": "error"})), EventKind::AuthCancelled);
+    for word in EventKind::WORDS {
+        assert!(!matches!(EventKind::from_word(word), EventKind::Unknown(_)), "{word}");
+    }
     assert_eq!(kind(json!({"type": "hormone"})), EventKind::Unknown("hormone".into()));
     assert_eq!(kind(json!({"type": null})), EventKind::Unknown(String::new()));
     let reauth = event(

@@ -222,7 +222,7 @@ impl Kind {
             },
             Metric::Steps | Metric::Distance => match self {
                 Kind::Apple => share(-0.018, 0.1024, 0.4, Some("Choe & Kang 2025")),
-                Kind::Garmin => share(0.0, 0.10, 0.4, Some("Evenson & Spade 2020")),
+                Kind::Garmin => share(0.0, 0.10, 0.4, None),
                 Kind::Fitbit => share(-0.03, 0.10, 0.4, None),
                 _ => share(0.02, 0.14, 0.4, None),
             },

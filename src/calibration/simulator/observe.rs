@@ -209,7 +209,9 @@ pub(crate) fn report(person: &Person, kind: Kind, model: Model, date: NaiveDate,
     let until = if matches!(fault, Some((Fault::CutDay, _))) { Some(until.unwrap_or(CUT_S).min(CUT_S)) } else { until };
     let (values, day) = plain(person, kind, model, date, until, wear);
     let mut report = Report { values, labels: BTreeMap::new(), planted: None, wear, day, until, manual: false };
-    label_wear(&mut report, model);
+    if model != Model::Body {
+        label_wear(&mut report, model, &plain(person, kind, model, date, until, Wear::WHOLE).0);
+    }
     if let Some((fault, mut r)) = fault {
         report.planted = Some(fault);
         super::fault_values::apply(&mut report, fault, &mut r, (person, kind, model, date));
@@ -217,7 +219,8 @@ pub(crate) fn report(person: &Person, kind: Kind, model: Model, date: NaiveDate,
     Some(report)
 }
 
-fn label_wear(report: &mut Report, model: Model) {
+/// Short wear spoils what it altered: of `whole`, as the same day worn throughout would have been reported.
+fn label_wear(report: &mut Report, model: Model, whole: &Values) {
     use Metric as M;
     let (fault, spoiled): (Fault, &[Metric]) = match model {
         Model::Daily if report.wear.mask == 0 => {
@@ -237,12 +240,13 @@ fn label_wear(report: &mut Report, model: Model) {
             ],
         ),
         Model::Sleep if report.wear.night < 1.0 => {
-            (Fault::ShortWear, &[M::SleepDuration, M::SleepDeep, M::SleepLight, M::SleepRem, M::TimeInBed, M::SleepEfficiency])
+            // Efficiency is a ratio of two that both lost.
+            (Fault::ShortWear, &[M::SleepDuration, M::SleepDeep, M::SleepLight, M::SleepRem, M::TimeInBed])
         }
         _ => return,
     };
     for metric in spoiled {
-        if report.values.contains_key(metric) {
+        if report.values.get(metric).is_some_and(|value| whole.get(metric) != Some(value)) {
             report.labels.insert(*metric, fault);
         }
     }

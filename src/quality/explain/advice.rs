@@ -74,7 +74,10 @@ fn wear(registry: &Registry, which: Which<'_>, mut offer: impl FnMut(&str, Assum
         Needs::WholeDay | Needs::PartOfDay | Needs::Rest => {
             offer("the night worn as well (five hours or more)", Assume { night_hours: night, ..Assume::default() });
             offer("the waking day worn throughout", Assume { movement_hours: movement, ..Assume::default() });
-            offer("day and night worn throughout", Assume { night_hours: night, movement_hours: movement, day_over: false });
+            offer(
+                "day and night worn throughout",
+                Assume { night_hours: night, movement_hours: movement, worn_throughout: true, day_over: false },
+            );
             offer("the delivery after the day is over", Assume { day_over: true, ..Assume::default() });
         }
         Needs::WholeNight | Needs::PartOfNight => {

@@ -43,6 +43,7 @@ fn line(metric: M, limits: Limits, pace: Pace, needs: Needs, repeats: f64, manua
         metric,
         tolerance,
         tolerance_source: source.to_owned(),
+        studied: tolerance,
         hard,
         usual,
         usual_spread,

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Version of the built-in registry. Raise it with every change of a number in this folder.
-pub const REGISTRY_VERSION: i32 = 3;
+pub const REGISTRY_VERSION: i32 = 4;
 
 /// How far a reported value may be from the truth and still be good enough to act on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -75,6 +75,8 @@ pub struct MetricRule {
     pub tolerance: Tolerance,
     /// Where the tolerance comes from.
     pub tolerance_source: String,
+    /// The tolerance this registry ships with: what a study counted as right is taken to be within it.
+    pub studied: Tolerance,
     /// Lowest and highest possible value; outside is a fault of the format or the device.
     pub hard: (f64, f64),
     /// Mean of the population, in the metric's unit.

@@ -1,7 +1,8 @@
 //! From published figures to a prior: P(|error| ≤ tolerance) for a device and a metric, with how sure that is.
 //!
 //! Errors are taken as normal: σ = MAPE·√(π/2) where only a mean absolute percentage error was published (bias then
-//! taken as zero), σ = (high − low)/3.92 from limits of agreement. A study counts as many observations as it had
+//! taken as zero), σ = (high − low)/3.92 from limits of agreement, and from a share of what was right the σ that leaves so much within
+//! the tolerance this registry ships with. A study counts as many observations as it had
 //! participants, 30 at most; half of that when it was read only in a page quoting it, a third when not checked. What
 //! was never studied borrows the mean of its class with four observations, which is wide, and says so. What a standard
 //! requires and what this registry assumes count in that arithmetic like a study, but are none and are never called one.
@@ -10,6 +11,7 @@ use super::evidence::ANY;
 use super::{Basis, Citation, EvidenceRow, Figure, Key, MetricRule, Registry, Tolerance};
 use crate::model::Metric;
 use crate::quality::math;
+use std::collections::BTreeMap;
 
 /// Observations a borrowed class prior is worth.
 const BORROWED: f64 = 4.0;
@@ -80,7 +82,9 @@ impl Figure {
     /// P(|error| ≤ tolerance) under the figure; `None` where it gives none.
     pub fn within(self, rule: &MetricRule) -> Option<f64> {
         let (delta, bias, sd) = match (self, rule.tolerance) {
-            (Figure::Right(share), _) => return Some(share),
+            (Figure::Right(share), t) if t == rule.studied => return Some(share),
+            // A share says nothing of how far off the rest was: normal, as the others.
+            (Figure::Right(share), t) => (t.at(rule.usual), 0.0, rule.studied.at(rule.usual) * math::sd_within_one(share)),
             (Figure::Words, _) => return None,
             (Figure::Mape(percent), Tolerance::Relative(f)) => (f, 0.0, percent / 100.0 * SQRT_HALF_PI),
             (Figure::Mape(percent), Tolerance::Absolute(d)) => (d, 0.0, percent / 100.0 * rule.usual * SQRT_HALF_PI),
@@ -120,12 +124,28 @@ impl EvidenceRow {
         n * read * if self.is_of(device) { 1.0 } else { OTHER_MODEL }
     }
 
-    /// Whether the study is of this very model: every word of the studied model's name occurs in the device's.
+    /// Whether the study is of this very model: every word and number of the studied model's name is one of the device's.
     fn is_of(&self, device: Option<&str>) -> bool {
         let Some(device) = device else { return false };
-        let device = device.to_ascii_lowercase();
-        self.device.to_ascii_lowercase().split_whitespace().all(|word| device.contains(word))
+        let of_device = words(device);
+        words(&self.device).iter().all(|word| of_device.contains(word))
     }
+}
+
+/// The words and the numbers of a name, in lower case: "Watch5" is "watch" and "5"; "44mm" and "A3F2" are one word each.
+fn words(name: &str) -> Vec<String> {
+    let name = name.to_lowercase();
+    let parts = name.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty());
+    parts
+        .flat_map(|part| {
+            let number = part.find(|c: char| c.is_ascii_digit()).unwrap_or(part.len());
+            let (word, rest) = part.split_at(number);
+            let numbered = !word.is_empty() && rest.bytes().all(|b| b.is_ascii_digit());
+            if numbered { vec![word, rest] } else { vec![part] }
+        })
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 impl Registry {
@@ -168,8 +188,7 @@ impl Registry {
         Prior { probability: sum / weight, observations: weight.min(MOST), studied, grounds, shown: shown.map(|s| s.1), studies }
     }
 
-    /// The mean of what devices reach on the metric, each row with a figure one voice, so a brand with three studied models has
-    /// three; else on the metric it borrows from; else on everything that was ever studied.
+    /// The mean of what devices reach on the metric, each brand one voice, however many of its models were studied; else on the metric it borrows from; else on everything that was ever studied.
     pub(super) fn class_prior(&self, rule: &MetricRule) -> f64 {
         self.mean_of(|r| r.metric == rule.metric, rule)
             .or_else(|| {
@@ -201,14 +220,15 @@ impl Registry {
     }
 
     fn mean_of(&self, which: impl Fn(&EvidenceRow) -> bool, rule: &MetricRule) -> Option<f64> {
-        let (mut sum, mut n) = (0.0, 0.0);
+        let mut brands: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for row in self.evidence().iter().filter(|r| which(r)) {
             if let Some(p) = row.figure.within(rule) {
-                sum += p;
-                n += 1.0;
+                let (sum, n) = brands.entry(&row.source).or_default();
+                (*sum, *n) = (*sum + p, *n + 1.0);
             }
         }
-        (n > 0.0).then(|| sum / n)
+        let sum: f64 = brands.values().map(|(sum, n)| sum / n).sum();
+        (!brands.is_empty()).then(|| sum / brands.len() as f64)
     }
 
     fn mean_of_all(&self) -> f64 {

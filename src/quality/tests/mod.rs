@@ -4,6 +4,7 @@
 
 mod deliveries;
 mod flaws;
+mod priors;
 mod properties;
 mod real_data;
 mod reasons;
