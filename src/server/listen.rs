@@ -1,5 +1,6 @@
 //! The listening socket, bound before anything else is started: a taken port must not cost a database start.
 
+use super::start_error::StartError;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,17 +13,21 @@ const ECHO: Duration = Duration::from_millis(500);
 /// Binds it.
 ///
 /// # Errors
-/// A sentence: the port is taken, or the address is not ours.
-pub async fn bind(addr: SocketAddr) -> Result<TcpListener, String> {
+/// A sentence: the port is taken, or the address is not ours. It may become ours when the network is up.
+pub async fn bind(addr: SocketAddr) -> Result<TcpListener, StartError> {
     // Tokio's has the options that servers need; the door's thread takes it over.
     let bound = tokio::net::TcpListener::bind(addr).await.and_then(tokio::net::TcpListener::into_std);
     bound.map_err(|e| match e.kind() {
-        std::io::ErrorKind::AddrInUse => format!("{addr} is taken by another program. Stop it, or set LEPTOS_SITE_ADDR to another port."),
-        std::io::ErrorKind::PermissionDenied => {
-            format!("{addr} may not be used by this user. Ports below 1024 need rights; set LEPTOS_SITE_ADDR.")
+        std::io::ErrorKind::AddrInUse => {
+            format!("{addr} is taken by another program. Stop it, or set LEPTOS_SITE_ADDR to another port.").into()
         }
-        std::io::ErrorKind::AddrNotAvailable => format!("{addr} is not an address of this machine. Set LEPTOS_SITE_ADDR."),
-        _ => format!("{addr} cannot be listened on: {e}. Set LEPTOS_SITE_ADDR."),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("{addr} may not be used by this user. Ports below 1024 need rights; set LEPTOS_SITE_ADDR.").into()
+        }
+        std::io::ErrorKind::AddrNotAvailable => StartError::later(format!(
+            "{addr} is not an address of this machine, or not yet. Set LEPTOS_SITE_ADDR, or start again when the network is up."
+        )),
+        _ => format!("{addr} cannot be listened on: {e}. Set LEPTOS_SITE_ADDR.").into(),
     })
 }
 

@@ -9,7 +9,7 @@ use crate::access::{
     login::{self, Attempt, LoginError},
     next, session,
 };
-use crate::gateway::limiter::Policy;
+use crate::gateway::{address::limited_as, limiter::Policy};
 use crate::store::audit::Actor;
 use axum::{
     Extension, Form, Router,
@@ -50,8 +50,17 @@ struct Credentials {
 pub fn limit(services: &Arc<Services>) -> access::forms::Limit {
     let gateway = Arc::clone(&services.gateway);
     Arc::new(move |policy, key| {
+        let key = counted_as(policy, key);
         gateway.limiter().check(&Policy { name: policy, ..Policy::LOGIN }, &key, Instant::now()).retry_after.map_or(Ok(()), Err)
     })
+}
+
+/// A whole /64 of IPv6 addresses belongs to one customer, so it is one caller. The audit log keeps the address itself.
+fn counted_as(policy: &str, key: String) -> String {
+    match key.parse() {
+        Ok(address) if policy == login::LIMIT_ADDRESS => limited_as(address),
+        _ => key,
+    }
 }
 
 async fn enter(
@@ -141,6 +150,15 @@ mod tests {
         middleware::from_fn_with_state,
     };
     use tower::ServiceExt;
+
+    #[test]
+    fn a_customer_with_many_addresses_is_one_caller_and_accounts_are_not_touched() {
+        let counted = |key: &str| counted_as(login::LIMIT_ADDRESS, key.to_owned());
+        assert_eq!(counted("2001:db8:1:2::1"), counted("2001:db8:1:2:ffff::9"));
+        assert_ne!(counted("2001:db8:1:2::1"), counted("2001:db8:1:3::1"));
+        assert_eq!((counted("192.0.2.1").as_str(), counted("unknown").as_str()), ("192.0.2.1", "unknown"));
+        assert_eq!(counted_as(login::LIMIT_ACCOUNT, "2001:db8::1".into()), "2001:db8::1");
+    }
 
     /// Somebody logged in, somebody held at enrolling, and a session that has run out, of which nobody is known.
     #[tokio::test]

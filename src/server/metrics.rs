@@ -14,7 +14,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 use text::{Text, count};
 
 #[derive(Clone)]
@@ -29,12 +32,21 @@ pub fn router(services: Arc<Services>, authorised: Authorised) -> Router {
 }
 
 async fn scrape(State(s): State<Scrape>, ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response {
-    // A forwarded request comes from a proxy on this machine, not from this machine.
-    let local = peer.ip().is_loopback() && !headers.contains_key("x-forwarded-for");
+    let local = is_local(peer.ip(), &headers);
+    if !local && s.services.config.service_key.is_none() {
+        let why = "No service key is configured here: set ASSAY_SERVICE_KEY. On this machine itself none is needed.\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    }
     if !local && !(s.authorised)(&headers) {
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "The service key is needed.\n").into_response();
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render(&s.services)).into_response()
+}
+
+/// A forwarded request comes from a proxy on this machine, not from this machine. A socket for both families shows an IPv4
+/// address written as IPv6.
+fn is_local(peer: IpAddr, headers: &HeaderMap) -> bool {
+    peer.to_canonical().is_loopback() && !headers.contains_key("x-forwarded-for")
 }
 
 fn render(services: &Services) -> String {
@@ -133,4 +145,23 @@ fn pools(out: &mut Text, services: &Services) {
     out.gauge_by("assay_pool_connections", "Open connections to PostgreSQL, by pool.", "pool", rows(|p| p.open));
     out.gauge_by("assay_pool_in_use", "Connections in use, by pool.", "pool", rows(|p| p.open.saturating_sub(p.idle)));
     out.gauge_by("assay_pool_limit", "The most connections a pool may open.", "pool", rows(|p| p.limit));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_either_family_and_not_behind_a_proxy() {
+        let none = HeaderMap::new();
+        for (peer, local) in
+            [("127.0.0.1", true), ("::1", true), ("::ffff:127.0.0.1", true), ("::ffff:192.0.2.1", false), ("2001:db8::1", false)]
+        {
+            assert_eq!(is_local(peer.parse().unwrap(), &none), local, "{peer}");
+        }
+        let forwarded =
+            HeaderMap::from_iter([(header::HeaderName::from_static("x-forwarded-for"), header::HeaderValue::from_static("::1"))]);
+        assert!(!is_local("::ffff:127.0.0.1".parse().unwrap(), &forwarded));
+    }
 }

@@ -1,7 +1,7 @@
 //! Start and stop. Each part is started once the one below it stands, and stopped in the reverse order: first nothing
 //! new is let in, then what was accepted is flushed and what was begun is finished, then the database goes.
 
-use super::{Services, config::Config, database, door, listen, live::Live, router, threads::JobThreads};
+use super::{Services, config::Config, database, door, listen, live::Live, router, start_error::StartError, threads::JobThreads};
 use crate::access::{first_admin, session, site::Site};
 use crate::gateway::{Gateway, GatewaySettings, Outcome, Secrets, trial};
 use crate::health::{Answered, Monitor};
@@ -22,7 +22,7 @@ const CLOSING: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// One sentence when it cannot start.
-pub async fn serve(mut config: Config) -> Result<(), String> {
+pub async fn serve(mut config: Config) -> Result<(), StartError> {
     let mut signals = listen::StopSignal::catch();
     let listener = listen::bind(config.addr).await?;
     let leptos = super::leptos_options::find(config.addr)?;
@@ -38,13 +38,14 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let logins =
         first_admin::ensure(&opened.db, config.admin_email.as_deref(), config.admin_password.as_ref().map(|p| p.expose()), config.demo)
             .await
-            .map_err(|e| format!("the first administrator could not be made: {e}"))?;
+            .map_err(|e| StartError::first_admin(&e))?;
     prepare_tables(&opened.db).await;
 
     let (cancel, node) = (CancellationToken::new(), Uuid::now_v7());
     // The logbook outlives whoever writes into it, and ends before the pools.
     let end_of_log = CancellationToken::new();
     let log = crate::logbook::start(opened.db.service().clone(), end_of_log.clone());
+    let reads = tokio::spawn(crate::store::cache_reads::keep_adding(opened.db.service().clone(), end_of_log.clone()));
     let terra = terra_client(&config)?;
     let rules = outbound::FetchRules { hosts: config.payload_hosts.clone(), ..outbound::FetchRules::default() };
     let kinds = jobs::kinds::with_terra(terra.clone()).with(jobs::kinds::S3Fetch::with(outbound::Fetcher::new(rules)));
@@ -95,6 +96,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
         }
         end_of_log.cancel();
         let _ = log.await; // it keeps its own time limit
+        let _ = reads.await; // so does this
         if let Some(db) = jobs_db {
             // The jobs' own connections only; the others are shared, and waited for once.
             let _ = tokio::time::timeout(CLOSING, db.service().close()).await;

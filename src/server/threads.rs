@@ -1,7 +1,7 @@
 //! Threads of the jobs' own. Normalising and scoring keep a thread for milliseconds at a time; on threads that they share
 //! with deliveries, pages and probes, those would wait behind them. They also yield the processor to those.
 
-use std::io;
+use std::{io, sync::Once};
 use tokio::runtime::{Builder, EnterGuard, Runtime};
 
 /// How much the threads of the jobs yield: with this, they get a quarter of a core that others want as well.
@@ -40,9 +40,10 @@ impl Drop for JobThreads {
     }
 }
 
-/// Linux keeps a priority a thread; where that is refused, the thread stays as the others.
+/// Linux keeps a priority a thread; where that is refused, the thread stays as the others, and the log says so once.
 fn yield_to_others() {
+    static SAID: Once = Once::new();
     if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-        tracing::debug!(%error, "the jobs' threads have the priority of the others");
+        SAID.call_once(|| tracing::warn!(%error, "the jobs' threads may not yield: deliveries and pages may wait behind jobs"));
     }
 }

@@ -18,8 +18,25 @@ pub(super) const WORKER_ROLE: &str = "assay_worker";
 
 /// Why there is no connection, as a sentence with what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConnectError(pub String);
+#[error("{sentence}")]
+pub struct ConnectError {
+    /// For people.
+    pub sentence: String,
+    /// Whether time may mend it, see [`may_pass`].
+    pub away: bool,
+}
+
+/// Whether time may mend an error of the database, and a setting need not be to blame: the server cannot be reached, starts
+/// or stops, has no connection or no room left just now, or a lock was not given.
+pub fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Database(e) => {
+            e.code().is_some_and(|code| ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "55P03")
+        }
+        _ => false,
+    }
+}
 
 /// What all our connections have. Compiling a plan (JIT) takes longer than any statement of ours, and the planner's
 /// guess for a table that has just been filled would often ask for it.
@@ -44,8 +61,9 @@ impl DatabaseUrl {
     /// Parses `postgres://user:password@host:port/database`.
     pub fn parse(url: &str) -> Result<Self, ConnectError> {
         let scheme_ok = url.starts_with("postgres://") || url.starts_with("postgresql://");
-        let options = PgConnectOptions::from_str(url).ok().filter(|_| scheme_ok).ok_or_else(|| {
-            ConnectError("DATABASE_URL is not a PostgreSQL address; it looks like postgres://user:password@host:5432/database.".into())
+        let options = PgConnectOptions::from_str(url).ok().filter(|_| scheme_ok).ok_or_else(|| ConnectError {
+            sentence: "DATABASE_URL is not a PostgreSQL address; it looks like postgres://user:password@host:5432/database.".into(),
+            away: false,
         })?;
         Ok(Self { options: tuned(options), password: password_of(url) })
     }
@@ -88,22 +106,16 @@ impl DatabaseUrl {
     pub fn pools(&self, web: u32, service: u32) -> Db {
         Db {
             pulses: std::sync::Arc::default(),
+            downloads: std::sync::Arc::new(tokio::sync::Semaphore::new(super::DOWNLOADS)),
             owner: pool(2).connect_lazy_with(self.options.clone()),
             service: pool(service).connect_lazy_with(self.options_for(WORKER_ROLE)),
             web: pool(web).connect_lazy_with(self.options_for(WEB_ROLE)),
         }
     }
 
-    /// Whether the server cannot be reached or takes nobody in just now: what time may mend, and a setting need not be to blame.
+    /// Whether the server cannot be reached or takes nobody in just now.
     pub async fn is_away(&self) -> bool {
-        use sqlx::ConnectOptions;
-        match tokio::time::timeout(Duration::from_secs(10), self.options.connect()).await {
-            Ok(Ok(_)) => false,
-            // Starting up or shutting down; no connection left.
-            Ok(Err(sqlx::Error::Database(e))) => e.code().is_some_and(|code| code.starts_with("57P") || code == "53300"),
-            Ok(Err(e)) => matches!(e, sqlx::Error::Io(_)),
-            Err(_) => true,
-        }
+        self.check().await.is_err_and(|e| e.away)
     }
 
     /// Waits until the owner can connect, or says why not.
@@ -111,16 +123,12 @@ impl DatabaseUrl {
         use sqlx::ConnectOptions;
         let attempt = tokio::time::timeout(Duration::from_secs(10), self.options.connect()).await;
         let at = format!("{}:{}", self.options.get_host(), self.options.get_port());
-        match attempt {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(e)) => Err(ConnectError(format!(
-                "PostgreSQL at {at} does not let us in: {}. Check DATABASE_URL and that the server runs.",
-                plain(&e)
-            ))),
-            Err(_) => Err(ConnectError(format!(
-                "PostgreSQL at {at} did not answer within 10 seconds. Check DATABASE_URL and that the server runs."
-            ))),
-        }
+        let (why, away) = match attempt {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(e)) => (format!("does not let us in: {}", plain(&e)), may_pass(&e)),
+            Err(_) => ("did not answer within 10 seconds".to_owned(), true),
+        };
+        Err(ConnectError { sentence: format!("PostgreSQL at {at} {why}. Check DATABASE_URL and that the server runs."), away })
     }
 }
 
@@ -183,5 +191,13 @@ mod tests {
         assert_eq!(url.ok().as_deref(), Some("DatabaseUrl(u@h:5432)"));
         assert!(DatabaseUrl::parse("mysql://u@h/d").is_err());
         assert!(DatabaseUrl::parse("nonsense").is_err());
+    }
+
+    #[test]
+    fn what_time_may_mend_is_told_from_a_wrong_setting() {
+        use std::io::ErrorKind::{ConnectionRefused, UnexpectedEof};
+        assert!(may_pass(&sqlx::Error::PoolTimedOut), "a pool waits in vain where PostgreSQL has no connection left");
+        assert!([ConnectionRefused, UnexpectedEof].into_iter().all(|kind| may_pass(&sqlx::Error::Io(kind.into()))));
+        assert!(!may_pass(&sqlx::Error::RowNotFound) && !may_pass(&sqlx::Error::Tls("the certificate is another's".into())));
     }
 }

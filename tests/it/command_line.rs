@@ -1,8 +1,11 @@
-//! Bad input at start: one clear sentence on standard error, exit code 2 (75: only the database is away), no stack trace,
+//! Bad input at start: one clear sentence on standard error, exit code 2 (75: time may mend it), no stack trace,
 //! nothing damaged.
 
+use crate::cluster::Cluster;
 use crate::process::{Assay, Database, binary, command, free_port};
+use sqlx::{AssertSqlSafe, Executor};
 use std::process::{Command, Stdio};
+use tokio::net::{TcpListener, TcpStream};
 
 fn refused(command: Command, expect: &str) {
     ends(command, 2, expect);
@@ -49,6 +52,87 @@ fn an_unreachable_database_is_one_sentence_and_says_that_a_later_start_may_do() 
     let _ = std::fs::remove_dir_all(dir);
 }
 
+/// Stands before a server that is coming back: whoever comes first gets no answer, the others are let through.
+async fn silent_at_first(server: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let _first = listener.accept().await.unwrap();
+        while let Ok((mut client, _)) = listener.accept().await {
+            let server = server.clone();
+            tokio::spawn(async move {
+                let Ok(mut server) = TcpStream::connect(server).await else { return };
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_back_when_asked_again_was_away_all_the_same() {
+    let database = Database::new().await;
+    let server = database.url.split('@').nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let port = silent_at_first(server.clone()).await;
+    let url = database.url.replace(&server, &format!("127.0.0.1:{port}"));
+    let dir = scratch();
+    ends(command(&url, free_port(), &dir), 75, "did not answer within 10 seconds");
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_without_a_connection_left_may_have_one_later() {
+    let cluster = Cluster::start();
+    let database = cluster.database().await;
+    let dir = scratch();
+    assert!(command(&database.url, free_port(), &dir).arg("migrate").status().unwrap().success());
+    // The owner still gets in, as with the connections that are kept for a superuser.
+    database.connect().await.execute("ALTER ROLE assay_worker CONNECTION LIMIT 0").await.unwrap();
+    ends(command(&database.url, free_port(), &dir), 75, "the first administrator could not be made");
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+#[tokio::test]
+async fn an_address_that_may_come_with_the_network_is_tried_again() {
+    if std::net::TcpListener::bind("192.0.2.1:0").is_ok() {
+        println!("skipped: this machine listens on addresses that it has not");
+        return;
+    }
+    let database = Database::new().await;
+    let dir = scratch();
+    let mut c = command(&database.url, free_port(), &dir);
+    c.env("LEPTOS_SITE_ADDR", "192.0.2.1:3000");
+    ends(c, 75, "192.0.2.1:3000 is not an address of this machine");
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+#[tokio::test]
+async fn a_user_who_does_not_own_the_database_is_told_what_to_do() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let stranger = format!("assay_test_stranger_{}", std::process::id());
+    conn.execute(AssertSqlSafe(format!("CREATE ROLE {stranger} LOGIN CREATEROLE PASSWORD 'test'"))).await.unwrap();
+    let (_, place) = database.url.split_once('@').unwrap();
+    let dir = scratch();
+    let mut migrate = command(&format!("postgres://{stranger}:test@{place}"), free_port(), &dir);
+    migrate.arg("migrate");
+    refused(migrate, "ALTER SCHEMA public OWNER TO");
+    conn.execute(AssertSqlSafe(format!("DROP ROLE {stranger}"))).await.unwrap();
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+#[tokio::test]
+async fn an_empty_variable_is_an_absent_one() {
+    let database = Database::new().await;
+    let settings = crate::packaging::settings();
+    // Where the test itself decides, and the log's own, which is not the program's to read.
+    let empty = settings.iter().filter(|name| !["DATABASE_URL", "LEPTOS_SITE_ADDR", "RUST_LOG"].contains(&name.as_str()));
+    let empty: Vec<_> = empty.map(|name| (name.as_str(), "")).collect();
+    assert!(empty.contains(&("ASSAY_BACKUP_STAMP", "")) && empty.contains(&("ASSAY_DATA_DIR", "")), "{empty:?}");
+    let assay = Assay::start_with(&database, &empty).await;
+    assert!(assay.log().contains("ASSAY_SERVICE_KEY is not set"), "{}", assay.log());
+}
+
 #[tokio::test]
 async fn a_database_that_lets_nobody_in_is_a_wrong_setting() {
     let database = Database::new().await;
@@ -74,6 +158,9 @@ fn an_unknown_flag_is_refused_and_help_is_not_an_error() {
     let mut unknown = Command::new(binary());
     unknown.arg("--no-such-flag");
     refused(unknown, "--no-such-flag");
+    let mut incomplete = Command::new(binary());
+    incomplete.args(["user", "add", "--role", "admin"]);
+    refused(incomplete, "--email <EMAIL>");
     let help = Command::new(binary()).arg("--help").output().unwrap();
     assert!(help.status.success());
     let text = String::from_utf8_lossy(&help.stdout);
@@ -90,7 +177,7 @@ fn a_cluster_of_another_version_is_left_alone() {
     std::fs::write(cluster.join("PG_VERSION"), "9\n").unwrap();
     let mut c = command("", free_port(), &dir);
     c.env_remove("DATABASE_URL");
-    refused(c, "was made by PostgreSQL 9");
+    refused(c, "was made by PostgreSQL 9, which is too old");
     assert_eq!(std::fs::read_to_string(cluster.join("PG_VERSION")).unwrap(), "9\n");
     let _ = std::fs::remove_dir_all(dir);
 }

@@ -1,5 +1,7 @@
 //! The packaging files: what can be checked without the programs they are for, and with them where they are here.
 
+use assay::server::config::Options;
+use clap::Parser;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +15,7 @@ fn read(file: &str) -> String {
 }
 
 /// The variables of the generated reference.
-fn settings() -> BTreeSet<String> {
+pub fn settings() -> BTreeSet<String> {
     read("docs/CONFIGURATION.md")
         .lines()
         .filter_map(|l| Some(l.strip_prefix("| `")?.split_once('`')?.0.to_owned()))
@@ -164,4 +166,186 @@ fn proxies_pass_what_the_program_needs() {
     }
     let here = |script: &Path| Command::new("sh").arg("-n").arg(script).status().unwrap().success();
     assert!(here(&root().join("packaging/backup.sh")));
+}
+
+#[test]
+fn an_honest_503_takes_no_node_out_and_only_a_delivery_goes_to_the_next_one() {
+    let nginx = read("packaging/nginx.conf");
+    let servers: Vec<&str> =
+        nginx.lines().map(|l| l.trim_start_matches([' ', '#'])).filter(|l| l.starts_with("server ") && l.contains(':')).collect();
+    assert!(servers.len() >= 2 && servers.iter().all(|s| s.contains(" max_fails=0;")), "{servers:?}");
+    let location = |name: &str| {
+        let (_, rest) = nginx.split_once(&format!("location {name} {{")).unwrap_or_else(|| panic!("no location {name}"));
+        rest.split("\n    }").next().unwrap().to_owned()
+    };
+    let delivery = location("= /functions/v1/webhook-terra");
+    assert!(delivery.contains("proxy_next_upstream error timeout http_503 non_idempotent;"), "{delivery}");
+    // It works for up to 30 seconds, and a second one would do the same work.
+    let drain = location("= /functions/v1/job-worker");
+    assert!(drain.contains("proxy_read_timeout 40s;") && drain.contains("proxy_next_upstream off;"), "{drain}");
+    for (word, times) in [("http_503", 1), ("non_idempotent", 1), ("\n    proxy_connect_timeout 2s;", 1)] {
+        assert_eq!(nginx.matches(word).count(), times, "{word}");
+    }
+}
+
+#[test]
+fn the_unit_lets_the_jobs_yield() {
+    let unit = read("packaging/assay.service");
+    let filters: Vec<&str> = unit.lines().filter_map(|l| l.strip_prefix("SystemCallFilter=")).collect();
+    let taken = filters.iter().position(|f| f.starts_with('~') && f.contains("@resources"));
+    let given = filters.iter().rposition(|f| !f.starts_with('~') && f.split(' ').any(|call| call == "setpriority"));
+    assert!(taken.is_none() || given > taken, "threads.rs needs setpriority: {filters:?}");
+}
+
+/// Name and value of each line of the example. Every value stands in single quotes.
+fn example() -> Vec<(String, String)> {
+    let text = read("packaging/assay.env.example");
+    let lines = text.lines().filter(|l| !l.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, quoted) = line.split_once('=').unwrap();
+            let value = quoted.strip_prefix('\'').and_then(|v| v.strip_suffix('\'')).filter(|v| !v.contains('\''));
+            (name.to_owned(), value.unwrap_or_else(|| panic!("not in single quotes: {line}")).to_owned())
+        })
+        .collect()
+}
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+}
+
+#[test]
+fn no_secret_of_the_example_passes_as_a_good_one() {
+    let weak = |flag: &str, value: &str| Cli::parse_from(["assay", &format!("--{flag}={value}")]).options.parse().unwrap().weak();
+    let secrets = [
+        ("TERRA_SIGNING_SECRETS", "terra-signing-secrets", "copied-from-the-dashboard-of-terra"),
+        ("ASSAY_SERVICE_KEY", "service-key", "at-least-16-random-characters"),
+        ("ASSAY_SECRET_KEY", "secret-key", "at-least-32-random-characters-for-the-second-factor"),
+        ("ASSAY_ADMIN_PASSWORD", "admin-password", "change-me-after-the-first-login"),
+    ];
+    let example = example();
+    for (name, flag, formerly) in secrets {
+        let (_, value) = example.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("the example has no {name}"));
+        for value in [value, formerly].into_iter().filter(|v| !v.is_empty()) {
+            assert!(weak(flag, value).iter().any(|said| said.contains(name)), "{name}={value} looks good");
+        }
+    }
+}
+
+/// A folder of this test's own.
+fn scratch(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().canonicalize().unwrap().join(format!("assay-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+#[test]
+fn the_shell_takes_an_address_with_parameters_from_the_settings_as_it_is() {
+    let dir = scratch("settings");
+    let url = "postgres://u:p@db.example.com/assay?sslmode=verify-full&sslrootcert=/etc/ssl/ca.pem";
+    let (_, there) = example().swap_remove(0);
+    std::fs::write(dir.join("assay.env"), read("packaging/assay.env.example").replace(&there, url)).unwrap();
+    let script = r#"set -a; . "$1"; set +a; printf '%s' "$DATABASE_URL""#;
+    let said = Command::new("sh").args(["-c", script, "sh"]).arg(dir.join("assay.env")).env_remove("DATABASE_URL").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&said.stdout), url);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// A program of a few lines of shell. Written by a process of its own: whoever starts others meanwhile must not hold it open.
+fn program(dir: &Path, name: &str, lines: &str) {
+    let write = r#"printf '#!/bin/sh\n%s\n' "$2" >"$1" && chmod 755 "$1""#;
+    let done = Command::new("sh").args(["-c", write, "sh"]).arg(dir.join(name)).arg(lines).status().unwrap();
+    assert!(done.success());
+}
+
+/// The search path with a folder before all others.
+fn before_others(dir: &Path) -> String {
+    format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default())
+}
+
+#[test]
+fn a_backup_shows_no_password_and_a_failed_one_leaves_nothing() {
+    let dir = scratch("backup");
+    program(
+        &dir,
+        "pg_dump",
+        r#"printf '%s\n' "$@" >"$SAID/arguments"
+printf '%s' "${PGPASSWORD-}" >"$SAID/password"
+for word in "$@"; do case $word in --file=*) echo half >"${word#--file=}" ;; esac; done
+exit "$STATUS""#,
+    );
+    program(&dir, "pg_restore", "exit 0");
+    for (status, url, called, password) in [
+        (
+            "0",
+            "postgres://assay:s%40f%2Fe%25x@h:5432/d?sslmode=prefer&connect_timeout=5",
+            "postgres://assay@h:5432/d?sslmode=prefer&connect_timeout=5",
+            "s@f/e%x",
+        ),
+        ("0", "postgres://assay@h/d", "postgres://assay@h/d", ""),
+        ("1", "postgres://assay:safe@h/d", "postgres://assay@h/d", "safe"),
+    ] {
+        let backups = dir.join("backups");
+        let done = Command::new("sh")
+            .arg(root().join("packaging/backup.sh"))
+            .arg(&backups)
+            .env("PATH", before_others(&dir))
+            .env("DATABASE_URL", url)
+            .env("STATUS", status)
+            .env("SAID", &dir)
+            .env_remove("PGPASSWORD")
+            .env_remove("ASSAY_BACKUP_STAMP")
+            .output()
+            .unwrap();
+        assert_eq!(done.status.success(), status == "0", "{}", String::from_utf8_lossy(&done.stderr));
+        let said = |what: &str| std::fs::read_to_string(dir.join(what)).unwrap();
+        assert!(said("arguments").lines().any(|word| word == format!("--dbname={called}")), "{}", said("arguments"));
+        assert_eq!(said("password"), password);
+        let left: Vec<String> = std::fs::read_dir(&backups).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        assert!(left.iter().all(|name| name.ends_with(".dump")), "{left:?}");
+        assert_eq!(left.len(), usize::from(status == "0"), "{left:?}");
+        std::fs::remove_dir_all(&backups).unwrap();
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn the_program_of_before_is_kept_at_the_second_upgrade_too() {
+    let dir = scratch("upgrade");
+    let checklist = read("docs/DEPLOYMENT_CHECKLIST.md");
+    let step = checklist.split("\n## 10. Upgrade").nth(1).unwrap().split("\n## ").next().unwrap();
+    let here = format!("{}/", dir.display());
+    let kept: String = step
+        .lines()
+        .filter(|line| line.starts_with("sudo ") && line.contains("/opt/assay.before"))
+        .map(|line| line.replace("sudo ", "").replace("/opt/", &here) + "\n")
+        .collect();
+    std::fs::create_dir(dir.join("assay")).unwrap();
+    for version in ["1", "2"] {
+        std::fs::write(dir.join("assay/version"), version).unwrap();
+        assert!(Command::new("sh").args(["-ec", &kept]).status().unwrap().success(), "{kept}");
+        assert_eq!(std::fs::read_to_string(dir.join("assay.before/version")).unwrap(), version);
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn programs_of_a_postgresql_that_is_too_old_are_passed_over() {
+    for (version, taken) in [("14.11 (Ubuntu 14.11-0ubuntu0.22.04.1)", false), ("16.3", true)] {
+        let dir = scratch(&format!("programs-{taken}"));
+        for name in ["initdb", "postgres"] {
+            program(&dir, name, &format!("echo '{name} (PostgreSQL) {version}'"));
+        }
+        let found = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", ". scripts/lib.sh; pg_bin || true"])
+            .env("PATH", before_others(&dir))
+            .current_dir(root())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        assert_eq!(said == dir.display().to_string(), taken, "{version}: {said}");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 }

@@ -2,6 +2,7 @@
 //! not. Where nginx or Caddy is not installed, the test says so. Only names, ports and certificates of the files are changed.
 
 use crate::process::{ADMIN, Assay, Database, PASSWORD, SECRET, daily, eventually, free_port, send, signature};
+use crate::visitors;
 use reqwest::{Client, redirect::Policy};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ impl Proxy {
         let site = Self::adapted(
             &Self::packaged("nginx.conf"),
             &[
-                ("server 127.0.0.1:3000;", format!("server {upstream};")),
+                ("server 127.0.0.1:3000 max_fails=0;", format!("server {upstream} max_fails=0;")),
                 ("    listen [::]:80;\n", String::new()),
                 ("    listen [::]:443 ssl;\n", String::new()),
                 ("listen 80;", format!("listen 127.0.0.1:{http};")),
@@ -261,4 +262,39 @@ async fn events_are_not_held_back(proxy: &Proxy, visitor: &Client, assay: &Assay
         }
     }
     panic!("no event within 15 s: {said:?}\n{}", proxy.log());
+}
+
+/// A customer of IPv6 has a /64, more addresses than anybody could try: it is one caller.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logins_from_many_addresses_of_one_ipv6_customer_are_limited_as_one() {
+    let database = Database::new().await;
+    let assay = Assay::start_with(&database, &[("ASSAY_TRUSTED_PROXIES", "127.0.0.1")]).await;
+    let proxy = visitors::client();
+    let tried = async |address: String, n: usize| {
+        let email = format!("somebody{n}@example.com");
+        let answer = proxy
+            .post(format!("{}/login", assay.address))
+            .header("origin", &assay.address)
+            .header("x-forwarded-for", address)
+            .form(&[("email", email.as_str()), ("password", "not this one either"), ("next", "")])
+            .send()
+            .await
+            .unwrap();
+        answer.headers()["location"].to_str().unwrap().rsplit_once("error=").unwrap().1.to_owned()
+    };
+    // One more is let in every six seconds, so on a busy machine the limit comes a little later.
+    let mut admitted = 0;
+    while tried(format!("2001:db8:1:2::{admitted:x}"), admitted).await == "invalid" {
+        admitted += 1;
+        assert!(admitted < 60, "nothing limits them");
+    }
+    assert!(admitted >= 10, "the first ten are admitted: {admitted}");
+    assert_eq!(tried("2001:db8:1:2:ffff::1".into(), 100).await, "limited");
+    assert_eq!(tried("2001:db8:1:3::1".into(), 101).await, "invalid", "the next customer is another caller");
+    let mut conn = database.connect().await;
+    let noted: i64 = sqlx::query_scalar("SELECT count(DISTINCT address) FROM audit_log WHERE action = 'login.failed'")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(usize::try_from(noted).unwrap(), admitted + 1, "the audit log has each address in full");
 }

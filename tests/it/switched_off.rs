@@ -47,3 +47,41 @@ async fn without_a_secret_deliveries_wait_at_terra_and_health_log_dashboard_and_
     }
     assert!(page.contains("href=\"/admin/webhooks?tab=refused\""), "the alert leads nowhere: {page}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_service_key_its_endpoints_say_so_and_an_administrator_still_sends_test_events() {
+    let database = Database::new().await;
+    let assay = Assay::start_with(&database, &[("ASSAY_SERVICE_KEY", "")]).await;
+    let order = r#"{"type":"daily","provider":"OURA","dryRun":true}"#;
+    for key in [None, Some("Bearer "), Some("Bearer a-guess-of-sixteen")] {
+        let asked = [
+            client().post(format!("{}/functions/v1/job-worker", assay.address)),
+            client().post(format!("{}/functions/v1/terra-webhook-test", assay.address)).body(order),
+            client().get(format!("{}/metrics", assay.address)).header("x-forwarded-for", "198.51.100.7"),
+        ];
+        for request in asked {
+            let request = if let Some(key) = key { request.header("authorization", key) } else { request };
+            let answer = request.send().await.unwrap();
+            let (url, status) = (answer.url().path().to_owned(), answer.status().as_u16());
+            let said = answer.text().await.unwrap();
+            assert!(status == 503 && said.contains("ASSAY_SERVICE_KEY"), "{url} {key:?}: {status} {said}");
+        }
+    }
+    let local = client().get(format!("{}/metrics", assay.address)).send().await.unwrap();
+    assert_eq!(local.status(), 200, "this machine itself needs none");
+    let admin = log_in(&assay, ADMIN, PASSWORD).await;
+    let by_session = client()
+        .post(format!("{}/functions/v1/terra-webhook-test", assay.address))
+        .header("origin", &assay.address)
+        .header("cookie", &admin)
+        .body(order)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(by_session.status(), 200);
+    let page = |path: &'static str| client().get(format!("{}{path}", assay.address)).header("cookie", &admin).send();
+    let form = page("/admin/webhooks?tab=test&type=daily&provider=OURA&dry=1").await.unwrap().text().await.unwrap();
+    assert!(form.contains("nothing was stored") && form.contains("Send it") && !form.contains("is configured, so"), "{form}");
+    let dashboard = page("/admin").await.unwrap().text().await.unwrap();
+    assert!(dashboard.contains("ASSAY_SERVICE_KEY is not set"), "{dashboard}");
+}
