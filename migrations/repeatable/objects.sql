@@ -2,6 +2,7 @@
 -- policies. Every statement here can run again on a database that has it all: it is applied after each
 -- migration, whenever this file changed, and by `assay migrate --repair`. Nothing else depends on the three
 -- objects that the checklist's rollback drops (background_jobs_dlq, rate_limits, latest_unified_metrics).
+-- Whoever applies it holds the tables already (migrate.rs), so it must not take long: what does lies in latest.sql.
 
 -- ---- rate limits (GCRA; see gateway/limiter.rs) ------------------------------------------------------
 -- One theoretical arrival time a key. UNLOGGED: after a crash everybody starts with a full allowance.
@@ -51,6 +52,7 @@ CREATE TABLE IF NOT EXISTS background_jobs_dlq (
 CREATE INDEX IF NOT EXISTS background_jobs_dlq_open ON background_jobs_dlq (failed_at DESC) WHERE retried = false AND discarded_at IS NULL;
 CREATE INDEX IF NOT EXISTS background_jobs_dlq_job ON background_jobs_dlq (original_job_id);
 CREATE INDEX IF NOT EXISTS background_jobs_dlq_group ON background_jobs_dlq (fingerprint, failed_at DESC);
+CREATE INDEX IF NOT EXISTS background_jobs_dlq_user ON background_jobs_dlq (user_id) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS background_jobs_dlq_dealt ON background_jobs_dlq (coalesce(discarded_at, retried_at) DESC, id DESC)
   WHERE coalesce(discarded_at, retried_at) IS NOT NULL;
 
@@ -69,7 +71,7 @@ BEGIN
     VALUES (NEW.id, NEW.type, NEW.payload, NEW.error,
             CASE WHEN NEW.errors -> -1 ->> 'class' IN ('permanent', 'lost') THEN NEW.errors -> -1 ->> 'class'
                  WHEN NEW.attempts >= NEW.max_attempts THEN 'exhausted' ELSE 'permanent' END,
-            app.error_fingerprint(NEW.type, NEW.error), NEW.attempts, NEW.user_id, NEW.created_at);
+            app.error_fingerprint(NEW.type, NEW.error), NEW.attempts, CASE WHEN NOT app.is_erased(NEW.user_id) THEN NEW.user_id END, NEW.created_at);
   END IF;
   RETURN NULL;
 EXCEPTION WHEN undefined_table OR undefined_column THEN RETURN NULL; -- dropped or altered by hand in this very moment
@@ -83,21 +85,7 @@ DO $$ BEGIN
 END $$;
 
 -- ---- the latest value of each metric ----------------------------------------------------------------------
--- Newest day first; within a day the person's chosen source, else the evidence's rank, else the source's name.
-DO $$ BEGIN
-  IF to_regclass('public.latest_unified_metrics') IS NULL THEN
-    CREATE MATERIALIZED VIEW latest_unified_metrics AS
-      SELECT DISTINCT ON (m.user_id, m.metric_name)
-             m.user_id, m.metric_name, m.value, m.unit, m.measurement_date, m.source, m.measured_at, m.received_at
-        FROM unified_metrics m
-        LEFT JOIN source_choices c ON c.user_id = m.user_id AND c.metric_name = m.metric_name
-        LEFT JOIN source_ranks r ON r.metric_name = m.metric_name AND r.source = m.source
-       ORDER BY m.user_id, m.metric_name, m.measurement_date DESC, (c.source IS NOT DISTINCT FROM m.source) DESC,
-                coalesce(r.rank, 1000), m.source
-      WITH DATA;
-    CREATE UNIQUE INDEX latest_unified_metrics_key ON latest_unified_metrics (user_id, metric_name);
-  END IF;
-END $$;
+-- Made before everything here, by latest.sql.
 REVOKE ALL ON latest_unified_metrics FROM anon, authenticated;
 GRANT SELECT ON latest_unified_metrics TO service_role;
 
@@ -174,7 +162,7 @@ BEGIN
     -- the administrator's rows
     'delivery_keys', 'refused_deliveries', 'gateway_counts', 'job_count_deltas', 'job_counts', 'job_days', 'job_kinds', 'job_leases', 'workers', 'leases', 'schedules',
     'operations', 'rate_limits', 'audit_log', 'settings', 'log_rollups', 'login_sessions', 'invitations', 'api_keys', 'accounts',
-    'health_snapshots', 'confidence_shadow', 'calibration_reports', 'health_now', 'score_days', 'provider_states', 'rollups', 'tombstones', 'tombstone_key',
+    'health_snapshots', 'confidence_shadow', 'calibration_reports', 'health_now', 'score_days', 'provider_states', 'rollups', 'cache_reads', 'tombstones', 'tombstone_key',
     -- everybody's
     'source_ranks'
   ] LOOP
@@ -206,7 +194,7 @@ BEGIN
       CASE WHEN t = 'source_ranks' THEN '(SELECT app.caller_role()) IS NOT NULL'
            WHEN t = 'trainer_clients' THEN '(SELECT app.caller_role()) = ''admin'' OR trainer_id = (SELECT app.caller_id())'
            WHEN t IN ('refused_deliveries', 'gateway_counts', 'job_count_deltas', 'job_counts', 'job_days', 'job_kinds', 'job_leases', 'workers', 'schedules', 'operations', 'rate_limits',
-                      'audit_log', 'settings', 'log_rollups', 'health_snapshots', 'confidence_shadow', 'calibration_reports', 'score_days', 'provider_states', 'rollups') THEN admin_only
+                      'audit_log', 'settings', 'log_rollups', 'health_snapshots', 'confidence_shadow', 'calibration_reports', 'score_days', 'provider_states', 'rollups', 'cache_reads') THEN admin_only
            ELSE own_clients END);
   END LOOP;
   -- The status page needs no login: worst status by time, nothing else. What was checked, with its totals, is for

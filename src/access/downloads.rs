@@ -71,12 +71,16 @@ async fn audit_csv(
         Ok(caller) => caller.clone(),
         Err(denied) => return denied.into_response(),
     };
+    let turn = match written::turn(&access.db) {
+        Ok(turn) => turn,
+        Err(busy) => return busy,
+    };
     let actor = actor(&caller, visit);
     if let Err(error) = audit::write(access.db.service(), &actor, "audit.export", None, &json!({})).await {
         return unavailable(&error);
     }
     let (db, filter) = (access.db, query.filter());
-    written::csv("audit.csv", |send| async move {
+    written::csv(turn, "audit.csv", |send| async move {
         let (mut part, mut before) = (audit::CSV_HEAD.to_owned(), None);
         loop {
             let entries = audit::search(&db, &caller, &filter, before, AT_ONCE).await?;
@@ -104,8 +108,12 @@ async fn person(
     if !readable(&user_id) {
         return nobody();
     }
+    let turn = match written::turn(&access.db) {
+        Ok(turn) => turn,
+        Err(busy) => return busy,
+    };
     match export::begin(&access.db, &caller, &actor(&caller, visit), &user_id).await {
-        Ok(true) => written::file("person.json", "application/json", |send| async move {
+        Ok(true) => written::file(turn, "person.json", "application/json", |send| async move {
             let sent = |part: String| {
                 let send = send.clone();
                 async move { send.send(Ok(part.into())).await.is_ok() }

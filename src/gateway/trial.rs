@@ -24,6 +24,11 @@ use subtle::ConstantTimeEq;
 /// Who is asked for, when nobody is named: the checklist's user.
 pub const TEST_USER: &str = "test-user-id";
 
+/// Who ordered it on a page of this program, which has found out that they may. It is put on a request inside the process:
+/// none from outside carries it.
+#[derive(Debug, Clone)]
+pub struct OrderedBy(pub Actor);
+
 /// Proves from a request's headers who is asking, if they may: an administrator's session.
 pub type Authorise = Arc<dyn Fn(&HeaderMap) -> BoxFuture<'static, Option<Actor>> + Send + Sync>;
 
@@ -51,18 +56,12 @@ pub(super) async fn handle(State(gateway): State<Arc<Gateway>>, request: Request
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip());
     let (parts, body) = request.into_parts();
     let caller = gateway.caller(&parts.headers, peer);
-    let Some(asking) = gateway.asking(&parts.headers).await else {
+    let by_page = parts.extensions.get::<OrderedBy>().map(|by| by.0.clone());
+    let asking = if by_page.is_some() { None } else { gateway.asking(&parts.headers).await };
+    if by_page.is_none() && asking.is_none() {
         let decision = gateway.limiter.check(&gateway.settings.unsigned, &super::address::limited_as(caller), Instant::now());
-        if !decision.is_allowed() {
-            return decision.problem();
-        }
-        let answer = answer::refusal(
-            StatusCode::UNAUTHORIZED,
-            "unauthorised",
-            "This needs the service key as a bearer token, or an administrator's session.",
-        );
-        return answer::with(answer, header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    };
+        return if decision.is_allowed() { gateway.closed() } else { decision.problem() };
+    }
     let read = super::body::read(body, 16 << 10, &mut gateway.budget.hold(), Instant::now() + Duration::from_secs(5)).await;
     let bytes = match read {
         Ok(bytes) => bytes,
@@ -75,16 +74,26 @@ pub(super) async fn handle(State(gateway): State<Arc<Gateway>>, request: Request
         }
     };
     let request_id = parts.headers.get("x-request-id");
-    // A page of this program that ordered it has found out who is asking.
-    let actor = parts.extensions.get::<Actor>().cloned().unwrap_or_else(|| Actor {
+    let actor = by_page.unwrap_or_else(|| Actor {
         address: Some(caller.to_string()),
         request_id: request_id.and_then(|id| id.to_str().ok()).map(str::to_owned),
-        ..asking
+        ..asking.unwrap_or_else(Actor::system)
     });
     gateway.execute(&order, &actor, request_id, Utc::now()).await.unwrap_or_else(|refusal| refusal)
 }
 
 impl Gateway {
+    /// What is said to whoever may not. Where no key is configured, none can be right.
+    fn closed(&self) -> Response {
+        if self.settings.service_key.is_none() {
+            let message = "No service key is configured here: set ASSAY_SERVICE_KEY. An administrator's session opens this too.";
+            return answer::unavailable("no_service_key", message, 60);
+        }
+        let message = "This needs the service key as a bearer token, or an administrator's session.";
+        let answer = answer::refusal(StatusCode::UNAUTHORIZED, "unauthorised", message);
+        answer::with(answer, header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
     /// Who is asking, where the service key or the configured second way opens the test endpoint to them. The key is
     /// compared by its hash, in constant time.
     async fn asking(&self, headers: &HeaderMap) -> Option<Actor> {

@@ -21,13 +21,16 @@ const LITTLE_ROOM: u64 = 1_000_000_000;
 pub struct Check {
     /// `ok`, `degraded` or `error`.
     pub status: &'static str,
-    /// What it means and what to do, for people; empty when all is well.
+    /// What it means and what to do, for people; empty when there is nothing to say.
     pub note: String,
 }
 
 impl Check {
     fn ok() -> Self {
         Self { status: "ok", note: String::new() }
+    }
+    fn noted(note: impl Into<String>) -> Self {
+        Self { status: "ok", note: note.into() }
     }
     fn degraded(note: impl Into<String>) -> Self {
         Self { status: "degraded", note: note.into() }
@@ -122,6 +125,8 @@ fn queue(f: &Figures) -> Check {
     match f.oldest_ready_s {
         Some(lag) if lag > LAG_UNHEALTHY_S => Check::error(format!("the oldest ready job waits for {lag:.0} s")),
         Some(lag) if lag > LAG_DEGRADED_S => Check::degraded(format!("the oldest ready job waits for {lag:.0} s")),
+        // Somebody wants it so: it is said, and no fault.
+        _ if !f.paused.is_empty() => Check::noted(format!("paused under /admin/kinds: {}", f.paused.join(", "))),
         _ => Check::ok(),
     }
 }
@@ -245,6 +250,16 @@ mod tests {
             assert_eq!(judge(&figures(), &l).first().map(|(n, _)| *n), Some(name));
         }
         assert_eq!(status(&figures(), &Local { storing: Storing::Failing, ..local() }), Unhealthy);
+    }
+
+    #[test]
+    fn a_paused_kind_is_said_and_is_no_fault() {
+        let f = Figures { paused: vec!["vacuum".into()], ..figures() };
+        let checks = judge(&f, &local());
+        assert_eq!(worst(checks.iter().map(|(_, c)| c.status)), HealthStatus::Healthy);
+        assert!(checks.iter().any(|(name, c)| *name == "queue" && c.note.contains("vacuum")), "{checks:?}");
+        let behind = Figures { oldest_ready_s: Some(901.0), ..f };
+        assert_eq!(status(&behind, &local()), HealthStatus::Unhealthy, "what is not paused still waits");
     }
 
     #[test]

@@ -19,18 +19,20 @@ const PERSONS: i32 = 25;
 /// Chunks wait behind everything else.
 const PRIORITY: i16 = 8;
 
-/// Starts to score everything again, or joins the operation that does.
+/// Starts to score everything again, or joins the operation that does. Returns whether it began; the audit log tells the two
+/// apart.
 ///
 /// # Errors
 /// The database's; then nothing was started.
-pub async fn start_recalculate_all(db: &Db, actor: &Actor) -> sqlx::Result<Operation> {
+pub async fn start_recalculate_all(db: &Db, actor: &Actor) -> sqlx::Result<(Operation, bool)> {
     let mut tx = db.begin_service().await?;
-    let operation = operations::start_recalculate_all(&mut tx, &actor.name, PERSONS, PRIORITY).await?;
+    let (operation, began) = operations::start_recalculate_all(&mut tx, &actor.name, PERSONS, PRIORITY).await?;
     let detail = json!({ "kind": operation.kind, "total": operation.total });
-    audit::write(&mut *tx, actor, "operation.start", Some(&operation.id.to_string()), &detail).await?;
+    let action = if began { "operation.start" } else { "operation.join" };
+    audit::write(&mut *tx, actor, action, Some(&operation.id.to_string()), &detail).await?;
     maintenance::announce(&mut tx, "operation", &[], 1).await?;
     tx.commit().await?;
-    Ok(operation)
+    Ok((operation, began))
 }
 
 /// Changes the registry, `None`: back to the built-in one, and has everybody scored again under it, in the caller's
@@ -145,5 +147,35 @@ pub async fn retry_failed(db: &Db, filter: &DeadFilter, actor: &Actor, subject: 
             Err(sqlx::Error::Database(e)) if e.is_unique_violation() && tries < 5 => tries += 1,
             Err(e) => return Err(e),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::store::testing;
+
+    #[tokio::test]
+    async fn whoever_joins_a_recalculation_is_not_written_down_as_its_starter() {
+        let t = testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+             VALUES ('p', 'steps', 'whoop', current_date, 1, 'count', 1, 't', now(), app.uuid_v7())",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let by = |name: &str| Actor { name: name.to_owned(), ..Actor::system() };
+        let (first, began) = start_recalculate_all(&t.db, &by("ada")).await.unwrap();
+        let (second, again) = start_recalculate_all(&t.db, &by("bob")).await.unwrap();
+        assert_eq!((second.id, began, again), (first.id, true, false));
+        let entries: Vec<(String, String)> = sqlx::query_as("SELECT actor, action FROM audit_log WHERE subject = $1 ORDER BY at")
+            .bind(first.id.to_string())
+            .fetch_all(t.db.service())
+            .await
+            .unwrap();
+        let said: Vec<(&str, &str)> = entries.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        assert_eq!(said, [("ada", "operation.start"), ("bob", "operation.join")]);
     }
 }

@@ -4,6 +4,7 @@
 //! (`terra`, `quality`, `store`, pages) imports from here; this room imports nothing of ours.
 
 mod badge;
+mod email;
 mod finding;
 mod job;
 mod metric;
@@ -12,6 +13,9 @@ mod reading;
 mod source;
 
 pub use badge::Badge;
+pub use email::looks_like_email;
+#[cfg(test)]
+pub(crate) use email::tests::IDS as IDS_AND_EMAILS;
 pub use finding::{Finding, FindingKind};
 pub use job::{HealthStatus, JobState, Role};
 pub use metric::{Category, Metric};

@@ -23,7 +23,7 @@ fn tally<'r>(reads: impl IntoIterator<Item = (&'r str, bool)>) -> (i64, i64) {
     scorable.fold((0, 0), |(hits, misses), (_, hit)| if hit { (hits + 1, misses) } else { (hits, misses + 1) })
 }
 
-/// Reads answered from the cache, and not, since the process started.
+/// Reads answered from the cache, and not, since the process started; of all processes see [`super::cache_reads`].
 pub fn cache_reads() -> (i64, i64) {
     (HITS.load(Ordering::Relaxed), MISSES.load(Ordering::Relaxed))
 }
@@ -367,6 +367,9 @@ mod tests {
         assert_eq!(names(unknown(None)).await, ["also-mine"], "the one with a value that was never scored");
         assert_eq!(names(unknown(Some(Metric::Spo2))).await, ["also-mine"]);
         assert!(names(unknown(Some(Metric::Steps))).await.is_empty());
+        let of_week = |unknown| Wish { unknown, since: Some(today), ..Wish::default() };
+        assert_eq!(names(of_week(true)).await, ["also-mine"], "whom the dashboard counts has a newest day without any score");
+        assert_eq!(names(of_week(false)).await, ["mine", "also-mine"]);
         assert_eq!(names(Wish { links: Links::Silent, ..Wish::default() }).await, ["mine"]);
         assert_eq!(names(Wish { links: Links::Broken, ..Wish::default() }).await, ["also-mine"]);
         assert_eq!(names(Wish { sort: Sort::Age, ..Wish::default() }).await, ["also-mine", "mine"], "never any data first");

@@ -233,29 +233,33 @@ pub async fn make_partitions(owner: &PgPool) -> sqlx::Result<()> {
 /// Rows that are deleted in one statement and commit.
 const FORGET_AT_ONCE: i64 = 20_000;
 
+/// Drops months of deliveries; `None`: they are in use, and others must not wait behind us.
+pub(super) async fn drop_months(conn: &mut PgConnection, days: i32) -> sqlx::Result<Option<i64>> {
+    let mut tx = conn.begin().await?;
+    sqlx::query("SELECT set_config('lock_timeout', '2s', true)").execute(&mut *tx).await?;
+    let dropped = sqlx::query_scalar("SELECT app.drop_raw_before((now() AT TIME ZONE 'UTC')::date - $1)").bind(days).fetch_one(&mut *tx);
+    match dropped.await {
+        Ok(n) => {
+            tx.commit().await?;
+            Ok(Some(n))
+        }
+        Err(e) if super::maintenance::is_lock_timeout(&e) => Ok(None), // rolls back
+        Err(e) => Err(e),
+    }
+}
+
 /// Removes deliveries and keys that are older than their time, as the owner. Whole months of deliveries are dropped,
 /// once nothing of them waits any more; deliveries of no use and keys go some thousands at a time, so that no transaction
-/// is long. A month that is in use today goes tomorrow.
+/// is long. A month that is in use is left.
 ///
 /// # Errors
 /// The database's; what was removed before stays removed.
 pub async fn forget(conn: &mut PgConnection, kept: &Retention) -> sqlx::Result<Vec<(&'static str, i64)>> {
     let mut removed = Vec::new();
     if let Some(days) = kept.raw_days {
-        let mut tx = conn.begin().await?;
-        sqlx::query("SELECT set_config('lock_timeout', '2s', true)").execute(&mut *tx).await?;
-        let dropped =
-            sqlx::query_scalar("SELECT app.drop_raw_before((now() AT TIME ZONE 'UTC')::date - $1)").bind(days).fetch_one(&mut *tx).await;
-        match dropped {
-            Ok(n) => {
-                tx.commit().await?;
-                removed.push(("terra_webhooks_raw", n));
-            }
-            Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("55P03") => {
-                tx.rollback().await?;
-                tracing::info!("a month of old deliveries is in use; it is dropped at the next run");
-            }
-            Err(error) => return Err(error),
+        match drop_months(conn, days).await? {
+            Some(n) => removed.push(("terra_webhooks_raw", n)),
+            None => tracing::info!("a month of old deliveries is in use"),
         }
     }
     let batches = [
@@ -362,9 +366,10 @@ pub async fn badly_signed(conn: &mut PgConnection, since: DateTime<Utc>) -> sqlx
     .await
 }
 
-/// Marks a person as simulated, making them if need be; whether that may be. A person who exists and is not simulated
+/// Marks a person as simulated, making them if need be, also where they were erased; whether that may be. A person who exists and is not simulated
 /// stays as they are, unless `always`: the checklist's own test user.
 pub async fn claim_simulated(conn: &mut PgConnection, user_id: &str, always: bool) -> sqlx::Result<bool> {
+    super::tombstones::exhume(conn, &[user_id.to_owned()]).await?;
     sqlx::query_scalar(
         "INSERT INTO persons AS p (user_id, simulated) VALUES ($1, true)
          ON CONFLICT (user_id) DO UPDATE SET simulated = p.simulated OR $2

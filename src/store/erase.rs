@@ -2,12 +2,14 @@
 //! rows, exact bytes, the keys of deliveries, jobs and their history, dead letters, logs; the audit log keeps who did
 //! what and when, without the identity, and keyed hashes (`tombstones`) keep what Terra still sends from making the
 //! person anew. Job rows go first: a worker locks its jobs before it works, so it is either
-//! waited for, or finds its job gone and writes nothing.
+//! waited for, or finds its job gone and writes nothing. What came while that took its time is looked for once more, under
+//! the locks of the connections and the person; whatever comes later waits for these and finds the tombstones.
 
 use super::{Db, audit, audit::Actor, tombstones};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
+use std::collections::BTreeSet;
 
 /// What was erased, by table. Serialises as the report shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -19,6 +21,13 @@ pub struct Report {
 }
 
 impl Report {
+    fn add(&mut self, table: &str, n: i64) {
+        match self.rows.iter_mut().find(|(t, _)| t == table) {
+            Some((_, rows)) => *rows += n,
+            None => self.rows.push((table.to_owned(), n)),
+        }
+    }
+
     /// Rows of all tables together.
     pub fn total(&self) -> i64 {
         self.rows.iter().map(|(_, n)| n).sum()
@@ -29,6 +38,9 @@ impl Report {
 /// the deliveries; `$1` is the `user_id`, `$2` the ids as text.
 const JOBS: &str = "user_id = $1 OR EXISTS (
      SELECT 1 FROM jsonb_path_query(payload, 'strict $.** ? (@.type() == \"string\")') AS s (v) WHERE s.v #>> '{}' = $1 OR s.v #>> '{}' = ANY($2))";
+/// The same of finished jobs, of which there are millions: only those of nobody in particular are read one by one.
+const HISTORY: &str = "user_id = $1 OR (user_id IS NULL AND EXISTS (
+     SELECT 1 FROM jsonb_path_query(payload, 'strict $.** ? (@.type() == \"string\")') AS s (v) WHERE s.v #>> '{}' = $1 OR s.v #>> '{}' = ANY($2)))";
 const LOGS: &str = "user_id = $1 OR (length($1) >= 8 AND position($1 IN message) > 0) OR EXISTS (
      SELECT 1 FROM jsonb_path_query(metadata, 'strict $.** ? (@.type() == \"string\")') AS s (v) WHERE s.v #>> '{}' = $1 OR s.v #>> '{}' = ANY($2))";
 const OWN: &str = "user_id = $1 AND $2::text[] IS NOT NULL";
@@ -37,7 +49,9 @@ const OWN: &str = "user_id = $1 AND $2::text[] IS NOT NULL";
 const SHARED: &str =
     "coalesce(jsonb_typeof(payload -> 'users') = 'array' AND payload -> 'users' ? $1 AND user_id IS DISTINCT FROM $1, false)";
 
-const JOB_TABLES: [(&str, &str); 3] = [("background_jobs", JOBS), ("job_history", JOBS), ("background_jobs_dlq", JOBS)];
+const JOB_TABLES: [(&str, &str); 3] = [("background_jobs", JOBS), ("job_history", HISTORY), ("background_jobs_dlq", JOBS)];
+/// A delivery that waits for a worker is the worker's: its job is left, and empties it.
+const WAITING: &str = "type = 'webhook_processing' AND failed_at IS NULL";
 const OTHER_TABLES: [(&str, &str); 15] = [
     ("delivery_keys", "$1::text IS NOT NULL AND raw_id = ANY($2::text[]::uuid[])"),
     ("terra_webhooks_raw", "$1::text IS NOT NULL AND id = ANY($2::text[]::uuid[])"),
@@ -66,7 +80,7 @@ async fn remove(
     ids: &[String],
 ) -> sqlx::Result<()> {
     if exists(tx, table).await? {
-        report.rows.push((table.to_owned(), delete(tx, table, condition, user_id, ids).await?));
+        report.add(table, delete(tx, table, condition, user_id, ids).await?);
     }
     Ok(())
 }
@@ -87,8 +101,8 @@ async fn delete(tx: &mut PgConnection, table: &str, condition: &str, user_id: &s
 }
 
 /// A job may work on many persons (`users` in its payload): it stays, without this one.
-async fn leave_shared_jobs(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<()> {
-    for table in ["background_jobs", "job_history", "background_jobs_dlq"] {
+async fn leave_shared_jobs(tx: &mut PgConnection, tables: &[&str], user_id: &str) -> sqlx::Result<()> {
+    for table in tables {
         if exists(tx, table).await? {
             let sql =
                 format!("UPDATE {table} SET payload = payload || jsonb_build_object('users', (payload -> 'users') - $1) WHERE {SHARED}");
@@ -103,36 +117,54 @@ async fn exists(tx: &mut PgConnection, relation: &str) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT to_regclass('public.' || $1) IS NOT NULL").bind(relation).fetch_one(tx).await
 }
 
-/// Deliveries of a person: by name, by the person's connections, or parked with the name in the body.
+/// Deliveries `t` of a person: by name, by the person's connections, or parked with the name in the body. What is erased
+/// and what is exported.
+macro_rules! of_person {
+    () => {
+        "t.user_id = $1
+             OR (t.user_id IS NULL AND (t.terra_user_id IN (SELECT c.terra_user_id FROM connections c WHERE c.user_id = $1)
+                 OR payload(t) #>> '{user,reference_id}' = $1 OR payload(t) ->> 'reference_id' = $1))"
+    };
+}
+pub(super) use of_person;
+
 async fn deliveries(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(
-        "SELECT r.id::text FROM terra_webhooks_raw r
-          WHERE r.user_id = $1
-             OR (r.user_id IS NULL AND (r.terra_user_id IN (SELECT c.terra_user_id FROM connections c WHERE c.user_id = $1)
-                 OR payload(r) #>> '{user,reference_id}' = $1 OR payload(r) ->> 'reference_id' = $1))",
-    )
-    .bind(user_id)
-    .fetch_all(conn)
-    .await
+    sqlx::query_scalar(concat!("SELECT t.id::text FROM terra_webhooks_raw t WHERE ", of_person!())).bind(user_id).fetch_all(conn).await
 }
 
-/// What [`erase_person`] would remove now; nothing is changed and nobody is waited for.
+/// How many rows [`erase_person`] would remove now, at least; nothing is changed and nobody is waited for. Found by indexes
+/// alone, so that a page may ask: rows that only mention the person somewhere in them are found by the erasure itself.
 ///
 /// # Errors
 /// Any of the database's.
 pub async fn counts(db: &Db, user_id: &str) -> sqlx::Result<Report> {
     let mut tx = db.begin_service().await?;
-    let ids = deliveries(&mut tx, user_id).await?;
-    let mut report = Report::default();
-    for (table, condition) in JOB_TABLES.into_iter().chain(OTHER_TABLES) {
-        if exists(&mut tx, table).await? {
-            let shared = if JOB_TABLES.iter().any(|(t, _)| *t == table) { SHARED } else { "false" };
-            let sql = format!("SELECT count(*) FROM {table} WHERE ({condition}) AND NOT ({shared})");
-            let n = sqlx::query_scalar(AssertSqlSafe(sql)).bind(user_id).bind(&ids).fetch_one(&mut *tx).await?;
-            report.rows.push((table.to_owned(), n));
-        }
-    }
+    let report = at_least(&mut tx, user_id).await?;
     tx.commit().await?;
+    Ok(report)
+}
+
+/// The same on a connection of the service.
+///
+/// # Errors
+/// Any of the database's.
+pub(super) async fn at_least(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Report> {
+    const DELIVERIES: &str = "SELECT id, trace_id FROM terra_webhooks_raw WHERE user_id = $1
+        UNION SELECT id, trace_id FROM terra_webhooks_raw
+               WHERE user_id IS NULL AND terra_user_id = ANY(ARRAY(SELECT terra_user_id FROM connections WHERE user_id = $1))";
+    let mut report = Report::default();
+    for (table, _) in JOB_TABLES.into_iter().chain(OTHER_TABLES) {
+        if !exists(conn, table).await? {
+            continue;
+        }
+        let rows = match table {
+            "terra_webhooks_raw" => format!("({DELIVERIES}) d"),
+            "delivery_keys" => format!("delivery_keys k JOIN ({DELIVERIES}) d ON d.trace_id = k.trace_id AND d.id = k.raw_id"),
+            _ => format!("{table} WHERE user_id = $1"),
+        };
+        let n = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {rows}"))).bind(user_id).fetch_one(&mut *conn).await?;
+        report.add(table, n);
+    }
     Ok(report)
 }
 
@@ -141,19 +173,31 @@ pub async fn counts(db: &Db, user_id: &str) -> sqlx::Result<Report> {
 /// # Errors
 /// Any of the database's; then nothing was erased.
 pub async fn erase_person(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result<Report> {
+    let mut tries = 0;
+    loop {
+        match attempt(db, actor, user_id).await {
+            // A connection that was made in this very moment can be waited for by both sides: once more, then.
+            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("40P01") && tries < 4 => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+async fn attempt(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result<Report> {
     let mut tx = db.owner().begin().await?;
     let mut report = Report::default();
-    let ids = deliveries(&mut tx, user_id).await?;
-    // Jobs, then the person's row, then the rest: the order in which a worker locks them. Whoever works on this person
-    // now is waited for; whoever comes later finds the job gone, or its list without this person.
-    leave_shared_jobs(&mut tx, user_id).await?;
+    let known = deliveries(&mut tx, user_id).await?;
+    // Jobs, then connections, then the person's row, then the rest: the order in which a worker locks them. Whoever works on
+    // this person now is waited for; whoever comes later finds the job gone, or its list without this person.
+    leave_shared_jobs(&mut tx, &JOB_TABLES.map(|(table, _)| table), user_id).await?;
     for (table, condition) in JOB_TABLES {
-        remove(&mut tx, &mut report, table, condition, user_id, &ids).await?;
+        remove(&mut tx, &mut report, table, condition, user_id, &known).await?;
     }
-    sqlx::query("SELECT FROM persons WHERE user_id = $1 FOR UPDATE").bind(user_id).execute(&mut *tx).await?;
-    if let Some(terra_ids) = known_at_terra(&mut tx, user_id).await? {
-        tombstones::bury(&mut tx, user_id, &terra_ids).await?;
+    lock(&mut tx, user_id).await?;
+    if let Some((terra_ids, simulated)) = connected(&mut tx, user_id).await? {
+        tombstones::bury(&mut tx, user_id, &terra_ids, simulated).await?;
     }
+    let ids = meanwhile(&mut tx, &mut report, known, user_id).await?;
     for (table, condition) in OTHER_TABLES {
         remove(&mut tx, &mut report, table, condition, user_id, &ids).await?;
     }
@@ -165,12 +209,45 @@ pub async fn erase_person(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result
     Ok(report)
 }
 
-/// Terra's ids of all the person's connections, present and former. `None`: the person is simulated, or was never here;
-/// the simulator may make them again.
-async fn known_at_terra(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<Option<Vec<String>>> {
-    sqlx::query_scalar(
-        "SELECT ARRAY(SELECT unnest(c.terra_user_id || c.former_ids) FROM connections c WHERE c.user_id = p.user_id)
-           FROM persons p WHERE p.user_id = $1 AND NOT p.simulated",
+/// Connections before the person, each in the ingest's order: two that took them otherwise would wait for each other.
+async fn lock(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<()> {
+    for sql in [
+        "SELECT FROM connections WHERE user_id = $1 ORDER BY terra_user_id FOR UPDATE",
+        "SELECT FROM persons WHERE user_id = $1 FOR UPDATE",
+    ] {
+        sqlx::query(sql).bind(user_id).execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
+/// Under the locks: what came since the first look and was processed, or lost its job to us, goes too. Returns the ids of
+/// all deliveries that go. Those that wait for a worker do not: it empties them when it finds the tombstones.
+async fn meanwhile(tx: &mut PgConnection, report: &mut Report, known: Vec<String>, user_id: &str) -> sqlx::Result<Vec<String>> {
+    let mut ids: BTreeSet<String> = known.into_iter().collect();
+    ids.extend(deliveries(tx, user_id).await?);
+    let ids: Vec<String> = ids.into_iter().collect();
+    let waiting = format!(
+        "SELECT coalesce(payload ->> 'delivery_id', id::text) FROM background_jobs WHERE {WAITING} AND (id::text = ANY($1) OR payload ->> 'delivery_id' = ANY($1))"
+    );
+    let waiting: BTreeSet<String> = sqlx::query_scalar(AssertSqlSafe(waiting)).bind(&ids).fetch_all(&mut *tx).await?.into_iter().collect();
+    let ids: Vec<String> = ids.into_iter().filter(|id| !waiting.contains(id)).collect();
+    leave_shared_jobs(tx, &["background_jobs"], user_id).await?;
+    let late = [
+        ("background_jobs", format!("({JOBS}) AND NOT ({WAITING})")),
+        ("job_history", OWN.to_owned()),
+        ("background_jobs_dlq", JOBS.to_owned()),
+    ];
+    for (table, condition) in late {
+        remove(tx, report, table, &condition, user_id, &ids).await?;
+    }
+    Ok(ids)
+}
+
+/// Terra's ids of all the person's connections, present and former, and whether the person is simulated. `None`: was never here.
+async fn connected(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<Option<(Vec<String>, bool)>> {
+    sqlx::query_as(
+        "SELECT ARRAY(SELECT unnest(c.terra_user_id || c.former_ids) FROM connections c WHERE c.user_id = p.user_id), p.simulated
+           FROM persons p WHERE p.user_id = $1",
     )
     .bind(user_id)
     .fetch_optional(tx)
@@ -184,6 +261,14 @@ async fn anonymise(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<i64> {
         "UPDATE operations SET filter = '{}', finished_at = coalesce(finished_at, now()),
                 state = CASE state WHEN 'running' THEN 'cancelled' ELSE state END
           WHERE jsonb_path_exists(filter, 'strict $.** ? (@ == $id)', jsonb_build_object('id', $1::text), true)",
+    )
+    .bind(user_id)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "UPDATE operations SET difference = jsonb_set(difference, '{top}',
+                coalesce((SELECT jsonb_agg(t ORDER BY n) FROM jsonb_array_elements(difference -> 'top') WITH ORDINALITY AS e (t, n) WHERE t ->> 0 <> $1), '[]'))
+          WHERE difference @> jsonb_build_object('top', jsonb_build_array(jsonb_build_array($1::text)))",
     )
     .bind(user_id)
     .execute(&mut *tx)
@@ -205,3 +290,7 @@ async fn refresh_view(tx: &mut PgConnection) -> sqlx::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "erase_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! All that is stored about a person, as one JSON object with a list of rows for each table. It is written row by row: a long
 //! history with its bodies is larger than one value of PostgreSQL may be, and than this program should hold.
 
-use super::{Caller, Db, audit, audit::Actor, dead_letters, roster};
+use super::{Caller, Db, audit, audit::Actor, dead_letters, erase::of_person, roster};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::time::Duration;
@@ -21,18 +21,28 @@ const WITH_BODY: &str =
     "(to_jsonb(t) - 'body') || CASE WHEN p.body IS NULL THEN jsonb_build_object('body_base64', encode(t.body, 'base64'))
                                                ELSE jsonb_build_object('body', p.body) END";
 
-/// Each list: its name, what a row is, and where it comes from.
-const LISTS: [(&str, &str, &str); 13] = [
+/// Each list: its name, what a row is, and where it comes from. Of what an erasure removes only `delivery_keys` is not
+/// here, the program's own fingerprints of the deliveries, and of jobs and log lines those that merely mention the
+/// person: they are somebody else's too.
+const LISTS: [(&str, &str, &str); 17] = [
     ("persons", WHOLE, "persons t WHERE t.user_id = $1"),
     ("connections", WHOLE, "connections t WHERE t.user_id = $1 ORDER BY t.created_at"),
     (
         "deliveries",
         WITH_BODY,
-        "terra_webhooks_raw t CROSS JOIN LATERAL (SELECT payload(t) AS body OFFSET 0) p WHERE t.user_id = $1 ORDER BY t.created_at",
+        concat!(
+            "terra_webhooks_raw t CROSS JOIN LATERAL (SELECT payload(t) AS body OFFSET 0) p WHERE ",
+            of_person!(),
+            " ORDER BY t.created_at"
+        ),
     ),
     ("records", WHOLE, "records t WHERE t.user_id = $1 ORDER BY t.measurement_date, t.source, t.model, t.key"),
     ("metrics", WHOLE, "unified_metrics t WHERE t.user_id = $1 ORDER BY t.measurement_date, t.metric_name, t.source"),
     ("confidence", WHOLE, "metric_confidence_cache t WHERE t.user_id = $1 ORDER BY t.measurement_date, t.metric_name, t.source"),
+    ("confidence_shadow", WHOLE, "confidence_shadow t WHERE t.user_id = $1 ORDER BY t.measurement_date, t.metric_name, t.source"),
+    ("score_advice", WHOLE, "score_advice t WHERE t.user_id = $1 ORDER BY t.metric_name, t.source"),
+    ("person_scores", WHOLE, "person_scores t WHERE t.user_id = $1"),
+    ("roster", WHOLE, "roster t WHERE t.user_id = $1 ORDER BY t.metric_name"),
     ("finding_reviews", WHOLE, "finding_reviews t WHERE t.user_id = $1"),
     ("source_choices", WHOLE, "source_choices t WHERE t.user_id = $1"),
     ("jobs", WHOLE, "background_jobs t WHERE t.user_id = $1 ORDER BY t.created_at"),

@@ -19,11 +19,14 @@ pub struct Figures {
     pub processing: i64,
     /// Jobs failed for good and not retried.
     pub failed: i64,
-    /// Age of the oldest job that could run now, in seconds.
+    /// Age of the oldest job that could run now, in seconds; jobs that a person holds back are none.
     pub oldest_ready_s: Option<f64>,
     /// The same by kind.
     #[sqlx(skip)]
     pub waiting: Vec<(String, f64)>,
+    /// Kinds that a person paused.
+    #[sqlx(skip)]
+    pub paused: Vec<String>,
     /// Workers seen within 15 seconds.
     pub workers_alive: i64,
     /// Whether one of them leads: rescues, fires schedules, folds counts.
@@ -99,6 +102,7 @@ pub async fn figures(conn: &mut PgConnection) -> sqlx::Result<Figures> {
     .await?;
     figures.waiting = super::jobs::counts::waiting(&mut *conn).await?;
     figures.oldest_ready_s = figures.waiting.iter().map(|(_, seconds)| *seconds).reduce(f64::max);
+    figures.paused = super::job_kinds::paused(&mut *conn).await?;
     figures.dead_letters = super::dashboard::open_dead_letters(conn).await?;
     Ok(figures)
 }
@@ -239,6 +243,38 @@ mod tests {
         .unwrap();
         let f = figures(&mut t.db.service().acquire().await.unwrap()).await.unwrap();
         assert_eq!((f.webhooks_accepted, f.webhooks_failed), (40, 3));
+    }
+
+    /// A due job of an hour is missed only where it could run.
+    #[tokio::test]
+    async fn what_a_person_holds_back_is_no_lag_of_the_queue() {
+        let t = database().await;
+        let mut conn = t.db.service().acquire().await.unwrap();
+        sqlx::query("INSERT INTO background_jobs (type, payload, scheduled_at) VALUES ('slow', '{}', now() - interval '1 hour')")
+            .execute(t.db.owner())
+            .await
+            .unwrap();
+        let leased = "INSERT INTO job_leases (epoch, worker_id, type, lease_until, ids) VALUES (1, gen_random_uuid(), 'slow', now(), ARRAY[gen_random_uuid()])";
+        let free = "DELETE FROM job_leases";
+        let kind = |values: &str| {
+            format!(
+                "DELETE FROM job_kinds; INSERT INTO job_kinds (type, paused, max_running, per_minute, next_start) VALUES ('slow', {values})"
+            )
+        };
+        for (what, limits, lease, waits) in [
+            ("paused", "true, NULL, NULL, '-infinity'", free, false),
+            ("at its rate", "false, NULL, 1, now() - interval '100 seconds'", free, false),
+            ("below its rate: nobody starts it", "false, NULL, 1, now() - interval '3 minutes'", free, true),
+            ("all places taken", "false, 1, NULL, '-infinity'", leased, false),
+            ("between two jobs", "false, 1, NULL, now() - interval '1 second'", free, false),
+            ("with a free place that nobody takes", "false, 2, NULL, '-infinity'", leased, true),
+        ] {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{}; {free}; {lease}", kind(limits)))).execute(t.db.owner()).await.unwrap();
+            let f = figures(&mut conn).await.unwrap();
+            assert_eq!(f.oldest_ready_s.is_some_and(|s| s > 3599.0), waits, "{what}: {f:?}");
+            assert_eq!((f.waiting.len(), f.pending), (usize::from(waits), 1), "{what}: {f:?}");
+            assert_eq!(f.paused, if what == "paused" { vec!["slow".to_owned()] } else { vec![] }, "{what}");
+        }
     }
 
     #[tokio::test]

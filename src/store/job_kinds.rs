@@ -87,6 +87,14 @@ pub async fn list(conn: &mut PgConnection, known: &[String]) -> sqlx::Result<Vec
     Ok(kinds.into_values().collect())
 }
 
+/// The kinds that are paused, by name; at most a hundred.
+///
+/// # Errors
+/// The database's.
+pub async fn paused(conn: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar("SELECT type FROM job_kinds WHERE paused ORDER BY type LIMIT 100").fetch_all(conn).await
+}
+
 /// Sets or (with no number) lifts the limits of a kind, and writes the audit entry in the same commit.
 ///
 /// # Errors

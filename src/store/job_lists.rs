@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// How many of the newest jobs are looked through for what no index narrows.
-pub const WINDOW: i64 = 50_000;
+pub const WINDOW: i64 = 25_000;
 /// Counts are exact up to here.
 pub const COUNTED: i64 = 10_000;
 

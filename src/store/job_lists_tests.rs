@@ -106,9 +106,9 @@ async fn a_search_goes_on_behind_its_window_and_shows_every_match_once() {
     // Ten end in each moment, so that the window's end lies among such; the cancelled ones lie on both sides of it.
     sqlx::raw_sql(
         "INSERT INTO job_history (id, type, status, priority, payload, attempts, created_at, scheduled_at, completed_at)
-         SELECT app.uuid_v7(), 'a', CASE WHEN n >= 50000 THEN 'cancelled' ELSE 'completed' END, 5, '{}', 1, now(), now(),
+         SELECT app.uuid_v7(), 'a', CASE WHEN n >= 25000 THEN 'cancelled' ELSE 'completed' END, 5, '{}', 1, now(), now(),
                 now() - (n + 4) / 10 * interval '1 millisecond'
-           FROM generate_series(1, 50025) n;
+           FROM generate_series(1, 25025) n;
          ANALYZE job_history",
     )
     .execute(t.db.owner())

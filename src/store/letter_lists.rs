@@ -6,7 +6,7 @@ use super::{
 };
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// Groups are made of this many of the newest open letters.
@@ -187,6 +187,23 @@ pub async fn dealt_with(conn: &mut PgConnection, after: Option<(DateTime<Utc>, U
     Ok(letters)
 }
 
+/// Which of these jobs are still there, in the queue or in history: a letter lives longer than its job.
+///
+/// # Errors
+/// The database's.
+pub async fn jobs_there(conn: &mut PgConnection, jobs: &[Uuid]) -> sqlx::Result<HashSet<Uuid>> {
+    let found: Vec<Uuid> =
+        sqlx::query_scalar("SELECT id FROM background_jobs WHERE id = ANY ($1)").persistent(false).bind(jobs).fetch_all(&mut *conn).await?;
+    let mut there: HashSet<Uuid> = found.into_iter().collect();
+    let others: Vec<Uuid> = jobs.iter().filter(|id| !there.contains(id)).copied().collect();
+    if !others.is_empty() {
+        let finished: Vec<Uuid> =
+            sqlx::query_scalar("SELECT id FROM job_history WHERE id = ANY ($1)").persistent(false).bind(others).fetch_all(conn).await?;
+        there.extend(finished);
+    }
+    Ok(there)
+}
+
 /// When the letters of a job were dealt with.
 ///
 /// # Errors
@@ -303,6 +320,10 @@ mod tests {
         assert_eq!((dealt.len(), rest.len()), (3, 2));
         assert!(dealt.iter().chain(&rest).all(|d| d.discarded && d.note == "known" && d.by.is_none()), "nobody wrote an entry");
         assert_eq!(moments_of(&mut conn, dealt[0].original_job_id).await.unwrap(), [dealt[0].at]);
+        // Both in history now; one of the other group still in the queue, and one that nobody knows.
+        let left = of_group(&mut conn, &groups_now[1].fingerprint, "a", None, None, 9).await.unwrap();
+        let asked = [dealt[0].original_job_id, left[0].original_job_id, Uuid::nil()];
+        assert_eq!(jobs_there(&mut conn, &asked).await.unwrap(), asked[..2].iter().copied().collect::<HashSet<_>>());
         let counts = counts::counts(&mut conn).await.unwrap();
         let of = |status: &str| counts.iter().filter(|c| c.status == status).map(|c| c.count).sum::<i64>();
         assert_eq!((of("failed"), of("cancelled")), (2, 5));

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// How many of the newest lines are looked through.
-pub const WINDOW: i64 = 100_000;
+pub const WINDOW: i64 = 25_000;
 /// Counts are exact up to here.
 pub const COUNTED: i64 = 10_000;
 

@@ -117,6 +117,56 @@ async fn drop_history(conn: &mut PgConnection, days: i32) -> sqlx::Result<Option
     }
 }
 
+/// How long tables that are in use are waited for: with pauses, because others wait behind each try.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Between two tries.
+    pub pause: Duration,
+    /// Altogether.
+    pub whole: Duration,
+}
+
+impl Patience {
+    /// Within the time of the job that does it.
+    pub const NIGHT: Self = Self { pause: Duration::from_secs(20), whole: Duration::from_secs(1200) };
+}
+
+/// [`retention`], and whole days and months that were in use are tried again as long as there is patience: a dump or a report
+/// that runs every night at the same time must not keep them for ever.
+///
+/// # Errors
+/// The database's; what was removed before stays removed.
+pub async fn retention_with(owner: &PgPool, patience: Patience) -> sqlx::Result<Removed> {
+    let begin = Instant::now();
+    let mut removed = retention(owner).await?;
+    loop {
+        let there = |removed: &Removed, name: &str| removed.iter().any(|(table, _)| *table == name);
+        let mut conn = owner.acquire().await?;
+        let kept = super::retention::read(&mut *conn).await?;
+        let raw_days = kept.raw_days.filter(|_| !there(&removed, "terra_webhooks_raw"));
+        if there(&removed, "job_history") && raw_days.is_none() {
+            return Ok(removed);
+        }
+        drop(conn); // nobody lacks it while we wait
+        if begin.elapsed() + patience.pause > patience.whole {
+            tracing::warn!("old days of the history or of deliveries were in use all the time; they are dropped at the next run");
+            return Ok(removed);
+        }
+        tokio::time::sleep(patience.pause).await;
+        let mut conn = owner.acquire().await?;
+        if !there(&removed, "job_history")
+            && let Some(n) = drop_history(&mut conn, kept.history_days).await?
+        {
+            removed.push(("job_history", n));
+        }
+        if let Some(days) = raw_days
+            && let Some(n) = super::deliveries::drop_months(&mut conn, days).await?
+        {
+            removed.push(("terra_webhooks_raw", n));
+        }
+    }
+}
+
 /// What retention took away: the table and its rows.
 pub type Removed = Vec<(&'static str, i64)>;
 
@@ -133,7 +183,7 @@ pub async fn retention(owner: &PgPool) -> sqlx::Result<Removed> {
     roll_up_logs(&mut conn).await?; // after this the lines may go
     match drop_history(&mut conn, history).await? {
         Some(n) => removed.push(("job_history", n)),
-        None => tracing::info!("the history of finished jobs is in use; its old days are dropped at the next run"),
+        None => tracing::info!("the history of finished jobs is in use"),
     }
     let plain = [
         ("edge_function_logs", "DELETE FROM edge_function_logs WHERE timestamp < now() - make_interval(days => $1)", logs),
@@ -157,6 +207,7 @@ pub async fn retention(owner: &PgPool) -> sqlx::Result<Removed> {
         removed.push(("background_jobs_dlq", n as i64));
     }
     removed.extend(super::deliveries::forget(&mut conn, &kept).await?);
+    removed.push(("names of erased persons", super::tombstones::sweep(&mut conn).await?));
     if let Some(days) = kept.audit_days {
         removed.push(("audit_log", super::audit::forget(&mut conn, days).await?));
     }
@@ -261,7 +312,8 @@ pub struct LogLine {
     pub duration_ms: i32,
 }
 
-/// Writes lines in one statement. Lines that are lost with the server are no loss, so it does not wait for the disk.
+/// Writes lines in one statement. Lines that are lost with the server are no loss, so it does not wait for the disk. Nobody who
+/// was erased is named: Terra goes on sending for a while.
 pub async fn write_log(pool: &PgPool, lines: &[LogLine]) -> sqlx::Result<()> {
     fn column<'a, T>(lines: &'a [LogLine], f: impl Fn(&'a LogLine) -> T) -> Vec<T> {
         lines.iter().map(f).collect()
@@ -271,7 +323,7 @@ pub async fn write_log(pool: &PgPool, lines: &[LogLine]) -> sqlx::Result<()> {
     sqlx::query(
         "WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
          INSERT INTO edge_function_logs (level, function_name, message, metadata, request_id, user_id, duration_ms)
-         SELECT l.level, l.function, l.message, l.metadata::jsonb, l.request_id, l.user_id, l.ms FROM lazily,
+         SELECT l.level, l.function, l.message, l.metadata::jsonb, l.request_id, CASE WHEN NOT app.is_erased(l.user_id) THEN l.user_id END, l.ms FROM lazily,
                 unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int4[])
                   AS l(level, function, message, metadata, request_id, user_id, ms)",
     )

@@ -138,6 +138,38 @@ async fn retention_takes_no_line_that_was_not_summed_up() {
 }
 
 #[tokio::test]
+async fn a_day_that_somebody_reads_goes_in_the_same_run_once_they_have_ended() {
+    let t = testing::database().await;
+    sqlx::raw_sql(
+        "SELECT app.make_job_history_partition(current_date - 40);
+         INSERT INTO job_history (id, type, status, priority, payload, attempts, created_at, scheduled_at, completed_at)
+         VALUES (app.uuid_v7(), 'act', 'completed', 5, '{}', 1, now(), now(), now() - interval '40 days')",
+    )
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+    let mut reader = t.db.begin_service().await.unwrap();
+    sqlx::query("SELECT count(*) FROM job_history").execute(&mut *reader).await.unwrap();
+    let owner = t.db.owner().clone();
+    let patience = Patience { pause: Duration::from_millis(100), whole: Duration::from_secs(60) };
+    let running = tokio::spawn(async move { retention_with(&owner, patience).await });
+    // It waits for the reader, and gives up for now.
+    let waiting =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+    let (begin, mut waits, mut given_up) = (Instant::now(), false, false);
+    while !given_up {
+        let now: i64 = sqlx::query_scalar(waiting).fetch_one(t.db.service()).await.unwrap();
+        given_up = std::mem::replace(&mut waits, now > 0) && !waits;
+        assert!(begin.elapsed() < Duration::from_secs(60) && !running.is_finished(), "the reader is not waited for");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    reader.rollback().await.unwrap();
+    assert!(running.await.unwrap().unwrap().contains(&("job_history", 1)));
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM job_history").fetch_one(t.db.owner()).await.unwrap();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
 async fn one_persons_newest_values_are_found_by_index() {
     let t = testing::database().await;
     sqlx::raw_sql(

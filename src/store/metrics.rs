@@ -160,3 +160,32 @@ pub async fn person_values(conn: &mut PgConnection, user_id: &str, from: NaiveDa
     .await?;
     Ok(rows.into_iter().filter_map(Row::read).collect())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
+mod tests {
+    use sqlx::Executor;
+
+    /// Others read these names; a statement that names them all can be prepared and says the same as our own.
+    #[tokio::test]
+    async fn every_column_that_others_read_is_there_under_its_name() {
+        let t = crate::store::testing::database().await;
+        t.db.owner()
+            .execute(
+                "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+                 VALUES ('u', 'steps', 'oura', current_date, 1, 'count', 7, 't', now(), gen_random_uuid());
+                 UPDATE unified_metrics SET ordering_ms = 8",
+            )
+            .await
+            .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        for names in [
+            "user_id, metric_name, source, measurement_date, value, unit, measured_at, ordering, provenance, findings FROM unified_metrics",
+            "user_id, metric_name, source, measurement_date, confidence_score, factors, scorer_version, updated_at FROM metric_confidence_cache",
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {names}"))).fetch_all(&mut *conn).await.unwrap();
+        }
+        let same: (i64, i64) = sqlx::query_as("SELECT ordering, ordering_ms FROM unified_metrics").fetch_one(&mut *conn).await.unwrap();
+        assert_eq!(same, (8, 8));
+    }
+}

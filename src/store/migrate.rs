@@ -1,33 +1,51 @@
 //! Brings the schema up to date, once, however many nodes start together.
 //!
-//! `migrations/` grows and is never edited; `migrations/repeatable/objects.sql` holds what may be dropped and put
+//! `migrations/` grows and is never edited; `migrations/repeatable/` holds what may be dropped and put
 //! back. What was applied is remembered as the comment of schema `app`, so that a current schema costs one query.
 
-use super::connect::{DatabaseUrl, WEB_ROLE, WORKER_ROLE, plain};
+use super::connect::{DatabaseUrl, WEB_ROLE, WORKER_ROLE, may_pass, plain};
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+const LATEST: &str = include_str!("../../migrations/repeatable/latest.sql");
 const OBJECTS: &str = include_str!("../../migrations/repeatable/objects.sql");
 /// One lock for whoever migrates this database; any number nobody else uses.
 const LOCK: i64 = 0x61_73_73_61_79; // "assay"
 
 /// Why the schema could not be brought up to date, for people.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct MigrateError(pub String);
+#[error("{sentence}")]
+pub struct MigrateError {
+    /// For people.
+    pub sentence: String,
+    /// Whether time may mend it, see [`may_pass`].
+    pub away: bool,
+}
+
+impl MigrateError {
+    fn lasting(sentence: String) -> Self {
+        Self { sentence, away: false }
+    }
+}
 
 impl From<sqlx::Error> for MigrateError {
     fn from(e: sqlx::Error) -> Self {
-        // A migration makes the roles that hold rights.
         let may_not = e.as_database_error().and_then(|d| d.code()).is_some_and(|code| code == "42501");
-        let what = if may_not {
-            " The owner in DATABASE_URL needs CREATEROLE for this, once (step 3 of docs/DEPLOYMENT_CHECKLIST.md)."
-        } else {
-            ""
-        };
-        Self(format!("the database schema could not be brought up to date: {}.{what}", plain(&e).trim_end_matches('.')))
+        let why = plain(&e);
+        let what = if may_not { who_may(&why) } else { "" };
+        let sentence = format!("the database schema could not be brought up to date: {}.{what}", why.trim_end_matches('.'));
+        Self { sentence, away: may_pass(&e) }
+    }
+}
+
+/// What mends a missing right: a migration makes the roles that hold rights; all else belongs to the owner.
+fn who_may(why: &str) -> &'static str {
+    if why.contains("role") {
+        " The owner in DATABASE_URL needs CREATEROLE for this, once (step 3 of docs/DEPLOYMENT_CHECKLIST.md)."
+    } else {
+        " The user in DATABASE_URL must own the database and its schema public. As PostgreSQL's superuser, in this database: ALTER DATABASE … OWNER TO …; ALTER SCHEMA public OWNER TO … (step 2 of docs/DEPLOYMENT_CHECKLIST.md)."
     }
 }
 
@@ -37,6 +55,7 @@ fn wanted() -> String {
     for m in MIGRATIONS.iter() {
         hash.update(m.checksum.as_ref());
     }
+    hash.update(LATEST.as_bytes());
     hash.update(OBJECTS.as_bytes());
     format!("assay {} {}", MIGRATIONS.iter().count(), &hex::encode(hash.finalize())[..16])
 }
@@ -50,7 +69,7 @@ pub async fn migrate(url: &DatabaseUrl) -> Result<bool, MigrateError> {
     let wanted = wanted();
     let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int").fetch_one(&mut conn).await?;
     if version < 150_000 {
-        return Err(MigrateError(format!("PostgreSQL {} is too old; Assay needs 15 or newer.", version / 10_000)));
+        return Err(MigrateError::lasting(format!("PostgreSQL {} is too old; Assay needs 15 or newer.", version / 10_000)));
     }
     if applied(&mut conn).await?.as_deref() == Some(wanted.as_str()) {
         return Ok(false);
@@ -93,40 +112,118 @@ pub async fn repair(url: &DatabaseUrl) -> Result<(), MigrateError> {
 
 async fn apply(conn: &mut PgConnection, url: &DatabaseUrl, wanted: &str) -> Result<(), MigrateError> {
     quiet(conn).await?;
-    MIGRATIONS.run(&mut *conn).await.map_err(|e| match e {
-        sqlx::migrate::MigrateError::Execute(e) | sqlx::migrate::MigrateError::ExecuteMigration(e, _) => MigrateError::from(e),
-        sqlx::migrate::MigrateError::VersionMissing(v) => {
-            MigrateError(format!("the database was migrated by a newer Assay (it has step {v}); use that version or newer."))
-        }
-        other => MigrateError(format!("the database schema could not be brought up to date: {other}")),
-    })?;
+    put_migrations(conn).await?;
     put_objects(conn, wanted).await?;
     login_roles(conn, url).await
 }
 
-/// Applies the repeatable objects and writes down what is there now. Nodes that serve meanwhile hold locks on the same
-/// tables in another order: a deadlock, or a lock that is not given within seconds, is tried again.
+/// Tries of a step that may not be given a lock. Nodes may serve meanwhile, and whoever needs a table waits as long as we wait
+/// for it: so we wait briefly, give up, and try again after a pause. Where that does not help for long, we wait longer.
+struct Tries {
+    begin: Instant,
+    made: u32,
+}
+
+impl Tries {
+    const PAUSE: Duration = Duration::from_millis(1500);
+    const ALL: Duration = Duration::from_secs(300);
+
+    fn new() -> Self {
+        Self { begin: Instant::now(), made: 0 }
+    }
+
+    /// How long this try may wait for a lock, as PostgreSQL's setting.
+    fn lock_timeout(&self) -> String {
+        format!("{}ms", 300_u32 << (self.made / 20).min(4))
+    }
+
+    /// Whether an error is worth another try. Pauses before it says yes.
+    async fn once_more(&mut self, error: &sqlx::Error) -> bool {
+        let code = error.as_database_error().and_then(|d| d.code());
+        let busy = code.is_some_and(|c| c == "40P01" || c == "55P03") && self.begin.elapsed() < Self::ALL;
+        if busy {
+            self.made += 1;
+            tokio::time::sleep(Self::PAUSE).await;
+        }
+        busy
+    }
+}
+
+/// Sets how long statements wait for a lock: until the transaction ends, or for good.
+async fn wait_for_locks(conn: &mut PgConnection, time: &str, in_transaction: bool) -> sqlx::Result<()> {
+    sqlx::query("SELECT set_config('lock_timeout', $1, $2)").bind(time).bind(in_transaction).execute(conn).await.map(drop)
+}
+
+/// Applies the numbered steps that are missing, each in a transaction of its own.
+async fn put_migrations(conn: &mut PgConnection) -> Result<(), MigrateError> {
+    use sqlx::migrate::MigrateError as Step;
+    let mut tries = Tries::new();
+    let done = loop {
+        wait_for_locks(conn, &tries.lock_timeout(), false).await?;
+        let done = MIGRATIONS.run(&mut *conn).await;
+        let again = match &done {
+            Err(Step::Execute(e) | Step::ExecuteMigration(e, _)) => tries.once_more(e).await,
+            _ => false,
+        };
+        if !again {
+            break done;
+        }
+    };
+    done.map_err(|e| match e {
+        sqlx::migrate::MigrateError::Execute(e) | sqlx::migrate::MigrateError::ExecuteMigration(e, _) => MigrateError::from(e),
+        sqlx::migrate::MigrateError::VersionMissing(v) => {
+            MigrateError::lasting(format!("the database was migrated by a newer Assay (it has step {v}); use that version or newer."))
+        }
+        other => MigrateError::lasting(format!("the database schema could not be brought up to date: {other}")),
+    })?;
+    Ok(wait_for_locks(conn, "0", false).await?)
+}
+
+/// Applies the repeatable objects and writes down what is there now.
 async fn put_objects(conn: &mut PgConnection, wanted: &str) -> Result<(), MigrateError> {
-    let mut attempt = 0_u64;
+    conn.execute(LATEST).await?;
+    let mut tries = Tries::new();
     loop {
-        attempt += 1;
-        match try_objects(conn, wanted).await {
-            Err(e) if attempt < 20 && e.as_database_error().and_then(|d| d.code()).is_some_and(|c| c == "40P01" || c == "55P03") => {
-                tokio::time::sleep(Duration::from_millis(50 * attempt)).await;
-            }
-            other => return other.map_err(MigrateError::from),
+        let done = try_objects(conn, wanted, &tries.lock_timeout()).await;
+        let again = match &done {
+            Err(e) => tries.once_more(e).await,
+            Ok(()) => false,
+        };
+        if !again {
+            return Ok(done?);
         }
     }
 }
 
-async fn try_objects(conn: &mut PgConnection, wanted: &str) -> sqlx::Result<()> {
+async fn try_objects(conn: &mut PgConnection, wanted: &str, lock_timeout: &str) -> sqlx::Result<()> {
     let mut tx = conn.begin().await?;
-    tx.execute("SET LOCAL lock_timeout = '5s'").await?;
+    wait_for_locks(&mut tx, lock_timeout, true).await?;
+    hold_tables(&mut tx).await?;
     tx.execute(OBJECTS).await?;
     let (database,): (String,) = sqlx::query_as("SELECT quote_ident(current_database())").fetch_one(&mut *tx).await?;
     tx.execute(AssertSqlSafe(format!("GRANT CONNECT ON DATABASE {database} TO anon, authenticated, service_role"))).await?;
     tx.execute(AssertSqlSafe(format!("COMMENT ON SCHEMA app IS '{wanted}'"))).await?;
     tx.commit().await
+}
+
+/// Locks every table that has policies, because each is given them anew: first the large ones, which somebody may read for long,
+/// and last those that deliveries and jobs need at every moment. So nobody waits for us while we wait for a report.
+async fn hold_tables(tx: &mut PgConnection) -> sqlx::Result<()> {
+    const NEEDED: [&str; 7] =
+        ["gateway_counts", "job_count_deltas", "delivery_keys", "job_leases", "job_history", "terra_webhooks_raw", "background_jobs"];
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT format('public.%I', c.relname) FROM pg_class c
+          WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+            AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = c.relname || '_owner')
+          ORDER BY array_position($1, c.relname::text) NULLS FIRST, c.reltuples DESC, c.relname",
+    )
+    .bind(NEEDED.as_slice())
+    .fetch_all(&mut *tx)
+    .await?;
+    if !tables.is_empty() {
+        tx.execute(AssertSqlSafe(format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", ")))).await?;
+    }
+    Ok(())
 }
 
 /// The notices of IF NOT EXISTS would only fill the log.
@@ -164,10 +261,11 @@ async fn login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> Result<(), M
         }
         tokio::time::sleep(Duration::from_millis(20 << attempt.min(5))).await;
     }
-    let why = last.map_or_else(String::new, |e| plain(&e));
-    Err(MigrateError(format!(
+    let (why, away) = last.map_or_else(Default::default, |e| (plain(&e), may_pass(&e)));
+    let sentence = format!(
         "the login roles {WEB_ROLE} and {WORKER_ROLE} could not be made: {why}. The owner in DATABASE_URL needs CREATEROLE for it, this once (step 3 of docs/DEPLOYMENT_CHECKLIST.md)."
-    )))
+    );
+    Err(MigrateError { sentence, away })
 }
 
 async fn try_login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> sqlx::Result<()> {
@@ -206,3 +304,20 @@ async fn try_login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> sqlx::Re
 pub(super) fn version() -> String {
     wanted().rsplit(' ').next().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::who_may;
+
+    #[test]
+    fn a_missing_right_is_explained_by_what_it_is_about() {
+        assert!(who_may("permission denied to create role").contains("CREATEROLE"));
+        for why in ["permission denied for schema public", "must be owner of table accounts", "permission denied for database assay"] {
+            assert!(who_may(why).contains("ALTER SCHEMA public OWNER TO") && !who_may(why).contains("CREATEROLE"), "{why}");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "migrate_tests.rs"]
+mod beside;

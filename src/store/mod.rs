@@ -12,6 +12,7 @@ pub mod arrivals;
 pub mod audit;
 mod bootstrap;
 pub mod browse;
+pub mod cache_reads;
 pub mod calibration;
 mod caller;
 pub mod clients;
@@ -68,7 +69,7 @@ pub mod workers;
 
 pub use bootstrap::bootstrap;
 pub use caller::{Caller, Token};
-pub use connect::{ConnectError, DatabaseUrl};
+pub use connect::{ConnectError, DatabaseUrl, may_pass};
 pub use migrate::{MigrateError, ensure_logins, is_migrated, migrate, repair};
 
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
@@ -81,7 +82,12 @@ pub struct Db {
     pub(crate) service: PgPool,
     pub(crate) web: PgPool,
     pub(crate) pulses: std::sync::Arc<arrivals::Lately>,
+    /// Turns of downloads, each of which holds a connection of `web` as long as somebody reads it.
+    pub(crate) downloads: std::sync::Arc<tokio::sync::Semaphore>,
 }
+
+/// Downloads at the same time: pages need the other connections.
+const DOWNLOADS: usize = 3;
 
 /// The connections of one pool.
 #[derive(Debug, Clone, Copy)]

@@ -67,15 +67,20 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Oper
 
 const RECALCULATE_ALL: &str = "recalculate_all";
 
-/// Starts Recalculate All, or joins the one that runs; see [`begin_scoring`].
+/// Starts Recalculate All, or joins the one that runs; see [`begin_scoring`]. Returns whether it began.
 ///
 /// # Errors
 /// The database's; then nothing was started.
-pub async fn start_recalculate_all(conn: &mut PgConnection, started_by: &str, persons: i32, priority: i16) -> sqlx::Result<Operation> {
+pub async fn start_recalculate_all(
+    conn: &mut PgConnection,
+    started_by: &str,
+    persons: i32,
+    priority: i16,
+) -> sqlx::Result<(Operation, bool)> {
     let begun = begin_scoring(conn, RECALCULATE_ALL, &serde_json::json!({}), started_by, persons, priority).await?;
     match begun {
-        Some(operation) => Ok(operation),
-        None => newest(conn, RECALCULATE_ALL).await?.ok_or(sqlx::Error::RowNotFound),
+        Some(operation) => Ok((operation, true)),
+        None => Ok((newest(conn, RECALCULATE_ALL).await?.ok_or(sqlx::Error::RowNotFound)?, false)),
     }
 }
 

@@ -157,3 +157,35 @@ pub async fn some_with_values(conn: &mut PgConnection, limit: i64) -> sqlx::Resu
     .fetch_all(conn)
     .await
 }
+
+/// Real persons whose id looks like an e-mail address (`model::looks_like_email`), at most one more than a thousand.
+///
+/// # Errors
+/// The database's.
+pub async fn emails(conn: &mut PgConnection) -> sqlx::Result<i64> {
+    // Word for word the condition of the index `persons_email`, which answers it.
+    sqlx::query_scalar(
+        r"SELECT count(*) FROM (SELECT FROM persons WHERE NOT simulated AND user_id ~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:].]+$' LIMIT 1001) p",
+    )
+    .fetch_one(conn)
+    .await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
+mod tests {
+    use super::*;
+    use crate::model::IDS_AND_EMAILS;
+
+    #[tokio::test]
+    async fn real_persons_with_an_address_for_an_id_are_counted_as_the_pages_see_them() {
+        let t = crate::store::testing::database().await;
+        let mut conn = t.db.service().acquire().await.unwrap();
+        for (id, address) in IDS_AND_EMAILS {
+            sqlx::query("INSERT INTO persons (user_id) VALUES ($1)").bind(id).execute(t.db.owner()).await.unwrap();
+            assert_eq!(emails(&mut conn).await.unwrap(), i64::from(address), "{id:?}");
+            sqlx::query("UPDATE persons SET simulated = true").execute(t.db.owner()).await.unwrap();
+            assert_eq!(emails(&mut conn).await.unwrap(), 0, "nobody is behind a simulated {id:?}");
+        }
+    }
+}

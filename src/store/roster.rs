@@ -271,10 +271,11 @@ pub async fn links(conn: &mut PgConnection, users: &[String], now: Instant) -> s
 }
 
 /// Makes the rows of the persons after `$1`, up to `$2`, anew, writing what differs. For the leader, after the persons'
-/// scores were added up.
+/// scores were added up. Who has values and no score in the last seven days of them has no sum, but a newest day all the same.
 pub(super) const ROLL_UP: &str = "
   WITH latest AS (
-    SELECT user_id, metric_name, source, max(measurement_date) AS day FROM unified_metrics WHERE user_id > $1 AND user_id <= $2 GROUP BY 1, 2, 3),
+    SELECT user_id, metric_name, source, max(measurement_date) AS day, max(measurement_date) FILTER (WHERE measurement_date <= current_date) AS past
+      FROM unified_metrics WHERE user_id > $1 AND user_id <= $2 GROUP BY 1, 2, 3),
   taken AS (
     SELECT DISTINCT ON (m.user_id, m.metric_name) m.*
       FROM latest m
@@ -289,6 +290,7 @@ pub(super) const ROLL_UP: &str = "
       LEFT JOIN metric_confidence_cache c ON c.user_id = t.user_id AND c.metric_name = t.metric_name AND c.source = t.source AND c.measurement_date = t.day
       LEFT JOIN score_advice a ON a.user_id = t.user_id AND a.metric_name = t.metric_name AND a.source = t.source AND a.measurement_date = t.day),
   gains AS (SELECT user_id, max(gain) AS gain, bool_or(score IS NULL) AS unknown FROM one GROUP BY 1),
+  seen AS (SELECT user_id, max(past) AS day FROM latest GROUP BY 1),
   linked AS (
     SELECT user_id, max(last_data_at) AS last_data_at, min(coalesce(last_data_at, created_at)) FILTER (WHERE state IN ('active', 'reauthorised')) AS quiet_at,
            bool_or(state IN ('revoked', 'error', 'deauthorised')) AS broken
@@ -298,8 +300,9 @@ pub(super) const ROLL_UP: &str = "
     UNION ALL
     SELECT p.user_id, '', s.average,
            (coalesce((s.excellent > 0)::int + 2 * (s.good > 0)::int + 4 * (s.fair > 0)::int + 8 * (s.poor > 0)::int, 0) + 16 * coalesce(g.unknown, false)::int)::int2,
-           g.gain, s.newest, l.last_data_at, l.quiet_at, l.broken
-      FROM persons p LEFT JOIN person_scores s USING (user_id) LEFT JOIN gains g USING (user_id) LEFT JOIN linked l USING (user_id)
+           g.gain, coalesce(s.newest, n.day), l.last_data_at, l.quiet_at, l.broken
+      FROM persons p LEFT JOIN person_scores s USING (user_id) LEFT JOIN gains g USING (user_id) LEFT JOIN seen n USING (user_id)
+      LEFT JOIN linked l USING (user_id)
      WHERE p.user_id > $1 AND p.user_id <= $2),
   gone AS (DELETE FROM roster r WHERE r.user_id > $1 AND r.user_id <= $2 AND NOT EXISTS (SELECT FROM fresh f WHERE f.user_id = r.user_id AND f.metric_name = r.metric_name) RETURNING 1),
   written AS (

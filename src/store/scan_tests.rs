@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 use super::{
-    Caller, Token, accounts, audit, clients, confidence, dashboard, dead_letters, findings, job_lists,
+    Caller, Token, accounts, audit, clients, confidence, dashboard, dead_letters, erase, findings, job_lists,
     jobs::{counts, settle::DeadFilter},
     letter_lists, log_lists, read_api,
     rollups::{self, Window},
@@ -237,6 +237,14 @@ async fn no_page_of_a_person_no_search_and_no_api_reads_a_big_table_as_a_whole()
             "the API's deliveries": |tx| read_api::deliveries(tx, &user, None, 100).await,
         );
     }
+    // What an erasure would remove is asked as the service, at every look at the person's page.
+    tell(&t).await;
+    let before = scanned(t.db.owner()).await;
+    let mut tx = t.db.begin_service().await.unwrap();
+    assert!(erase::at_least(&mut tx, &user).await.unwrap().total() > 40);
+    sqlx::query("SELECT pg_stat_force_next_flush()").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    nothing_whole(&before, &scanned(t.db.owner()).await, "what an erasure would remove");
     let letters = letter_lists::Filter::default();
     let one = letter_lists::Filter { fingerprint: Some("f7"), kind: Some("a"), ..letters.clone() };
     let dead = DeadFilter { fingerprint: Some("f7".into()), ..DeadFilter::default() };

@@ -87,6 +87,9 @@ pub async fn start(
     let begun = operations::begin_scoring(&mut tx, "shadow", &filter, by, persons, priority).await?;
     let operation = begun.ok_or(Refused::Conflict(ANOTHER))?;
     sqlx::query("DELETE FROM confidence_shadow").execute(&mut *tx).await?;
+    if operation.state == "completed" {
+        keep_difference(&mut tx, &operation).await?; // nobody is to be scored
+    }
     tx.commit().await?;
     Ok(operation)
 }
@@ -137,7 +140,7 @@ pub async fn outdated(conn: &mut PgConnection, operation: &Operation) -> sqlx::R
 }
 
 /// What would change.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Difference {
     /// Scores in the shadow that are in force too.
     pub compared: i64,
@@ -188,6 +191,38 @@ macro_rules! gone {
           AND NOT EXISTS (SELECT FROM confidence_shadow s
                            WHERE (s.user_id, s.metric_name, s.source, s.measurement_date) = (c.user_id, c.metric_name, c.source, c.measurement_date))"
     };
+}
+
+/// Works out what would change and keeps it with the operation, in the transaction that ended it: it reads both tables of scores
+/// several times over.
+///
+/// # Errors
+/// The database's.
+pub async fn keep_difference(conn: &mut PgConnection, operation: &Operation) -> sqlx::Result<()> {
+    let difference = difference(conn, operation).await?;
+    sqlx::query("UPDATE operations SET difference = $2 WHERE id = $1")
+        .bind(operation.id)
+        .bind(Json(difference))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// What would change, as it was worked out when the shadow was complete; now, where it was not: a last chunk that died ends an
+/// operation too.
+///
+/// # Errors
+/// The database's.
+pub async fn kept_difference(conn: &mut PgConnection, operation: &Operation) -> sqlx::Result<Difference> {
+    let kept: Option<serde_json::Value> = sqlx::query_scalar("SELECT difference FROM operations WHERE id = $1")
+        .bind(operation.id)
+        .fetch_optional(&mut *conn)
+        .await?
+        .flatten();
+    match kept.and_then(|kept| serde_json::from_value(kept).ok()) {
+        Some(kept) => Ok(kept),
+        None => difference(conn, operation).await,
+    }
 }
 
 /// What would change if the shadow of this operation were promoted.

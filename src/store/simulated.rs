@@ -1,10 +1,13 @@
 //! Simulated persons: marked before their first delivery, so that no page ever shows them as real.
 
+use super::tombstones;
 use sqlx::PgPool;
 
-/// Makes the persons where they are missing, with what the pages call them, marked as simulated. A person who exists and
-/// is not simulated stays as it is. Returns how many are new.
+/// Makes the persons where they are missing, with what the pages call them, marked as simulated; those who were erased may
+/// come again. A person who exists and is not simulated stays as it is. Returns how many are new.
 pub async fn mark(pool: &PgPool, user_ids: &[String], labels: &[String]) -> sqlx::Result<u64> {
+    let mut tx = pool.begin().await?;
+    tombstones::exhume(&mut tx, user_ids).await?;
     let done = sqlx::query(
         "INSERT INTO persons (user_id, label, simulated)
          SELECT u, l, true FROM unnest($1::text[], $2::text[]) AS t (u, l)
@@ -12,8 +15,9 @@ pub async fn mark(pool: &PgPool, user_ids: &[String], labels: &[String]) -> sqlx
     )
     .bind(user_ids)
     .bind(labels)
-    .execute(pool)
+    .execute(&mut *tx)
     .await?;
+    tx.commit().await?;
     Ok(done.rows_affected())
 }
 

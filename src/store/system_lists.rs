@@ -20,7 +20,14 @@ pub struct Limited {
     pub refused: i64,
     /// Its last request.
     pub updated_at: Instant,
+    /// How many keys there are, up to [`LIMITED_COUNTED`] + 1, those that are not in the list included.
+    pub keys: i64,
+    /// How many of these were refused something.
+    pub keys_refused: i64,
 }
+
+/// Keys are counted exactly up to here.
+pub const LIMITED_COUNTED: i64 = 10_000;
 
 /// Keys that spent something of their allowance just now, those with refusals first; `None`: the table was dropped.
 ///
@@ -32,11 +39,13 @@ pub async fn limited(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Option
         return Ok(None);
     }
     sqlx::query_as(
-        "SELECT key, tat, window_start, count, refused, updated_at
-           FROM (SELECT * FROM rate_limits WHERE tat > now() ORDER BY tat DESC LIMIT 10000) r
+        "SELECT key, tat, window_start, count, refused, updated_at,
+                count(*) OVER () AS keys, count(*) FILTER (WHERE refused > 0) OVER () AS keys_refused
+           FROM (SELECT * FROM rate_limits WHERE tat > now() ORDER BY tat DESC LIMIT $2 + 1) r
           ORDER BY refused DESC, tat DESC, key LIMIT $1",
     )
     .bind(limit)
+    .bind(LIMITED_COUNTED)
     .fetch_all(conn)
     .await
     .map(Some)
@@ -166,18 +175,28 @@ pub struct Trainer {
     pub clients: i64,
 }
 
-/// All trainers by address.
+macro_rules! trainer {
+    () => {
+        "SELECT a.id, a.email, a.display_name, a.disabled_at IS NOT NULL AS disabled,
+                (SELECT count(*) FROM trainer_clients c WHERE c.trainer_id = a.id) AS clients
+           FROM accounts a WHERE a.role = 'trainer'"
+    };
+}
+
+/// The trainers behind the given address, by address.
 ///
 /// # Errors
 /// The database's.
-pub async fn trainers(conn: &mut PgConnection) -> sqlx::Result<Vec<Trainer>> {
-    sqlx::query_as(
-        "SELECT a.id, a.email, a.display_name, a.disabled_at IS NOT NULL AS disabled,
-                (SELECT count(*) FROM trainer_clients c WHERE c.trainer_id = a.id) AS clients
-           FROM accounts a WHERE a.role = 'trainer' ORDER BY a.email LIMIT 500",
-    )
-    .fetch_all(conn)
-    .await
+pub async fn trainers(conn: &mut PgConnection, after: &str, limit: i64) -> sqlx::Result<Vec<Trainer>> {
+    sqlx::query_as(concat!(trainer!(), " AND a.email > $1 ORDER BY a.email LIMIT $2")).bind(after).bind(limit).fetch_all(conn).await
+}
+
+/// One trainer; `None`: there is no such account, or it is another's.
+///
+/// # Errors
+/// The database's.
+pub async fn trainer(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Trainer>> {
+    sqlx::query_as(concat!(trainer!(), " AND a.id = $1")).bind(id).fetch_optional(conn).await
 }
 
 /// A client of a trainer.
@@ -255,8 +274,11 @@ mod tests {
         }
         assert_eq!(leases(&mut conn).await.unwrap().iter().map(|l| l.node.as_deref()).collect::<Vec<_>>(), [Some("node-1"), None]);
         assert_eq!(batches(&mut conn, 5).await.unwrap().iter().map(|b| (b.kind.as_str(), b.jobs)).collect::<Vec<_>>(), [("a", 2)]);
-        let trainer = trainers(&mut conn).await.unwrap().remove(0);
+        let trainer = trainers(&mut conn, "", 9).await.unwrap().remove(0);
         assert_eq!((trainer.email.as_str(), trainer.clients), ("t@example.com", 5));
+        assert!(trainers(&mut conn, "t@example.com", 9).await.unwrap().is_empty());
+        assert_eq!(super::trainer(&mut conn, trainer.id).await.unwrap().map(|t| t.clients), Some(5));
+        assert!(super::trainer(&mut conn, Uuid::nil()).await.unwrap().is_none());
         let first = clients_of(&mut conn, trainer.id, "", 3).await.unwrap();
         let rest = clients_of(&mut conn, trainer.id, &first[2].user_id, 9).await.unwrap();
         assert_eq!((first.len(), rest.len()), (3, 2));

@@ -4,27 +4,42 @@
 //! by what was produced after the erasure and is more than the news of an end (see `ingest`).
 
 use crate::model::Instant;
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Why a delivery of an erased person is not used.
 pub const REASON: &str = "It belongs to a person who was erased; its content was removed.";
 
-/// Marks a person and Terra's ids of their connections as erased, now.
+/// Marks a person and Terra's ids of their connections as erased, now. A simulated one can be [`exhume`]d.
 ///
 /// # Errors
 /// The database's.
-pub async fn bury(conn: &mut PgConnection, user_id: &str, terra_user_ids: &[String]) -> sqlx::Result<()> {
+pub async fn bury(conn: &mut PgConnection, user_id: &str, terra_user_ids: &[String], simulated: bool) -> sqlx::Result<()> {
     sqlx::query(
-        "INSERT INTO tombstones (hash)
-         SELECT app.tombstone('person', $1) UNION SELECT app.tombstone('connection', id) FROM unnest($2::text[]) AS c (id)
-         ON CONFLICT (hash) DO UPDATE SET erased_at = now()",
+        // Now, not when the erasure began: what was produced while it looked around was before it.
+        "INSERT INTO tombstones (hash, erased_at, simulated_as)
+         SELECT h, clock_timestamp(), CASE WHEN $3 THEN app.tombstone('person', $1) END
+           FROM (SELECT app.tombstone('person', $1) UNION SELECT app.tombstone('connection', id) FROM unnest($2::text[]) AS c (id)) t (h)
+         ON CONFLICT (hash) DO UPDATE SET erased_at = excluded.erased_at, simulated_as = excluded.simulated_as",
     )
     .bind(user_id)
     .bind(terra_user_ids)
+    .bind(simulated)
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// Forgets that these persons were erased, of those who were simulated then: somebody simulates them anew.
+///
+/// # Errors
+/// The database's.
+pub async fn exhume(conn: &mut PgConnection, user_ids: &[String]) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM tombstones WHERE simulated_as = ANY (SELECT app.tombstone('person', u) FROM unnest($1::text[]) AS t (u))")
+        .bind(user_ids)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -85,4 +100,47 @@ pub async fn redact(conn: &mut PgConnection, deliveries: &[(Uuid, Instant)]) -> 
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Deliveries that are emptied in one statement.
+const AT_ONCE: usize = 500;
+
+/// Takes the identity out of what came after an erasure and passed the ingest by: deliveries of no use, which nobody processes,
+/// and those that could not be read; log lines and dead letters that were on their way meanwhile. Daily; returns how many rows.
+///
+/// # Errors
+/// The database's; what was done before stays done.
+pub async fn sweep(conn: &mut PgConnection) -> sqlx::Result<i64> {
+    let since: Option<Instant> =
+        sqlx::query_scalar("SELECT min(erased_at) - interval '1 hour' FROM tombstones").fetch_one(&mut *conn).await?;
+    let Some(since) = since else { return Ok(0) };
+    let mut swept = 0;
+    let letters = super::dead_letters::exists(conn).await?;
+    for table in ["edge_function_logs", "background_jobs_dlq"].into_iter().take(1 + usize::from(letters)) {
+        let sql = format!(
+            "UPDATE {table} SET user_id = NULL
+              WHERE user_id IN (SELECT user_id FROM (SELECT DISTINCT user_id FROM {table} WHERE user_id IS NOT NULL) u WHERE app.is_erased(user_id))"
+        );
+        swept += sqlx::query(AssertSqlSafe(sql)).execute(&mut *conn).await?.rows_affected() as i64;
+    }
+    // Each by its own index.
+    for status in ["status IN ('ignored', 'conflict', 'invalid')", "status = 'failed'"] {
+        let sql = format!(
+            "SELECT id, created_at FROM terra_webhooks_raw
+              WHERE {status} AND created_at >= $1
+                AND (app.is_erased(user_id)
+                     OR (terra_user_id IS NOT NULL AND EXISTS (SELECT FROM tombstones WHERE hash = app.tombstone('connection', terra_user_id))))
+              LIMIT $2"
+        );
+        loop {
+            let found: Vec<(Uuid, Instant)> =
+                sqlx::query_as(AssertSqlSafe(sql.clone())).bind(since).bind(AT_ONCE as i64).fetch_all(&mut *conn).await?;
+            redact(conn, &found).await?;
+            swept += found.len() as i64;
+            if found.len() < AT_ONCE {
+                break;
+            }
+        }
+    }
+    Ok(swept)
 }

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
 /// How many of the newest deliveries are looked through for what no index narrows.
-pub const WINDOW: i64 = 100_000;
+pub const WINDOW: i64 = 25_000;
 /// Counts are exact up to here.
 pub const COUNTED: i64 = 10_000;
 /// How many of the newest deliveries have their headers and bodies looked through.
@@ -67,22 +67,32 @@ pub struct Row {
 
 // $1 state, $2 type, $3 provider, $4 person, $5 since, $6 trace id, $7 its ids, $8 and $9 after this one, $10 window,
 // $12 in the body, $13 in the headers
-macro_rules! found {
+macro_rules! by_index {
     () => {
-        "(SELECT id, created_at, type, provider, user_id, status, error, processed_count, processed_at, signed_by, findings, headers, body FROM terra_webhooks_raw
+        " FROM terra_webhooks_raw
            WHERE ($1::text IS NULL OR $1 IN ('completed', 'ignored') OR status = $1)
              AND ($4::text IS NULL OR user_id = $4) AND ($5::timestamptz IS NULL OR created_at >= $5)
              AND ($6::text IS NULL OR id = ANY ($7::uuid[]) OR (status = 'conflict' AND trace_id = $6))
              AND ($8::timestamptz IS NULL OR (created_at <= $8 AND (created_at, id) < ($8, $9)))
-           ORDER BY created_at DESC, id DESC LIMIT $10) d
+           ORDER BY created_at DESC, id DESC "
+    };
+}
+
+macro_rules! found {
+    () => {
+        concat!(
+            "(SELECT id, created_at, type, provider, user_id, status, error, processed_count, processed_at, signed_by, findings, headers, body",
+            by_index!(),
+            "LIMIT $10) d
          WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2) AND ($3::text IS NULL OR provider = $3)
            AND ($12::text IS NULL OR position(convert_to($12, 'UTF8') IN body) > 0)
            AND ($13::text IS NULL OR position(lower($13) IN lower(headers::text)) > 0)"
+        )
     };
 }
 
 macro_rules! bind {
-    ($query:expr, $f:expr, $after:expr, $limit:expr) => {
+    ($query:expr, $f:expr, $after:expr, $window:expr, $limit:expr) => {
         $query
             .persistent(false)
             .bind(&$f.status)
@@ -94,18 +104,23 @@ macro_rules! bind {
             .bind($f.trace.as_ref().map(|t| t.1.as_slice()))
             .bind($after.map(|(at, _): (Instant, Uuid)| at))
             .bind($after.map(|(_, id)| id))
-            .bind(window($f, $limit))
+            .bind($window)
             .bind($limit)
             .bind(&$f.body)
             .bind(&$f.header)
     };
 }
 
-fn window(f: &Filter, limit: i64) -> i64 {
-    if f.body.is_some() || f.header.is_some() {
-        return READ;
+impl Filter {
+    /// How many of the newest are looked through for what no index narrows; `None` where indexes narrow all of it.
+    pub fn window(&self) -> Option<i64> {
+        let by_index = !matches!(self.status.as_deref(), Some("completed" | "ignored"));
+        match self {
+            Filter { body: None, header: None, kind: None, provider: None, .. } if by_index => None,
+            Filter { body: None, header: None, .. } => Some(WINDOW),
+            _ => Some(READ),
+        }
     }
-    if f.kind.is_some() || f.provider.is_some() || f.status.is_some() { WINDOW } else { limit }
 }
 
 /// Deliveries after the given one, newest first.
@@ -118,7 +133,18 @@ pub async fn page(conn: &mut PgConnection, filter: &Filter, after: Option<(Insta
         found!(),
         " ORDER BY created_at DESC, id DESC LIMIT $11"
     );
-    bind!(sqlx::query_as(SQL), filter, after, limit).fetch_all(conn).await
+    bind!(sqlx::query_as(SQL), filter, after, filter.window().unwrap_or(limit), limit).fetch_all(conn).await
+}
+
+/// Where the deliveries end that [`page`] looked through, if there are older ones that it did not.
+///
+/// # Errors
+/// The database's.
+pub async fn window_end(conn: &mut PgConnection, filter: &Filter, after: Option<(Instant, Uuid)>) -> sqlx::Result<Option<(Instant, Uuid)>> {
+    const SQL: &str = concat!("SELECT created_at, id", by_index!(), "OFFSET $10 - 1 LIMIT $11");
+    let Some(window) = filter.window() else { return Ok(None) };
+    let ends: Vec<(Instant, Uuid)> = bind!(sqlx::query_as(SQL), filter, after, window, 2_i64).fetch_all(conn).await?;
+    Ok(if let [last, _] = ends.as_slice() { Some(*last) } else { None })
 }
 
 /// How many match, counted up to [`COUNTED`] + 1.
@@ -127,7 +153,8 @@ pub async fn page(conn: &mut PgConnection, filter: &Filter, after: Option<(Insta
 /// The database's.
 pub async fn count(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<i64> {
     const SQL: &str = concat!("SELECT count(*) FROM (SELECT 1 FROM ", found!(), " LIMIT $11) c");
-    bind!(sqlx::query_scalar(SQL), filter, None::<(Instant, Uuid)>, COUNTED + 1).fetch_one(conn).await
+    let most = COUNTED + 1;
+    bind!(sqlx::query_scalar(SQL), filter, None::<(Instant, Uuid)>, filter.window().unwrap_or(most), most).fetch_one(conn).await
 }
 
 /// The delivery stored under a trace id. The keys are the program's own table: ask for administrators only.

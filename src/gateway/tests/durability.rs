@@ -173,41 +173,79 @@ async fn one_refused_row_does_not_fail_its_batch() {
     assert_eq!((b.count("terra_webhooks_raw").await, b.count("delivery_keys").await, b.count("background_jobs").await), (36, 36, 36));
 }
 
+/// Nothing can be stored until the lock is given back.
+async fn locked(b: &Bench) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    let mut lock = b.t.db.owner().begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE delivery_keys IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    lock
+}
+
+/// Looks again and again, for ten seconds at most.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !holds().await {
+        assert!(Instant::now() < end, "not within ten seconds: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// One flusher, which hangs on the lock with the first delivery; the others wait behind it.
+async fn hanging(b: &Arc<Bench>, others: u32) -> Vec<tokio::task::JoinHandle<StatusCode>> {
+    let send = |n: u32| {
+        let b = Arc::clone(b);
+        tokio::spawn(async move { b.deliver(&format!("t{n}"), &daily(n)).await.status })
+    };
+    let mut sends = vec![send(0)];
+    let hang = "pg_locks WHERE NOT granted AND relation = 'delivery_keys'::regclass
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    until("the first delivery hangs on the lock", async || b.count(hang).await == 1).await;
+    sends.extend((1..=others).map(send));
+    until("the others wait", async || b.gateway.committer().waiting == u64::from(others)).await;
+    sends
+}
+
+fn one_flusher() -> GatewaySettings {
+    let mut settings = settings();
+    settings.committer.flushers = 1;
+    settings
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_stores_what_was_accepted_and_takes_nothing_more() {
-    let b = Arc::new(Bench::new().await);
-    let sends: Vec<_> = (0..200)
-        .map(|n| {
-            let b = b.clone();
-            tokio::spawn(async move { b.deliver(&format!("t{n}"), &daily(n)).await.status })
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    b.gateway.shutdown().await;
-    let mut accepted = 0;
+    let b = Arc::new(Bench::with(one_flusher()).await);
+    let lock = locked(&b).await;
+    let sends = hanging(&b, 199).await;
+    let mut stopping = Box::pin(b.gateway.shutdown());
+    assert!(futures::poll!(&mut stopping).is_pending(), "it stopped with 199 deliveries waiting");
+    b.deliver("late", &daily(1)).await.is(503, "reason", "unavailable");
+    lock.rollback().await.unwrap();
+    stopping.await;
     for send in sends {
-        accepted += i64::from(send.await.unwrap() == 200);
+        assert_eq!(send.await.unwrap(), 200, "it was taken before the stop");
     }
-    assert_eq!(b.count("terra_webhooks_raw").await, accepted);
+    assert_eq!(b.count("terra_webhooks_raw").await, 200);
     b.deliver("late", &daily(1)).await.is(503, "reason", "unavailable");
     b.gateway.shutdown().await; // harmless twice; writes what was counted since
     let counted: i64 = sqlx::query_scalar("SELECT coalesce(sum(count), 0)::int8 FROM gateway_counts WHERE outcome = 'accepted'")
         .fetch_one(b.t.db.owner())
         .await
         .unwrap();
-    assert_eq!(counted, b.counted(Outcome::Accepted) as i64);
+    assert_eq!((counted, b.counted(Outcome::Accepted)), (200, 200));
 }
 
 #[tokio::test]
 async fn a_sender_that_hung_up_is_not_stored_for_nothing_and_nothing_leaks() {
-    let b = Bench::with(quick()).await;
-    let mut lock = b.t.db.owner().begin().await.unwrap();
-    sqlx::raw_sql("LOCK TABLE delivery_keys IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
-    for n in 0..5 {
-        let _ = tokio::time::timeout(Duration::from_millis(10), b.deliver(&format!("t{n}"), &daily(n))).await;
+    let b = Arc::new(Bench::with(one_flusher()).await);
+    let lock = locked(&b).await;
+    for send in hanging(&b, 5).await {
+        send.abort();
+        assert!(send.await.unwrap_err().is_cancelled());
     }
     lock.rollback().await.unwrap();
     b.gateway.shutdown().await;
+    // The first was on its way to the disk when its sender hung up; nobody can call it back.
+    let stored: Vec<String> = sqlx::query_scalar("SELECT trace_id FROM terra_webhooks_raw").fetch_all(b.t.db.owner()).await.unwrap();
+    assert_eq!(stored, ["t0"]);
     assert_eq!(b.gateway.memory(), 0);
     assert_eq!(b.gateway.committer().waiting, 0);
 }

@@ -1,6 +1,7 @@
 //! The test endpoint.
 
 use super::*;
+use crate::gateway::trial::OrderedBy;
 use crate::store::audit::Actor;
 
 const PATH: &str = "/functions/v1/terra-webhook-test";
@@ -38,9 +39,9 @@ async fn the_audit_log_says_who_sent_a_test_event_and_a_dry_run_is_no_deed() {
             assert_eq!(a.status, 200, "{a:?}");
         }
     }
-    // A page that orders it knows the person better than the key it uses.
-    let mut by_page = order("Bearer the-service-key", sent);
-    by_page.extensions_mut().insert(Actor { name: "page@example.com".into(), address: None, ..Actor::system() });
+    // A page of this program that orders it needs no key: it knows the person.
+    let mut by_page = order("", sent);
+    by_page.extensions_mut().insert(OrderedBy(Actor { name: "page@example.com".into(), address: None, ..Actor::system() }));
     assert_eq!(b.send(by_page).await.status, 200);
     let entries: Vec<String> = sqlx::query_scalar(
         "SELECT concat_ws(' ', actor, action, subject, detail ->> 'type', detail ->> 'provider', address, request_id,
@@ -93,13 +94,15 @@ async fn only_the_key_or_an_administrator_may_and_guessing_is_limited() {
     assert!(limited);
     assert_eq!(b.send(order("Bearer the-service-key", body)).await.status, 200);
     let none = Bench::with(GatewaySettings { service_key: None, ..settings() }).await;
-    none.send(order("Bearer ", body)).await.is(401, "reason", "unauthorised");
+    for key in ["", "Bearer ", "Bearer guess"] {
+        none.send(order(key, body)).await.is(503, "reason", "no_service_key");
+    }
     let by_session: crate::gateway::trial::Authorise = Arc::new(|headers| {
         let admin = headers.get("cookie").is_some_and(|c| c == "session=admin");
         Box::pin(async move { admin.then(Actor::system) })
     });
     let session = Bench::with(GatewaySettings { service_key: None, authorise: Some(by_session), ..settings() }).await;
-    session.send(order("", body)).await.is(401, "reason", "unauthorised");
+    session.send(order("", body)).await.is(503, "reason", "no_service_key");
     assert_eq!(session.send(request(Method::POST, PATH, &[("cookie", "session=admin")], body)).await.status, 200);
 }
 

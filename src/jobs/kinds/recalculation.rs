@@ -81,7 +81,10 @@ impl Recalculation {
         }
         // Last, because all chunks write this one row: it is locked for the commit only.
         if let Some(id) = job.payload.operation {
-            operations::progress(&mut tx, id, users.len() as i64, 0, 1).await.map_err(text)?;
+            let now = operations::progress(&mut tx, id, users.len() as i64, 0, 1).await.map_err(text)?;
+            if let Some(ended) = now.filter(|o| o.kind == "shadow" && o.state == "completed") {
+                shadow::keep_difference(&mut tx, &ended).await.map_err(text)?;
+            }
             maintenance::announce(&mut tx, "operation", &[], users.len() as i64).await.map_err(text)?;
         }
         tx.commit().await.map_err(text)?;

@@ -31,7 +31,8 @@ async fn filled() -> Rig {
     rig
 }
 
-/// Values, records and scores with the very versions of their rows: equal means not even written.
+/// Values, records and scores with the very versions of their rows: equal means not even written. And what was delivered,
+/// which nothing ever changes.
 async fn derived(rig: &Rig) -> Vec<String> {
     let mut all = Vec::new();
     for sql in [
@@ -39,7 +40,7 @@ async fn derived(rig: &Rig) -> Vec<String> {
         "SELECT concat_ws(' ', xmin, ctid, to_jsonb(t)) FROM records t ORDER BY user_id, source, model, key",
         "SELECT concat_ws(' ', xmin, ctid, to_jsonb(t)) FROM metric_confidence_cache t ORDER BY user_id, metric_name, source, measurement_date",
         "SELECT concat_ws(' ', xmin, to_jsonb(t)) FROM connections t ORDER BY id",
-        "SELECT concat_ws(' ', id, status, error, processed_count, user_id) FROM terra_webhooks_raw ORDER BY id",
+        "SELECT concat_ws(' ', id, status, error, processed_count, user_id, sha256(body), headers, ordering_ms, trace_id) FROM terra_webhooks_raw ORDER BY id",
     ] {
         all.extend(rig.texts(sql).await);
     }

@@ -18,7 +18,7 @@ impl JobKind for Retention {
     type Payload = Nothing;
 
     async fn run_batch(&self, ctx: &Ctx, jobs: &[Claimed<Nothing>]) -> Result<Vec<Outcome>, String> {
-        let removed = maintenance::retention(ctx.db.owner()).await.map_err(text)?;
+        let removed = maintenance::retention_with(ctx.db.owner(), maintenance::Patience::NIGHT).await.map_err(text)?;
         let removed: serde_json::Map<String, serde_json::Value> =
             removed.into_iter().map(|(table, n)| (table.to_owned(), n.into())).collect();
         Ok(same(jobs, Outcome::DoneWith(json!({ "removed": removed }))))

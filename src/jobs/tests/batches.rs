@@ -87,13 +87,13 @@ async fn a_job_that_is_stuck_in_the_database_fails_in_time_alone_and_lets_its_lo
     let worker = Worker::spawn(t.url.pools(1, 8), kinds, settings(), cancel.clone());
     let took = until("it failed", Duration::from_secs(20), async || status(&t, ids[3]).await == "failed").await;
     assert!(took > TIMEOUT && took < TIMEOUT * 10, "{took:?}");
-    until("the others are done", Duration::from_secs(1), async || number(&t, JOBS).await == 1).await;
+    until("the others are done", Duration::from_secs(10), async || number(&t, JOBS).await == 1).await;
     assert_eq!(number(&t, EFFECTS).await, 3, "each once, and nothing of the stuck one");
     let job = crate::store::jobs::list::find(&mut t.db.service().acquire().await.unwrap(), ids[3]).await.unwrap().unwrap();
     assert_eq!(job.error.as_deref(), Some("It took longer than 0.7 s."));
     let asleep =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query = 'SELECT pg_sleep(60)'";
-    until("the server works on nothing", Duration::from_secs(3), async || number(&t, asleep).await == 0).await;
+    until("the server works on nothing", Duration::from_secs(20), async || number(&t, asleep).await == 0).await;
     cancel.cancel();
     worker.stopped().await;
 }
@@ -108,9 +108,9 @@ async fn a_job_that_is_cancelled_before_its_batch_locks_it_is_closed_at_once() {
     let worker = Worker::spawn(t.url.pools(1, 8), kinds, settings(), cancel.clone());
     until("they run", Duration::from_secs(5), async || status(&t, ids[1]).await == "processing").await;
     assert_eq!(cancel_many(&mut t.db.service().acquire().await.unwrap(), &ids[1..2]).await.unwrap(), (0, 1));
-    until("it is closed", Duration::from_secs(3), async || status(&t, ids[1]).await == "cancelled").await;
-    until("the others are done", Duration::from_secs(1), async || number(&t, JOBS).await == 0).await;
-    until("the lease is gone", Duration::from_secs(2), async || number(&t, LEASES).await == 0).await;
+    until("it is closed", Duration::from_secs(10), async || status(&t, ids[1]).await == "cancelled").await;
+    until("the others are done", Duration::from_secs(10), async || number(&t, JOBS).await == 0).await;
+    until("the lease is gone", Duration::from_secs(10), async || number(&t, LEASES).await == 0).await;
     assert_eq!(number(&t, EFFECTS).await, 2);
     cancel.cancel();
     worker.stopped().await;

@@ -20,7 +20,7 @@ async fn three_chunks(conn: &mut PgConnection) -> (Uuid, Vec<claim::ClaimedRow>)
     .execute(&mut *conn)
     .await
     .unwrap();
-    let operation = operations::start_recalculate_all(conn, "anna", 1, 8).await.unwrap();
+    let operation = operations::start_recalculate_all(conn, "anna", 1, 8).await.unwrap().0;
     let rows = take_chunks(conn, "recalculation", 8, 1).await;
     assert_eq!(rows.len(), 3);
     (operation.id, rows)
@@ -77,7 +77,7 @@ async fn an_operation_that_is_over_stays_so_when_a_dead_chunk_of_it_runs_again()
     assert_eq!(stands(&mut conn, operation).await, ("completed".into(), 2, 1));
     assert_eq!(retry(&mut conn, &DeadFilter::default(), 9).await.unwrap().retried, 1);
     assert_eq!(stands(&mut conn, operation).await, ("completed".into(), 2, 0));
-    let next = operations::start_recalculate_all(&mut conn, "anna", 3, 8).await.unwrap();
+    let next = operations::start_recalculate_all(&mut conn, "anna", 3, 8).await.unwrap().0;
     assert!(next.id != operation && next.total == 3, "a press begins with everybody, and does not join the one chunk");
     let again = take_chunks(&mut conn, "recalculation", 8, 2).await;
     succeeds(&mut conn, operation, 2, again.iter().find(|r| r.id == rows[2].id).unwrap()).await;
@@ -98,7 +98,7 @@ async fn a_cancelled_chunk_is_over_whether_it_waited_or_ran_and_a_dead_one_is_no
     assert_eq!(stands(&mut conn, operation).await, ("running".into(), 0, 2));
     assert_eq!(cancel_many(&mut conn, &[rows[1].id]).await.unwrap(), (1, 0));
     assert_eq!(stands(&mut conn, operation).await, ("completed".into(), 0, 3));
-    let next = operations::start_recalculate_all(&mut conn, "anna", 3, 8).await.unwrap();
+    let next = operations::start_recalculate_all(&mut conn, "anna", 3, 8).await.unwrap().0;
     assert_ne!(next.id, operation, "a press does not join what is over");
     let (kept, counted) = both_counts(&t).await;
     assert_eq!(kept, counted);
@@ -142,7 +142,7 @@ async fn whoever_was_scored_before_the_registry_changed_is_scored_again() {
     let second = changes(&t, Some(&steps(0.2))).await;
     assert_eq!(stands(&mut conn, first).await, ("cancelled".into(), 1, 0));
     assert_eq!(waits_for(&mut conn, second).await, everybody);
-    let joined = crate::jobs::operations::start_recalculate_all(&t.db, &Actor::system()).await.unwrap();
+    let joined = crate::jobs::operations::start_recalculate_all(&t.db, &Actor::system()).await.unwrap().0;
     assert_eq!(joined.id, second, "the button still joins");
     // A promotion and the way back to the built-in registry are changes like any other.
     let beside = shadow::start(&mut conn, Some(&steps(0.3)), "anna", 25, 8).await.unwrap();
@@ -173,7 +173,7 @@ async fn a_recalculation_begun_while_the_registry_changes_is_begun_anew_too() {
     let (first, _) = three_chunks(&mut conn).await;
     assert!(operations::cancel(&mut conn, first).await.unwrap());
     let mut press = t.db.begin_service().await.unwrap();
-    let pressed = operations::start_recalculate_all(&mut press, "berta", 25, 8).await.unwrap();
+    let pressed = operations::start_recalculate_all(&mut press, "berta", 25, 8).await.unwrap().0;
     let db = t.db.clone();
     let change = tokio::spawn(async move {
         let mut tx = db.begin_service().await.unwrap();
@@ -244,7 +244,7 @@ async fn an_operation_whose_jobs_were_deleted_by_hand_ends() {
     sqlx::query("DELETE FROM background_jobs").execute(&mut *conn).await.unwrap();
     assert_eq!(operations::end_abandoned(&mut conn).await.unwrap(), 1);
     assert_eq!(stands(&mut conn, operation).await, ("failed".into(), 1, 2));
-    assert_ne!(operations::start_recalculate_all(&mut conn, "anna", 3, 8).await.unwrap().id, operation);
+    assert_ne!(operations::start_recalculate_all(&mut conn, "anna", 3, 8).await.unwrap().0.id, operation);
 }
 
 #[tokio::test]

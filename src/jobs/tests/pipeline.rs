@@ -47,7 +47,7 @@ async fn a_delivery_reaches_its_score_and_recalculate_all_goes_through_everybody
     let asked = count("SELECT count(*) FROM job_history WHERE type = 'confidence_calculation'").await;
     assert!((60..300).contains(&asked), "coalesced: {asked} jobs for 300 values of 60 persons");
 
-    let started = operations::start_recalculate_all(&t.db, &crate::store::audit::Actor::system()).await.unwrap();
+    let started = operations::start_recalculate_all(&t.db, &crate::store::audit::Actor::system()).await.unwrap().0;
     assert_eq!((started.total, started.state.as_str()), (60, "running"));
     let state = "SELECT count(*) FROM operations WHERE state = 'completed' AND done = 60 AND failed = 0";
     until("recalculated", Duration::from_secs(60), async || count(state).await == 1).await;
@@ -79,7 +79,7 @@ async fn a_delivery_does_not_wait_for_recalculate_all() {
     let cancel = CancellationToken::new();
     let mut worker = Worker::spawn(t.url.pools(1, 10), kinds::all(), Settings { slots: 1, slow_slots: 1, ..settings() }, cancel.clone());
     worker.arrived().await;
-    let operation = operations::start_recalculate_all(&t.db, &crate::store::audit::Actor::system()).await.unwrap();
+    let operation = operations::start_recalculate_all(&t.db, &crate::store::audit::Actor::system()).await.unwrap().0;
     let now = async || crate::store::operations::find(&mut t.db.service().acquire().await.unwrap(), operation.id).await.unwrap().unwrap();
     until("it has begun", Duration::from_secs(20), async || now().await.done > 0).await;
     for n in 1..=5_i64 {
@@ -91,7 +91,7 @@ async fn a_delivery_does_not_wait_for_recalculate_all() {
         };
         sqlx::query("DELETE FROM terra_webhooks_raw").execute(t.db.owner()).await.unwrap();
         deliver(&t, 1, n).await;
-        until("processed", Duration::from_secs(3), async || processed().await == n).await;
+        until("processed", Duration::from_secs(10), async || processed().await == n).await;
     }
     let then = now().await;
     assert_eq!(then.state, "running", "it was over too soon for this to say anything");
@@ -247,7 +247,8 @@ async fn whoever_reads_history_and_does_not_end_keeps_neither_jobs_from_being_fi
     let (made, removed) = house.await.unwrap();
     assert!(maintenance::is_lock_timeout(&made.unwrap_err()), "the day could be made beside the reader: this test says nothing");
     assert!(!removed.unwrap().iter().any(|(table, _)| *table == "job_history"), "the old day is in use, and stays");
-    assert!(epoch > 50 && longest < Duration::from_secs(1), "{epoch} jobs, the slowest in {longest:?}");
+    // Whoever waited behind the housekeeping waited as long as that waits for its lock: two seconds.
+    assert!(epoch > 50 && longest < Duration::from_millis(1900), "{epoch} jobs, the slowest in {longest:?}");
     reader.rollback().await.unwrap();
     maintenance::make_partitions(t.db.owner()).await.unwrap();
     assert_eq!(maintenance::retention(t.db.owner()).await.unwrap()[0], ("job_history", 1));

@@ -274,7 +274,7 @@ async fn a_schedule_that_cannot_be_fired_says_why_and_keeps_no_other_from_its_ru
 async fn recalculate_all_is_one_operation_that_a_second_press_joins() {
     let t = database().await;
     let mut conn = t.db.service().acquire().await.unwrap();
-    let empty = operations::start_recalculate_all(&mut conn, "anna", 25, 8).await.unwrap();
+    let empty = operations::start_recalculate_all(&mut conn, "anna", 25, 8).await.unwrap().0;
     assert_eq!((empty.total, empty.state.as_str()), (0, "completed"));
     sqlx::query(
         "INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
@@ -283,8 +283,8 @@ async fn recalculate_all_is_one_operation_that_a_second_press_joins() {
     .execute(&mut *conn)
     .await
     .unwrap();
-    let one = operations::start_recalculate_all(&mut conn, "anna", 25, 8).await.unwrap();
-    let two = operations::start_recalculate_all(&mut conn, "berta", 25, 8).await.unwrap();
+    let one = operations::start_recalculate_all(&mut conn, "anna", 25, 8).await.unwrap().0;
+    let two = operations::start_recalculate_all(&mut conn, "berta", 25, 8).await.unwrap().0;
     assert_eq!((one.id, one.total, one.started_by.as_str()), (two.id, 60, "anna"));
     let users: Vec<String> = sqlx::query_scalar("SELECT jsonb_array_elements_text(payload -> 'users') FROM background_jobs ORDER BY 1")
         .fetch_all(&mut *conn)
@@ -312,7 +312,7 @@ async fn recalculate_all_is_one_operation_that_a_second_press_joins() {
     let waiting: i64 =
         sqlx::query_scalar("SELECT count(*) FROM background_jobs WHERE status = 'pending'").fetch_one(&mut *conn).await.unwrap();
     assert_eq!(waiting, 0);
-    let three = operations::start_recalculate_all(&mut conn, "anna", 25, 8).await.unwrap();
+    let three = operations::start_recalculate_all(&mut conn, "anna", 25, 8).await.unwrap().0;
     assert_ne!(three.id, one.id);
     let (kept, counted) = both_counts(&t).await;
     assert_eq!(kept, counted);

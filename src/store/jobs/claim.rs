@@ -97,9 +97,9 @@ macro_rules! finish_ctes {
     ($ids:literal, $epoch:literal, $rids:literal, $rvals:literal, $last:literal) => {
         concat!(
             "taken AS (DELETE FROM background_jobs WHERE id = ANY (", $ids, ") AND epoch = ", $epoch, " AND status = 'processing'
-               RETURNING id, type, status, priority, payload, attempts, created_at, scheduled_at, started_at, user_id, error, errors),
+               RETURNING id, type, status, priority, payload, attempts, created_at, scheduled_at, started_at, completed_at, user_id, error, errors),
              done AS (SELECT t.id, t.type, t.status, t.priority, t.payload, r.result::jsonb AS result, t.attempts, t.created_at, t.scheduled_at,
-                             t.started_at, t.user_id, t.error, t.errors
+                             t.started_at, t.completed_at, t.user_id, t.error, t.errors
                         FROM taken t LEFT JOIN unnest(", $rids, "::uuid[], ", $rvals, "::text[]) AS r(id, result) ON r.id = t.id),
              unleased AS (DELETE FROM job_leases WHERE epoch = ", $epoch, " AND ", $last, "), ",
             into_history!("done", "completed", "NULL")
@@ -212,12 +212,17 @@ pub async fn allowance(conn: &mut PgConnection, kind: &str) -> sqlx::Result<Opti
     .await
 }
 
-/// Notes that `n` jobs of a rate-limited kind were started. In the transaction of [`allowance`].
+/// Notes that `n` jobs of a limited kind were started. In the transaction of [`allowance`]. Without a rate it notes when
+/// all places were last taken, which is what [`super::counts::waiting`] asks.
 pub async fn spend_allowance(conn: &mut PgConnection, kind: &str, n: i64) -> sqlx::Result<()> {
+    if n == 0 {
+        return Ok(());
+    }
     sqlx::query(
-        "UPDATE job_kinds SET next_start = greatest(next_start, now() - make_interval(secs => greatest(6.0, 60.0 / per_minute)))
-                                           + make_interval(secs => $2 * 60.0 / per_minute)
-          WHERE type = $1 AND per_minute IS NOT NULL",
+        "UPDATE job_kinds k SET next_start = CASE WHEN per_minute IS NULL THEN now()
+                ELSE greatest(next_start, now() - make_interval(secs => greatest(6.0, 60.0 / per_minute))) + make_interval(secs => $2 * 60.0 / per_minute) END
+          WHERE type = $1 AND (per_minute IS NOT NULL
+             OR max_running <= (SELECT coalesce(sum(cardinality(ids)), 0) FROM job_leases l WHERE l.type = k.type))",
     )
     .bind(kind)
     .bind(n as f64)

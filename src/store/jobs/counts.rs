@@ -72,11 +72,22 @@ pub async fn recount(conn: &mut PgConnection) -> sqlx::Result<u64> {
     Ok(done.rows_affected())
 }
 
-/// How long the oldest due job has waited, in seconds, by kind. Looks at the head of each lane only.
+/// How long the oldest job that could run now has waited, in seconds, by kind. Looks at the head of each lane only.
+///
+/// What a person holds back is left out, or a pause would look like missing workers: a paused kind, one whose places are
+/// all taken, and one whose rate is being used. The rate counts as used for a minute and a step after a start, and places
+/// as taken for a minute after they last were, so that the moment between two jobs is none. A limited kind of which
+/// nothing starts any more does wait.
 pub async fn waiting(conn: &mut PgConnection) -> sqlx::Result<Vec<(String, f64)>> {
-    let kinds: Vec<String> = sqlx::query_scalar("SELECT DISTINCT type FROM (SELECT type FROM job_counts WHERE status = 'pending' UNION ALL SELECT type FROM job_count_deltas WHERE status = 'pending') t")
-        .fetch_all(&mut *conn)
-        .await?;
+    let kinds: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT type FROM (SELECT type FROM job_counts WHERE status = 'pending' UNION ALL SELECT type FROM job_count_deltas WHERE status = 'pending') t
+          WHERE type NOT IN (
+            SELECT type FROM job_kinds k
+             WHERE paused OR next_start > now() - make_interval(secs => 60 + coalesce(60.0 / per_minute, 0))
+                OR max_running <= (SELECT coalesce(sum(cardinality(ids)), 0) FROM job_leases l WHERE l.type = k.type))",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
     sqlx::query_as(
         "SELECT k.kind, max(extract(epoch FROM now() - h.head))::double precision
            FROM unnest($1::text[]) AS k(kind)
@@ -114,4 +125,37 @@ pub async fn days(conn: &mut PgConnection) -> sqlx::Result<Vec<DayStats>> {
     sqlx::query_as("SELECT date, job_type, status, count, avg_duration_seconds, max_duration_seconds FROM job_processing_stats ORDER BY date DESC, job_type, status")
         .fetch_all(conn)
         .await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::store::testing;
+
+    #[tokio::test]
+    async fn the_mean_of_a_day_is_of_those_that_ran_and_the_longest_of_all() {
+        let t = testing::database().await;
+        // Folded, appended since, and in the queue; of some no duration is known.
+        sqlx::raw_sql(
+            "INSERT INTO job_days (day, type, status, count, seconds, max_seconds)
+               SELECT (now() AT TIME ZONE 'UTC')::date - ago, 'a', 'completed', n, s, m FROM (VALUES (0, 3, 6, 4), (8, 9, 90, 90)) AS v (ago, n, s, m);
+             INSERT INTO job_count_deltas (type, status, delta, day, seconds, max_seconds)
+               SELECT type, status, n, (now() AT TIME ZONE 'UTC')::date, s, m
+                 FROM (VALUES ('a', 'completed', 2, 14, 9), ('a', 'completed', 5, NULL, NULL), ('b', 'cancelled', 4, NULL, NULL)) AS v (type, status, n, s, m);
+             INSERT INTO background_jobs (type, payload) VALUES ('a', '{}'), ('a', '{}')",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let days = days(&mut t.db.service().acquire().await.unwrap()).await.unwrap();
+        let rows: Vec<_> = days
+            .iter()
+            .map(|d| (d.job_type.as_str(), d.status.as_str(), d.count, d.avg_duration_seconds, d.max_duration_seconds))
+            .collect();
+        assert_eq!(
+            rows,
+            [("a", "completed", 10, Some(4.0), Some(9.0)), ("a", "pending", 2, None, None), ("b", "cancelled", 4, None, None)]
+        );
+    }
 }

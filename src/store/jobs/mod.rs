@@ -207,7 +207,8 @@ pub fn merge_payload(old: &str, new: &str) -> String {
 }
 
 /// Appends finished jobs of the named rows to history and to the counts. The rows come from a CTE that deleted
-/// them from background_jobs with all columns and `was` (their former status).
+/// them from background_jobs with all columns, their former status among them. Only one that ran until now began its last
+/// attempt then; a dead one ran until it died, which may be days ago, and one that waited did not run.
 macro_rules! into_history {
     ($gone:literal, $status:literal, $error:literal) => {
         concat!(
@@ -217,17 +218,17 @@ macro_rules! into_history {
             $status,
             "', priority, payload, result, ",
             $error,
-            ", attempts, created_at, scheduled_at, started_at, now(),
+            ", attempts, created_at, scheduled_at, CASE status WHEN 'processing' THEN started_at END, now(),
                       user_id, errors FROM ",
             $gone,
             "),
              counted AS (INSERT INTO job_count_deltas (type, status, delta, day, seconds, max_seconds)
                SELECT type, '",
             $status,
-            "', count(*), (created_at AT TIME ZONE 'UTC')::date, coalesce(sum(date_part('epoch', now() - started_at)), 0),
-                      coalesce(max(date_part('epoch', now() - started_at)), 0) FROM ",
+            "', count(*), (created_at AT TIME ZONE 'UTC')::date, coalesce(sum(date_part('epoch', ran)), 0), coalesce(max(date_part('epoch', ran)), 0)
+                 FROM (SELECT *, CASE status WHEN 'processing' THEN now() WHEN 'failed' THEN completed_at END - started_at AS ran FROM ",
             $gone,
-            " GROUP BY 1, 4
+            ") g GROUP BY 1, 4
                UNION ALL SELECT type, status, -count(*), NULL, NULL, NULL FROM ",
             $gone,
             " GROUP BY 1, 2)"
@@ -303,8 +304,44 @@ macro_rules! taking_up {
 pub(crate) use taking_up;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
     use super::merge_payload;
+    use crate::store::{job_lists, jobs::settle::DeadFilter, letter_lists, testing};
+
+    #[tokio::test]
+    async fn a_dead_job_that_is_thrown_away_later_ran_until_it_died() {
+        let t = testing::database().await;
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let ids: Vec<uuid::Uuid> = sqlx::query_scalar(
+            "INSERT INTO background_jobs (type, status, payload, attempts, unique_key, created_at, scheduled_at, started_at)
+             SELECT 'a' || n, 'processing', '{}', 5, CASE WHEN n > 2 THEN 'k' END, ago, ago, ago FROM (SELECT n, now() - interval '3 days' AS ago FROM generate_series(1, 4) n) v
+             RETURNING id",
+        )
+        .fetch_all(&mut *conn)
+        .await
+        .unwrap();
+        sqlx::query("UPDATE background_jobs SET status = 'failed', error = 'e', completed_at = started_at + interval '5 seconds', failed_at = started_at + interval '5 seconds'")
+            .execute(&mut *conn)
+            .await
+            .unwrap();
+        // One is cancelled, one discarded, and of two under one key one is merged into the other.
+        assert_eq!(job_lists::cancel_many(&mut conn, &ids[..1]).await.unwrap(), (1, 0));
+        let second = DeadFilter { ids: Some(vec![ids[1]]), ..DeadFilter::default() };
+        assert_eq!(letter_lists::discard(&mut conn, &second, 10, "").await.unwrap(), 1);
+        let keyed = DeadFilter { ids: Some(ids[2..].to_vec()), ..DeadFilter::default() };
+        let retried = super::settle::retry(&mut conn, &keyed, 10).await.unwrap();
+        assert_eq!((retried.retried, retried.merged), (1, 1));
+        let longest: Vec<f64> =
+            sqlx::query_scalar("SELECT max_duration_seconds FROM job_processing_stats WHERE status = 'cancelled' ORDER BY job_type")
+                .fetch_all(&mut *conn)
+                .await
+                .unwrap();
+        assert!(longest.len() == 3 && longest.iter().all(|s| (s - 5.0).abs() < 0.01), "{longest:?}");
+        let gone = job_lists::Filter { status: Some("cancelled".into()), ..job_lists::Filter::default() };
+        let (rows, _) = job_lists::page(&mut conn, &gone, job_lists::Cursor::default(), 10).await.unwrap();
+        assert_eq!(rows.iter().map(|r| r.ran(chrono::Utc::now())).collect::<Vec<_>>(), [None; 3], "not until it was thrown away");
+    }
 
     #[test]
     fn merged_wishes_begin_at_the_earlier_date_and_no_date_means_everything() {

@@ -114,7 +114,7 @@ const BACK: &str = concat!(
     logged AS (
       INSERT INTO edge_function_logs (level, function_name, message, metadata, request_id, user_id)
       SELECT CASE status WHEN 'failed' THEN 'error' ELSE 'warn' END, 'job-worker', said, jsonb_build_object('job_id', id, 'type', type, 'attempt', attempts),
-             payload ->> 'request_id', user_id
+             payload ->> 'request_id', CASE WHEN NOT app.is_erased(user_id) THEN user_id END
         FROM moved WHERE said IS NOT NULL)
     SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed') FROM moved"
 );
@@ -209,6 +209,13 @@ pub struct Retried {
     pub merged: u64,
     /// Enqueued anew from the dead letter, because the job itself was gone.
     pub recreated: u64,
+}
+
+impl Retried {
+    /// All that were reached, whichever way their work goes on.
+    pub const fn all(self) -> u64 {
+        self.retried + self.merged + self.recreated
+    }
 }
 
 /// $1 ids, $2 kind, $3 fingerprint, $4 since, $5 until, $6 limit

@@ -26,6 +26,7 @@ pub(super) const RELATIONS: &[(&str, Eyes, &str)] = &[
     ("public.audit_log", AdminOnly, "SI"),
     ("public.background_jobs", OwnClients, "SIUD"),
     ("public.background_jobs_dlq", OwnClients, "SIUD"),
+    ("public.cache_reads", AdminOnly, "SIUD"),
     ("public.calibration_reports", AdminOnly, "SIUD"),
     ("public.confidence_shadow", AdminOnly, "SIUD"),
     ("public.connections", OwnClients, "SIUD"),
@@ -87,6 +88,7 @@ pub(super) const FUNCTIONS: &[(&str, &str)] = &[
     ("app.drop_job_history_before(date)", ""),
     ("app.drop_raw_before(date)", ""),
     ("app.error_fingerprint(text,text)", "s"),
+    ("app.is_erased(text)", "s"),
     ("app.jobs_enqueued()", "s"),
     ("app.make_job_history_partition(date)", ""),
     ("app.make_raw_partition(date)", ""),
@@ -145,5 +147,4 @@ pub(super) const ESCALATIONS: &[&str] = &[
     "SELECT lo_import('/etc/passwd')",
     "ALTER SYSTEM SET log_statement = 'all'",
     "SET session_replication_role = replica",
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'assay_worker'",
 ];

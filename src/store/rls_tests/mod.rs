@@ -13,7 +13,7 @@ use expected::Eyes::{AdminOnly, Closed, Itself, Members, OwnClients};
 use expected::{ESCALATIONS, FUNCTIONS, RELATIONS, SECURITY_DEFINER};
 use sqlx::Executor;
 use std::collections::{BTreeMap, BTreeSet};
-use world::{Outcome, World, attempt, both, expected, relations, seen};
+use world::{Outcome, World, attempt, both, ending, expected, relations, seen};
 
 #[tokio::test]
 async fn the_lists_of_this_file_are_those_of_the_catalogue() {
@@ -239,18 +239,21 @@ async fn columns_with_secrets_are_closed_even_where_the_table_is_not() {
 #[tokio::test]
 async fn nobody_becomes_more_than_they_are() {
     let world = World::new().await;
+    let mut worker = world.t.db.service().acquire().await.unwrap();
+    let end_worker = ending(&mut worker).await;
     for persona in [&world.anon, &world.web, &world.forgers[0], &world.trainer_a, &world.admin] {
         for sql in ESCALATIONS {
             let mut tx = persona.begin().await;
-            let outcome = attempt(&mut tx, sql).await;
-            let nothing_to_end = sql.contains("pg_terminate_backend") && outcome == Outcome::Done;
-            assert!(outcome != Outcome::Done || nothing_to_end, "{}: {sql}", persona.name);
+            assert_ne!(attempt(&mut tx, sql).await, Outcome::Done, "{}: {sql}", persona.name);
         }
+        assert_eq!(attempt(&mut *persona.begin().await, &end_worker).await, Outcome::Denied, "{}: {end_worker}", persona.name);
         // Switching row-level security off makes a query fail, not see.
         let mut tx = persona.begin().await;
         tx.execute("SET LOCAL row_security = off").await.unwrap();
         assert_eq!(attempt(&mut tx, "SELECT count(*) FROM public.unified_metrics").await, Outcome::Denied, "{}", persona.name);
     }
+    worker.execute("SELECT 1").await.expect("the worker's connection lives");
+    drop(worker);
     for sql in [
         "SET ROLE authenticated",
         "SET ROLE assay_web",

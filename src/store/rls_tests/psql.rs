@@ -3,7 +3,7 @@
 
 use super::expected::Eyes::{AdminOnly, Closed, Itself, Members, OwnClients};
 use super::expected::{ESCALATIONS, FUNCTIONS};
-use super::world::{Relation, World, expected, relations};
+use super::world::{Relation, World, ending, expected, relations};
 use std::{
     io::Write,
     path::PathBuf,
@@ -181,7 +181,9 @@ async fn psql_makes_no_more_of_its_role() {
     let world = World::new().await;
     let database: String = sqlx::query_scalar("SELECT current_database()::text").fetch_one(world.t.db.owner()).await.unwrap();
     let owner: String = sqlx::query_scalar("SELECT current_user::text").fetch_one(world.t.db.owner()).await.unwrap();
-    let mut statements: Vec<String> = ESCALATIONS.iter().map(|s| (*s).to_owned()).filter(|s| !s.contains("pg_terminate_backend")).collect();
+    let mut statements: Vec<String> = ESCALATIONS.iter().map(|s| (*s).to_owned()).collect();
+    let mut worker = world.t.db.service().acquire().await.unwrap();
+    let end_worker = ending(&mut worker).await;
     statements.extend([
         format!("SET ROLE {owner}"),
         format!("SET SESSION AUTHORIZATION {owner}"),
@@ -218,10 +220,13 @@ async fn psql_makes_no_more_of_its_role() {
         "SELECT pg_create_physical_replication_slot('mine')".into(),
     ]);
     for attacker in attackers(&world) {
+        let ended = run(&world, &database, attacker.login, &attacker.prelude, std::slice::from_ref(&end_worker));
+        assert_eq!(ended[0].0, DENIED, "{}: {end_worker}", attacker.name);
         for (statement, (state, printed)) in statements.iter().zip(run(&world, &database, attacker.login, &attacker.prelude, &statements)) {
             assert!(state != "00000", "{}: {statement}: done: {printed}", attacker.name);
         }
     }
+    sqlx::query("SELECT 1").execute(&mut *worker).await.expect("the worker's connection lives");
     // The worker's role reads and writes rows; it becomes nobody, and changes no object and no entry of the audit log.
     let worker: Vec<String> = [
         "SET ROLE authenticated",

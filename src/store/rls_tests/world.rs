@@ -41,6 +41,7 @@ const PLANTED: &str = "
   INSERT INTO score_days VALUES (current_date, 'steps', 160, 2, 0, 0, 0, 0, 0, now());
   INSERT INTO provider_states VALUES ('oura', 2, 0, 0, now());
   INSERT INTO rollups VALUES ('planted', now(), 1, 1, current_date, 2);
+  INSERT INTO cache_reads VALUES (current_date, 9, 1);
   INSERT INTO score_advice SELECT u, 'steps', 'oura', current_date, 9, 'wear it' FROM unnest(ARRAY['person-a', 'person-b']) u;
   INSERT INTO finding_reviews (user_id, metric_name, source, measurement_date, verdict)
     SELECT u, 'steps', 'oura', current_date, 'confirmed' FROM unnest(ARRAY['person-a', 'person-b']) u;
@@ -197,6 +198,12 @@ pub(super) async fn attempt(conn: &mut PgConnection, sql: &str) -> Outcome {
     };
     savepoint.rollback().await.unwrap();
     outcome
+}
+
+/// The statement that ends this connection, for whoever may.
+pub(super) async fn ending(conn: &mut PgConnection) -> String {
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(conn).await.unwrap();
+    format!("SELECT pg_terminate_backend({pid})")
 }
 
 /// The rows somebody sees: `None` denied; else how many, and of which persons where the object names them.
