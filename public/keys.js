@@ -32,38 +32,86 @@
   const arrived = here(), places = new WeakMap();
   // What the reader or this script did to an element, and the server does not know of.
   const OURS = ["open", "tabindex", "data-sent"];
-  const label = (node) => node instanceof Element ? ["id", "class", "name", "aria-labelledby"].reduce((text, a) => `${text} ${node.getAttribute(a)}`, node.nodeName) : node.nodeName;
-  const blend = (old, fresh) => {
+  // An element is known by its id, a row by where its head leads; all others by their kind, and among these by their place.
+  const key = (node) => node.getAttribute("id") || (node.nodeName === "TR" && node.querySelector("th a")?.getAttribute("href"));
+  const label = (node) => {
+    if (!(node instanceof Element)) return node.nodeName;
+    const known = key(node);
+    return known ? `${node.nodeName} ${known}` : ["class", "name", "aria-labelledby"].reduce((text, a) => `${text} ${node.getAttribute(a)}`, node.nodeName);
+  };
+  // What is known by a name that nothing else has; of what shares one, only the name.
+  const named = (root) => {
+    const all = new Map();
+    for (const node of root.querySelectorAll("[id], tr")) if (key(node)) all.set(label(node), all.has(label(node)) ? null : node);
+    return all;
+  };
+  const blend = (old, fresh, kept) => {
     if (old.isEqualNode(fresh)) return;
     if (!(old instanceof Element)) { old.nodeValue = fresh.nodeValue; return; }
     for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !OURS.includes(name)) old.removeAttribute(name);
     for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value && !OURS.includes(name)) old.setAttribute(name, value);
     let at = old.firstChild;
-    for (const child of [...fresh.childNodes]) {
+    for (const child of fresh.childNodes) {
+      const name = label(child);
       // What left before it is stepped over, but only for an element: texts and comments are too much alike.
       let same = at;
-      while (same && label(same) !== label(child)) same = child instanceof Element ? same.nextSibling : null;
-      if (!same) { old.insertBefore(child, at); continue; }
-      while (at !== same) { const gone = at; at = at.nextSibling; gone.remove(); }
-      blend(same, child);
+      while (same && label(same) !== name) same = child instanceof Element ? same.nextSibling : null;
+      if (same) {
+        while (at !== same) { const gone = at; at = at.nextSibling; gone.remove(); }
+      } else {
+        // It stood elsewhere, and comes with all that was done to it; or it is new.
+        same = kept.get(name) ?? child.cloneNode(false);
+        old.insertBefore(same, at);
+      }
+      blend(same, child, kept);
       at = same.nextSibling;
     }
     while (at) { const gone = at; at = at.nextSibling; gone.remove(); }
   };
-  const put = (element, html) => {
-    const again = (places.get(element) ?? arrived) === here();
-    places.set(element, here());
-    if (!again) { element.innerHTML = html; return; }
-    const fresh = element.cloneNode(false);
-    fresh.innerHTML = html;
-    blend(element, fresh);
+  const toHeading = () => {
+    const heading = document.querySelector("main h1");
+    heading?.setAttribute("tabindex", "-1");
+    heading?.focus({ preventScroll: true });
   };
-  // Whether a page that comes again would disturb: rows would move under the pointer or the focus, a question waits, a text
-  // is selected, or nobody looks.
+  // The focus that went with what was replaced goes to where it was, or to the same link of the new page where that is in
+  // sight; else to the heading, from where the new page is read.
+  const refocus = (element, was) => {
+    if (document.activeElement === was) return;
+    const links = was.matches("a[href]") ? [...element.querySelectorAll("a[href]")] : [];
+    const to = element.contains(was) ? was : links.find((a) => a.getAttribute("href") === was.getAttribute("href")) ?? links.find((a) => a.textContent === was.textContent);
+    const box = to?.getBoundingClientRect();
+    if (to === was || (box && box.bottom > 0 && box.top < innerHeight)) to.focus({ preventScroll: true });
+    if (document.activeElement !== to) toHeading();
+  };
+  const put = (element, html) => {
+    const before = places.get(element) ?? arrived, was = document.activeElement;
+    const inside = element.contains(was);
+    places.set(element, here());
+    if (before === here()) {
+      const fresh = element.cloneNode(false);
+      fresh.innerHTML = html;
+      const kept = named(element), wanted = named(fresh);
+      for (const name of kept.keys()) if (!wanted.get(name)) kept.delete(name);
+      blend(element, fresh, kept);
+    } else {
+      element.innerHTML = html;
+    }
+    // Where the path is another one, the application takes the reader to the new heading.
+    if (inside && before.split("?")[0] === location.pathname) refocus(element, was);
+  };
+  // Whether something was typed or chosen that is still to be sent; what only asks for another view does not count.
+  const begun = (field) => {
+    if (field.form?.getAttribute("method") !== "post") return false;
+    if (field instanceof HTMLSelectElement) return field.selectedIndex !== Math.max([...field.options].findIndex((o) => o.defaultSelected), 0);
+    return ["checkbox", "radio"].includes(field.type) ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
+  };
+  // Whether a page that comes again would disturb: rows would move under the pointer or the focus, something is half done, a
+  // question waits, a text is selected, or nobody looks.
   const busy = () => {
     const rows = (state) => document.querySelector(`.page :is(tbody, ul, ol):${state}`) !== null;
     const chosen = getSelection();
     return document.hidden || document.querySelector("dialog[open]") !== null || rows("focus-within") || (matchMedia("(hover: hover)").matches && rows("hover"))
+      || [...document.querySelectorAll(".page :is(input, textarea, select)")].some(begun)
       || (chosen?.type === "Range" && (document.querySelector(".page")?.contains(chosen.anchorNode) ?? false));
   };
   window.assay = { put, busy };
@@ -223,10 +271,7 @@
 
   // The button that shows what changed goes away; the focus goes on to the heading of the page.
   addEventListener("click", (event) => {
-    if (!(event.target instanceof Element) || !event.target.closest(".news button")) return;
-    const heading = document.querySelector("main h1");
-    heading?.setAttribute("tabindex", "-1");
-    heading?.focus({ preventScroll: true });
+    if (event.target instanceof Element && event.target.closest(".news button")) toHeading();
   });
 
   // A filter that is not set stays out of the address.

@@ -9,7 +9,7 @@ use crate::{
 use serde_json::json;
 use std::time::Duration;
 
-/// Limit policy: attempts from one address. The key is the address.
+/// Limit policy: attempts from one address. The key is the address; whoever limits counts the /64 of an IPv6 one.
 pub const LIMIT_ADDRESS: &str = "login-address";
 /// Limit policy: attempts on one account, known or not. The key is a fingerprint of the e-mail.
 pub const LIMIT_ACCOUNT: &str = "login-account";

@@ -291,6 +291,42 @@ async fn files_go_to_whoever_may_see_them_and_leave_an_entry() {
 }
 
 #[tokio::test]
+async fn downloads_that_nobody_reads_leave_connections_to_pages_and_the_next_one_is_told_to_wait() {
+    let w = World::new().await;
+    w.account("a@example.com", Role::Admin).await;
+    let admin = w.login("a@example.com", None).await;
+    w.sql("INSERT INTO persons (user_id) VALUES ('erika')").await;
+    w.sql(
+        "INSERT INTO terra_webhooks_raw (id, trace_id, type, user_id, ordering_ms, body)
+         SELECT app.uuid_v7(), 'long' || n, 'daily', 'erika', n, convert_to(repeat('x', 60000), 'UTF8') FROM generate_series(1, 30) n",
+    )
+    .await;
+    let ask = || {
+        let request = Request::get("/clients/erika/export.json")
+            .header(header::HOST, "127.0.0.1:3000")
+            .header(header::COOKIE, format!("assay={}", admin.expose()));
+        w.app.clone().oneshot(request.body(Body::empty()).unwrap())
+    };
+    let mut unread = Vec::new();
+    for _ in 0..3 {
+        unread.push(ask().await.unwrap());
+    }
+    assert!(unread.iter().all(|answer| answer.status() == StatusCode::OK));
+    let refused = ask().await.unwrap();
+    assert_eq!((refused.status(), refused.headers()[header::RETRY_AFTER].to_str().unwrap()), (StatusCode::SERVICE_UNAVAILABLE, "30"));
+    // What every page begins with.
+    let page = tokio::time::timeout(std::time::Duration::from_secs(10), w.t.db.begin_anonymous()).await;
+    page.expect("a page waits for the downloads").unwrap();
+    // One that leaves makes room.
+    drop(unread);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while ask().await.unwrap().status() != StatusCode::OK {
+        assert!(std::time::Instant::now() < end, "downloads that were given up keep their turns");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn every_answer_carries_the_headers_and_each_its_own_nonce() {
     let w = World::new().await;
     let mut nonces = std::collections::BTreeSet::new();

@@ -1,7 +1,7 @@
 //! What an action came to. The answer to a form is a redirect with `?notice=code`, so the sentence is there with and
 //! without JavaScript, and a reload does not repeat the action.
 
-use super::{Alert, Announcer};
+use super::{Alert, Announcer, text};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_location, use_query_map};
 
@@ -17,24 +17,25 @@ fn sentence(code: &str, n: &str) -> Option<(&'static str, String)> {
 
 /// The same for what was done to its end.
 fn whole(code: &str, n: &str) -> Option<(&'static str, String)> {
-    let n = if !n.is_empty() && n.len() <= 12 && n.bytes().all(|b| b.is_ascii_digit()) { n } else { "0" };
-    let jobs = if n == "1" { "1 job".to_owned() } else { format!("{n} jobs") };
+    let n = if n.len() <= 12 && n.bytes().all(|b| b.is_ascii_digit()) { n.parse::<i64>().unwrap_or(0) } else { 0 };
+    let jobs = text::plural(n, "job", "jobs");
     Some(match code {
         "recalculation-started" => ("good", "Recalculation started. Its progress is shown below.".into()),
         "recalculation-running" => ("note", "A recalculation is already running; its progress is shown below.".into()),
         "recalculation-cancelled" => ("good", "The recalculation was stopped. Scores already recalculated stay.".into()),
         "nothing-to-cancel" => ("note", "There was nothing to stop: the operation had already ended.".into()),
-        "jobs-retried" if n == "0" => ("note", "No failed jobs were waiting to be retried.".into()),
+        "jobs-retried" if n == 0 => ("note", "No failed jobs were waiting to be retried.".into()),
         "jobs-retried" => ("good", format!("{jobs} went back to the queue.")),
         "discard-started" => ("good", format!("Discarding; {jobs} will not run again. The progress is shown below.")),
         "jobs-cancelled" => ("good", format!("{jobs} cancelled; running ones were asked to stop.")),
-        "jobs-run" if n == "0" => ("note", "No job was waiting for a later time.".into()),
+        "jobs-run" if n == 0 => ("note", "No job was waiting for a later time.".into()),
         "jobs-run" => ("good", format!("{jobs} made due now.")),
         "jobs-put-off" => ("good", format!("{jobs} put off by an hour.")),
         "operation-stopped" => ("good", "Stopped. What was done before stays done.".into()),
         "delivery-replayed" => ("good", "The delivery is on its way again; its new job is listed below.".into()),
         "test-sent" => ("good", "The test event was sent and received.".into()),
-        "redrive-started" => ("good", format!("{jobs} on their way back to the queue.")),
+        "redrive-started" if n == 0 => ("note", "There was no open letter left to bring back.".into()),
+        "redrive-started" => ("good", format!("{} way back to the queue.", text::plural(n, "job on its", "jobs on their"))),
         "finding-decided" => ("good", "Noted. The scores that depend on it follow in a moment.".into()),
         "nothing-to-decide" => ("note", "There was no decision to take back.".into()),
         "registry-changed" => ("good", "The registry was changed; everybody is scored again under it.".into()),
@@ -44,10 +45,14 @@ fn whole(code: &str, n: &str) -> Option<(&'static str, String)> {
         "no-shadow" => ("note", "There was nothing finished to decide about.".into()),
         "calibration-started" => ("good", "The report is being worked out; reload in a minute.".into()),
         "kind-changed" => ("good", "Changed; it holds from the next job on.".into()),
-        "clients-assigned" if n == "0" => ("note", "They were assigned already.".into()),
-        "clients-assigned" => ("good", format!("Assigned: {n}.")),
+        "clients-assigned" if n == 0 => ("note", "They were assigned already.".into()),
+        "clients-assigned" => ("good", format!("{} assigned.", text::plural(n, "person", "people"))),
         "client-unassigned" => ("good", "Taken away; the trainer no longer sees this person.".into()),
-        "replay-started" => ("good", format!("{n} deliveries are on their way again; the progress is shown below.")),
+        "client-not-theirs" => ("note", "Nothing was changed: this person was not assigned to this trainer.".into()),
+        "replay-started" => {
+            let deliveries = text::plural(n, "delivery is on its way", "deliveries are on their way");
+            ("good", format!("{deliveries} again; the progress is shown below."))
+        }
         "settings-saved" => ("good", "Settings saved.".into()),
         "schedule-changed" => ("good", "Schedule changed.".into()),
         "source-chosen" => ("good", "From now on this source is taken. What the others say is kept and shown.".into()),
@@ -101,9 +106,25 @@ mod tests {
     }
 
     #[test]
+    fn one_is_not_said_as_many() {
+        for (code, one) in [
+            ("jobs-retried", "1 job went back to the queue."),
+            ("jobs-cancelled", "1 job cancelled; running ones were asked to stop."),
+            ("redrive-started", "1 job on its way back to the queue."),
+            ("discard-started", "Discarding; 1 job will not run again. The progress is shown below."),
+            ("replay-started", "1 delivery is on its way again; the progress is shown below."),
+            ("clients-assigned", "1 person assigned."),
+        ] {
+            assert_eq!(sentence(code, "1").map(|s| s.1).as_deref(), Some(one), "{code}");
+        }
+        assert_eq!(sentence("redrive-started", "2").map(|s| s.1).as_deref(), Some("2 jobs on their way back to the queue."));
+        assert_eq!(sentence("clients-assigned", "0").map(|s| s.1).as_deref(), Some("They were assigned already."));
+    }
+
+    #[test]
     fn a_deed_that_stopped_halfway_says_so() {
         let said = sentence("jobs-cancelled-so-far", "30000");
         assert_eq!(said.as_ref().map(|s| s.0), Some("warn"));
-        assert!(said.is_some_and(|s| s.1.starts_with("30000 jobs cancelled") && s.1.ends_with("press again for the rest.")));
+        assert!(said.is_some_and(|s| s.1.starts_with("30,000 jobs cancelled") && s.1.ends_with("press again for the rest.")));
     }
 }

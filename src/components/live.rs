@@ -61,10 +61,20 @@ pub struct Announcer(pub RwSignal<String>);
 impl Announcer {
     /// Says something, if an announcer is there.
     pub fn say(text: &str) {
-        if let Some(Announcer(line)) = use_context() {
-            line.set(text.to_owned());
+        if let Some(announcer) = use_context::<Self>() {
+            announcer.tell(text);
         }
     }
+
+    fn tell(self, text: &str) {
+        let _ = self.0.try_update(|line| *line = anew(line, text));
+    }
+}
+
+/// The words for the line after others. The same words again would change nothing in the page, and nothing would be read
+/// out: every second time a space that nobody sees stands behind them.
+fn anew(before: &str, text: &str) -> String {
+    if before == text { format!("{text}\u{a0}") } else { text.to_owned() }
 }
 
 /// Starts live updates for the page that calls it, which is about a person or (empty) nobody in particular; they end with it.
@@ -86,7 +96,8 @@ pub fn LiveControl(
     /// When the shown data were taken; empty while nothing is shown.
     taken_at: String,
     /// How the page keeps up, in words.
-    rhythm: &'static str,
+    #[prop(into)]
+    rhythm: Signal<&'static str>,
 ) -> impl IntoView {
     let state = move || match (live.paused.get(), live.link.get()) {
         (_, Link::Ended) => ("lost", "Your session has ended"),
@@ -109,7 +120,7 @@ pub fn LiveControl(
                 <span class=move || format!("live-state with-js {}", state().0)>{move || state().1}</span>
             </span>
             {login}
-            <span class="soft with-js">{rhythm}</span>
+            <span class="soft with-js">{move || rhythm.get()}</span>
             <button class="quiet with-js" type="button" aria-pressed=move || live.paused.get().to_string() on:click=move |_| live.paused.update(|p| *p = !*p)>
                 "Pause"
             </button>
@@ -322,8 +333,8 @@ mod browser {
         }
 
         fn announce(self, text: &str) {
-            if let Some(Announcer(line)) = self.announcer {
-                line.try_set(text.to_owned());
+            if let Some(announcer) = self.announcer {
+                announcer.tell(text);
             }
         }
     }
@@ -342,6 +353,22 @@ mod browser {
         if let Some(s) = storage() {
             let word = if paused { "paused" } else { "live" };
             let _ = js_sys::Reflect::set(&s, &JsValue::from_str(KEY), &JsValue::from_str(word));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::anew;
+
+    #[test]
+    fn the_same_words_again_are_another_line_and_read_the_same() {
+        let first = anew("", "Something changed.");
+        let again = anew(&first, "Something changed.");
+        let third = anew(&again, "Something changed.");
+        assert!(first != again && again != third, "{first:?} {again:?} {third:?}");
+        for line in [first, again, third] {
+            assert_eq!(line.trim_end(), "Something changed.");
         }
     }
 }

@@ -44,6 +44,21 @@ pub static MENU: [Entry; 8] = [
     ),
 ];
 
+/// Pages that the server makes by itself, outside the application's routes, with all below them.
+const OWN: [&str; 8] =
+    ["/account", "/admin/audit", "/admin/connect", "/admin/people", "/admin/settings/retention", "/admin/users", "/invite", "/preferences"];
+
+/// Whether a path is the place or below it.
+fn below(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What a link to this address says, so that the application's router leaves a page of the server's own to the browser.
+pub fn rel(href: &str) -> Option<&'static str> {
+    let path = href.split(['?', '#']).next().unwrap_or_default();
+    OWN.iter().any(|place| below(path, place)).then_some("external")
+}
+
 impl Entry {
     /// Whether somebody is offered it.
     pub fn is_for(&self, role: Option<Role>) -> bool {
@@ -52,9 +67,8 @@ impl Entry {
 
     /// Whether the page of this path is one of the entry's.
     pub fn covers(&self, path: &str) -> bool {
-        let below = |place: &&str| path.strip_prefix(*place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         // All administrators' pages lie below the overview; only it itself is it.
-        path == self.href || self.href != "/admin" && below(&self.href) || self.also.iter().any(below)
+        path == self.href || self.href != "/admin" && below(path, self.href) || self.also.iter().any(|place| below(path, place))
     }
 }
 
@@ -81,6 +95,19 @@ mod tests {
             assert_eq!(current, [entry], "{path}");
         }
         assert!(!MENU.iter().any(|e| e.covers("/account") || e.covers("/status") || e.covers("/clientsx")));
+    }
+
+    #[test]
+    fn a_link_to_a_page_of_the_servers_own_is_not_for_the_router() {
+        for own in ["/account", "/account/keys/1/revoke", "/admin/connect?user=a", "/admin/people/a%2Fb", "/admin/settings/retention#days"]
+        {
+            assert_eq!(rel(own), Some("external"), "{own}");
+        }
+        for ours in
+            ["", "#health", "/", "/admin", "/admin/connections", "/admin/settings", "/admin/jobs?q=/account", "/clients", "/accounts"]
+        {
+            assert_eq!(rel(ours), None, "{ours}");
+        }
     }
 
     #[test]

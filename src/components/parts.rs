@@ -40,7 +40,8 @@ pub fn Panel(
     #[prop(into)]
     title: String,
     /// Names it for links and labels; unique in the page.
-    id: &'static str,
+    #[prop(into)]
+    id: String,
     /// Extra classes.
     #[prop(optional)]
     class: &'static str,
@@ -50,8 +51,9 @@ pub fn Panel(
     /// What it holds.
     children: Children,
 ) -> impl IntoView {
+    let labelled = id.clone();
     view! {
-        <section class=format!("panel {class}") aria-labelledby=id>
+        <section class=format!("panel {class}") aria-labelledby=labelled>
             <header class="panel-head"><h2 id=id>{title}</h2>{aside.map(|a| view! { <div class="panel-aside">{a}</div> })}</header>
             {children()}
         </section>

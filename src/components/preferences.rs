@@ -164,6 +164,11 @@ impl Preferences {
         self.dates.write(date, date.year() != today.year())
     }
 
+    /// A day with its year.
+    pub fn date(self, date: NaiveDate) -> String {
+        self.dates.write(date, true)
+    }
+
     /// A stored value with its unit as this reader reads it: seconds as hours and minutes, metres as kilometres or miles.
     pub fn value(self, metric: Metric, value: f64) -> (String, &'static str) {
         use super::text::count;

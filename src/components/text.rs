@@ -24,6 +24,11 @@ pub fn count(n: i64) -> String {
     out
 }
 
+/// A number with its noun, and with its verb where one follows: `1 job`, `1,200 jobs`.
+pub fn plural(n: i64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
 /// A share as a percentage that never claims more than is true: 100 % only when nothing is missing, 0 % only when
 /// there is nothing. Of nothing there is no share.
 pub fn percent(part: i64, whole: i64) -> String {
@@ -61,6 +66,12 @@ pub fn moment(at: Instant, now: Instant) -> Moment {
 #[cfg(feature = "ssr")]
 pub fn day(date: NaiveDate, today: NaiveDate) -> String {
     preferences::current().day(date, today)
+}
+
+/// A day with its year, whichever this one is.
+#[cfg(feature = "ssr")]
+pub fn date(date: NaiveDate) -> String {
+    preferences::current().date(date)
 }
 
 /// A stored value with its unit as the reader at hand reads it.
@@ -103,6 +114,13 @@ mod tests {
     fn numbers_are_grouped() {
         for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567"), (-1000, "−1,000")] {
             assert_eq!(count(n), text);
+        }
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        for (n, text) in [(0, "0 jobs wait"), (1, "1 job waits"), (2, "2 jobs wait"), (1200, "1,200 jobs wait")] {
+            assert_eq!(plural(n, "job waits", "jobs wait"), text);
         }
     }
 

@@ -31,7 +31,7 @@ pub use actions::{CancelOperation, RecalculateAll, RetryFailedJobs, cancel_opera
 pub use deeds::{schedule_deed, set_advanced};
 pub use job_deeds::{act_on_chosen, act_on_job, act_on_jobs};
 pub use kind_deeds::{limit_kind, pause_kind};
-pub use letter_deeds::{discard_group, redrive_group, stop_operation};
+pub use letter_deeds::{discard_group, redrive_group, redrive_letter, redrive_letters, stop_operation};
 #[cfg(feature = "ssr")]
 use overview::*;
 pub use registry_deeds::{drop_shadow, promote_shadow, reset_registry, run_calibration, set_registry, start_shadow};

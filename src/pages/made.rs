@@ -53,6 +53,20 @@ impl Made {
 
 type Answer = Result<Made, AppError>;
 
+/// What is known of the last request for the page.
+#[derive(Debug, Clone, Default)]
+struct Asked {
+    /// What was told when it was asked; absent: the answer is there. Until then nothing is asked again: over a slow
+    /// connection no answer would ever be waited for.
+    told: Option<Told>,
+    /// Whether the reader asked, who wants to see what changed whatever moves by it.
+    by_hand: bool,
+    /// The address that was last answered; absent: what stands here came with the document.
+    of: Option<Address>,
+    /// Whether that answer came while the reader was at work, so that what was shown stays.
+    late: bool,
+}
+
 /// How a page travels inside its document: without the HTML, which stands there already.
 struct Bare;
 
@@ -97,7 +111,8 @@ impl Address {
     fn topics(&self) -> Topics {
         match (self.room, self.words[0].as_str()) {
             ("overview", _) => &["scores", "jobs", "operation", "deliveries"],
-            ("clients", _) => &["scores"],
+            ("clients", "") => &["scores"],
+            ("clients", _) => &["scores", "deliveries"],
             ("admin", "jobs" | "dead-letters") => &["jobs", "operation"],
             ("admin", "webhooks") => &["deliveries", "operation"],
             ("admin", "logs") => &["deliveries", "jobs"],
@@ -155,38 +170,54 @@ pub fn Page(
     });
     let live = use_live(Memo::new(move |_| address.with(Address::topics)), Memo::new(move |_| address.with(Address::about)));
     let seen = RwSignal::new(0_u32);
-    // What was told when the page was asked for; until the answer is there it is not asked for again: over a slow connection
-    // no answer would ever be waited for.
-    let asked = StoredValue::new(None::<Told>);
-    let ask = move |(a, _): (Address, u32)| {
-        asked.set_value(Some(live.told()));
-        let [first, second, third] = a.words;
-        load_page(a.room.to_owned(), first, second, third, a.query)
+    let asked = StoredValue::new(Asked::default());
+    // What is shown, without its HTML: it stays when the same page cannot be had anew.
+    let good = StoredValue::new(None::<(Address, Made)>);
+    let ask = move |(of, _): (Address, u32)| {
+        asked.update_value(|q| q.told = Some(live.told()));
+        let [first, second, third] = of.words.clone();
+        let page = load_page(of.room.to_owned(), first, second, third, of.query.clone());
+        async move {
+            let answer = page.await;
+            // Whoever came to the rows meanwhile keeps them. By now the reader may have left the page altogether.
+            let by_hand = asked.try_with_value(|q| q.by_hand).unwrap_or_default();
+            let same = good.try_get_value().flatten().filter(|(there, _)| *there == of);
+            let kept = same.filter(|_| answer.is_ok() && !by_hand && busy()).map(|(_, made)| made);
+            let _ = asked.try_update_value(|q| (q.of, q.late) = (Some(of), kept.is_some()));
+            kept.map_or(answer, Ok)
+        }
     };
     let data = Resource::<Answer, Bare>::new_with_options(move || (address.get(), seen.get()), ask, false);
-    let again = move || {
-        if asked.with_value(Option::is_none) {
+    let again = move |by_hand: bool| {
+        let free = asked.try_update_value(|q| {
+            q.by_hand |= by_hand;
+            q.told.is_none()
+        });
+        if free == Some(true) {
             seen.update(|n| *n = n.wrapping_add(1));
         }
     };
-    let news = keep_up(address, live, data, asked, again);
-    // What is shown, without its HTML: it stays when the same page cannot be had anew.
-    let good = StoredValue::new(None::<(Address, Made)>);
+    // Whether what is to be shown waits because the reader is at work.
+    let waits = RwSignal::new(false);
+    let news = keep_up(address, live, data, asked, waits, again);
     view! {
         <div class="page">
             <div class="news with-js">{news}</div>
             <Transition fallback=|| view! { <p class="soft loading">"Loading…"</p> }>
                 {move || Suspend::new(async move {
                     let answer = data.await;
-                    let here = address.get_untracked();
+                    let here = answered(asked, address);
                     match answer {
                         Ok(made) => {
                             good.set_value(Some((here, made.bare())));
-                            shown(address, live, made, String::new())
+                            shown(address, live, waits, made, String::new())
                         }
                         Err(error) => match good.get_value() {
-                            Some((of, made)) if of == here && passes(error.kind) => shown(address, live, made, error.message),
-                            _ => view! { <Title text="Not shown"/><h1 class="sr-only">"This page is not shown"</h1><Trouble error/> }.into_any(),
+                            Some((of, made)) if of == here && passes(error.kind) => shown(address, live, waits, made, error.message),
+                            _ => {
+                                good.set_value(None);
+                                view! { <Title text="Not shown"/><h1 class="sr-only">"This page is not shown"</h1><Trouble error/> }.into_any()
+                            }
                         },
                     }
                 })}
@@ -196,19 +227,26 @@ pub fn Page(
     .into_any()
 }
 
+/// The address of the page that was answered last.
+fn answered(asked: StoredValue<Asked>, address: Memo<Address>) -> Address {
+    asked.try_with_value(|q| q.of.clone()).flatten().unwrap_or_else(|| address.get_untracked())
+}
+
 /// Whether a page that was shown may stay in spite of an error: what is gone or forbidden may not.
 fn passes(kind: ErrorKind) -> bool {
     !matches!(kind, ErrorKind::Forbidden | ErrorKind::NotFound)
 }
 
 /// A page, and why it could not be brought up to date; empty: it is.
-fn shown(address: Memo<Address>, live: Live, made: Made, problem: String) -> AnyView {
+fn shown(address: Memo<Address>, live: Live, waits: RwSignal<bool>, made: Made, problem: String) -> AnyView {
     let (topics, keeps_up) = address.with_untracked(|a| (a.topics(), a.keeps_up()));
-    let rhythm = match (made.follow, keeps_up) {
-        (true, _) => "updates every 2 s",
-        (_, true) => "updates at once",
+    let follow = made.follow;
+    let rhythm = Signal::derive(move || match (waits.get(), follow, keeps_up) {
+        (true, ..) => "waits while you are at work",
+        (_, true, _) => "updates every 2 s",
+        (_, _, true) => "updates at once",
         _ => "updates on request",
-    };
+    });
     let stale = (!problem.is_empty()).then(|| {
         let of = if made.taken.is_empty() { String::new() } else { format!("What you see is as of {}. ", made.taken) };
         view! { <Alert tone="bad">{of}{problem}</Alert> }
@@ -222,23 +260,31 @@ fn keep_up(
     address: Memo<Address>,
     live: Live,
     data: Resource<Answer, Bare>,
-    asked: StoredValue<Option<Told>>,
-    again: impl Fn() + Copy + Send + Sync + 'static,
+    asked: StoredValue<Asked>,
+    waits: RwSignal<bool>,
+    again: impl Fn(bool) + Copy + Send + Sync + 'static,
 ) -> impl Fn() -> Option<AnyView> {
     // The news that what is shown holds already.
     let held = RwSignal::new(Told::default());
     let follow = RwSignal::new(false);
-    // Whether news wait because the reader is at work.
-    let waits = RwSignal::new(false);
+    // Why the page could not be had anew, once that was said.
+    let problem = StoredValue::new(String::new());
     // Of which page the last good answer was, and whether it was followed.
     Effect::new(move |before: Option<Option<(Address, bool)>>| {
         let answer = data.read();
         let Some(answer) = &*answer else { return None };
-        let told = asked.try_update_value(Option::take).flatten();
-        let here = address.get_untracked();
+        let here = answered(asked, address);
+        let answer_to = |q: &mut Asked| {
+            q.by_hand = false;
+            (q.told.take(), q.late)
+        };
+        let (told, late) = asked.try_update_value(answer_to).unwrap_or_default();
         let before = before.flatten().filter(|(of, _)| *of == here);
         match answer {
+            // Nothing new is shown: what there is goes on waiting.
+            Ok(_) if late => before,
             Ok(made) => {
+                problem.set_value(String::new());
                 held.set(told.unwrap_or_default());
                 waits.set(false);
                 follow.set(made.follow);
@@ -256,7 +302,11 @@ fn keep_up(
                     live.link.set(Link::Ended);
                 }
                 if before.is_some() {
-                    Announcer::say(&error.message);
+                    // Once, however often it is tried again.
+                    if problem.get_value() != error.message {
+                        Announcer::say(&error.message);
+                        problem.set_value(error.message.clone());
+                    }
                 } else {
                     follow.set(false);
                 }
@@ -269,13 +319,14 @@ fn keep_up(
     Effect::new(move |_| {
         let (ended, news) = (live.link.get() == Link::Ended, news() && by_itself());
         if ended || live.paused.get() || !(news || follow.get()) {
+            waits.set(false);
             return;
         }
         let ask = move || {
             let disturbs = busy();
             waits.set(disturbs);
             if !disturbs {
-                again();
+                again(false);
             }
         };
         if news {
@@ -287,28 +338,34 @@ fn keep_up(
     // A refusal of news does not say why; the page's own answer does.
     Effect::new(move |_| {
         if live.link.get() == Link::Refused {
-            again();
+            again(false);
         }
     });
-    let offered = Memo::new(move |_| news() && (waits.get() || !by_itself()) && live.link.get() != Link::Ended);
+    // What is offered: news, or a look at what is followed, of which nobody knows whether it changed.
+    let offered = Memo::new(move |_| {
+        let (news, follow) = (news(), follow.get());
+        let there = if follow || by_itself() { waits.get() && (news || follow) } else { news };
+        (there && live.link.get() != Link::Ended).then_some(news)
+    });
     announce(offered);
     move || {
-        offered.get().then(|| {
+        offered.get().map(|news| {
             let n = move || live.changes.get().saturating_sub(held.get().changes);
             // The number is for the eye: said each time, it would speak without end.
             let count = move || (n() > 1).then(|| view! { <span class="soft" aria-hidden="true">{format!(" · {} changes", n())}</span> });
-            view! { <button class="quiet" type="button" on:click=move |_| again()>"Something changed. Show it"{count}</button> }.into_any()
+            let words = if news { "Something changed. Show it" } else { "Show what is new" };
+            view! { <button class="quiet" type="button" on:click=move |_| again(true)>{words}{count}</button> }.into_any()
         })
     }
 }
 
 /// Says that news wait, now and then.
 #[cfg(feature = "hydrate")]
-fn announce(offered: Memo<bool>) {
+fn announce(offered: Memo<Option<bool>>) {
     let said = StoredValue::new(0.0);
     Effect::new(move |_| {
         let now = js_sys::Date::now();
-        if offered.get() && now - said.get_value() > SAID_AT_MOST_EVERY {
+        if offered.get() == Some(true) && now - said.get_value() > SAID_AT_MOST_EVERY {
             said.set_value(now);
             Announcer::say("Something changed. A button above the page shows it.");
         }
@@ -317,7 +374,7 @@ fn announce(offered: Memo<bool>) {
 
 /// Nobody listens on the server.
 #[cfg(not(feature = "hydrate"))]
-fn announce(_: Memo<bool>) {}
+fn announce(_: Memo<Option<bool>>) {}
 
 #[cfg(test)]
 mod tests {
@@ -335,7 +392,9 @@ mod tests {
         assert!(address("status", "").topics().is_empty());
         assert!(address("admin", "jobs").topics().contains(&"jobs") && !address("admin", "jobs").topics().contains(&"deliveries"));
         assert!(address("admin", "webhooks").topics().contains(&"deliveries") && !address("admin", "webhooks").topics().contains(&"jobs"));
-        assert_eq!(address("clients", "somebody").topics(), ["scores"]);
+        assert_eq!(address("clients", "").topics(), ["scores"]);
+        // A person's page shows connections too, and what was delivered.
+        assert_eq!(address("clients", "somebody").topics(), ["scores", "deliveries"]);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 use super::config::Config;
 use crate::calibration::{independent, report};
 use crate::quality::Registry;
+use crate::store::{audit, audit::Actor, calibration};
+use sqlx::Connection;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -55,11 +57,20 @@ pub async fn run(config: &Config, world: World, data: Option<&Path>, write: Opti
     }
     if let Some(opened) = opened {
         let mut conn = opened.db.service().acquire().await.map_err(|e| format!("the database refused: {e}."))?;
-        crate::store::calibration::put(&mut conn, "assay calibrate", &made).await.map_err(|e| format!("the report was not kept: {e}."))?;
+        keep(&mut conn, &made).await.map_err(|e| format!("the report was not kept: {e}."))?;
         drop(conn);
         opened.close().await;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Keeps the report, which is what `/admin/calibration` shows from now on, with its audit entry: both or none.
+async fn keep(conn: &mut sqlx::PgConnection, made: &report::Report) -> sqlx::Result<()> {
+    let mut tx = conn.begin().await?;
+    calibration::put(&mut tx, "assay calibrate", made).await?;
+    let actor = Actor { name: "command line".into(), ..Actor::system() };
+    audit::write(&mut *tx, &actor, "calibration.run", None, &serde_json::json!({ "persons": made.persons, "draws": made.draws })).await?;
+    tx.commit().await
 }
 
 /// What of the recorded data is there.
@@ -97,6 +108,20 @@ fn replaced(text: &str, tables: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    #[allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
+    async fn a_report_is_kept_with_its_audit_entry_or_not_at_all() {
+        let t = crate::store::testing::database().await;
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let made = report::planted(1, 2, 30, 2, Registry::built_in());
+        keep(&mut conn, &made).await.unwrap();
+        let entries = "SELECT concat_ws(' ', actor, action) FROM audit_log";
+        assert_eq!(sqlx::query_scalar::<_, String>(entries).fetch_all(t.db.owner()).await.unwrap(), ["command line calibration.run"]);
+        sqlx::raw_sql("ALTER TABLE audit_log RENAME TO away").execute(t.db.owner()).await.unwrap();
+        assert!(keep(&mut conn, &made).await.is_err());
+        assert_eq!(calibration::newest(&mut conn, 10).await.unwrap().len(), 1, "without an entry no report");
+    }
 
     #[test]
     fn only_what_lies_between_the_marks_is_replaced() {

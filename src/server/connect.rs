@@ -7,7 +7,7 @@ use super::{Services, frame};
 use crate::{
     access::{Identity, forms::Sheet},
     jobs::kinds::backfill,
-    model::{Model, Role},
+    model::{Role, looks_like_email},
     outbound::{NotLinked, connect_person},
     store::audit::Actor,
 };
@@ -77,6 +77,13 @@ fn alert(tone: &str, word: &str, html: &str) -> String {
     )
 }
 
+/// What to think of before the link is handed over; empty when there is nothing.
+fn advice(user: &str) -> String {
+    let text =
+        "This id looks like an e-mail address. It will stand in addresses, lists and logs: better a pseudonym, such as a number of yours.";
+    if looks_like_email(user.trim()) { alert("warn", "Attention", text) } else { String::new() }
+}
+
 fn body(said: &str, asked: &Asked, configured: bool) -> String {
     let crumbs = "<nav class=\"crumbs\" aria-label=\"Where you are\"><a href=\"/admin/connections\">Connections</a></nav>";
     if !configured {
@@ -102,7 +109,7 @@ fn body(said: &str, asked: &Asked, configured: bool) -> String {
 
 async fn show(State(page): State<Page>, Extension(identity): Extension<Identity>, Query(asked): Query<Asked>) -> Response {
     match identity.admin() {
-        Ok(_) => page.answer(StatusCode::OK, "", &asked),
+        Ok(_) => page.answer(StatusCode::OK, &advice(&asked.user), &asked),
         Err(denied) => denied.into_response(),
     }
 }
@@ -127,7 +134,7 @@ async fn link(
                 link.expires_in.map(|s| format!(" and ends in {} minutes", (s / 60.0).floor())).unwrap_or_default(),
                 escape(&link.url)
             );
-            page.answer(StatusCode::OK, &alert("good", "Done", &html), &asked)
+            page.answer(StatusCode::OK, &format!("{}{}", advice(&asked.user), alert("good", "Done", &html)), &asked)
         }
         Err(NotLinked::Database(error)) => page.away(&error, &asked),
         Err(NotLinked::Person(sentence)) => page.refused(StatusCode::UNPROCESSABLE_ENTITY, sentence, &asked),
@@ -153,8 +160,7 @@ async fn fill(
         return page.refused(StatusCode::UNPROCESSABLE_ENTITY, "Enter the first and the last day; nothing was asked for.", &asked);
     };
     let actor = Actor::of(admin, visit.address, visit.request_id);
-    let models = [Model::Daily, Model::Sleep, Model::Activity, Model::Body];
-    match backfill::start_for_person(&page.services.db, &actor, asked.user.trim(), from, to, &models).await {
+    match backfill::start_for_person(&page.services.db, &actor, asked.user.trim(), from, to, &backfill::MODELS).await {
         Ok(n) => {
             let jobs =
                 format!("/admin/jobs?kind=backfill&q={}", crate::components::text::segment(&format!("user:\"{}\"", asked.user.trim())));
@@ -177,5 +183,12 @@ mod tests {
         let html = body(&alert("bad", "Problem", &escape("<b>")), &asked, true);
         assert!(html.contains("a&quot;>&lt;script>") && !html.contains("<script") && !html.contains("<b>"));
         assert!(!body("", &asked, false).contains("<form"));
+    }
+
+    #[test]
+    fn an_id_that_names_somebody_is_warned_of_without_repeating_it() {
+        let said = advice(" a@b.ch ");
+        assert!(said.contains("alert warn") && said.contains("e-mail") && !said.contains("a@b.ch"), "{said}");
+        assert_eq!(advice("a-b"), "");
     }
 }

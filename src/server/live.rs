@@ -227,7 +227,7 @@ impl Listener {
 #[allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
 mod tests {
     use super::*;
-    use crate::store::{Token, testing};
+    use crate::store::{DatabaseUrl, Token, testing};
     use axum::response::IntoResponse;
     use http_body_util::BodyExt;
 
@@ -242,14 +242,66 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&told), "event: ended\ndata: {}\n\n");
     }
 
+    fn listener(db: &Db, role: Role, about: &str, mine: Option<&[&str]>) -> Listener {
+        let caller = Caller::new(uuid::Uuid::nil(), role, String::new(), String::new(), Token::from_bytes([7; 32]));
+        let clients = mine.map(|mine| mine.iter().map(|id| (*id).to_owned()).collect());
+        Listener { caller, db: db.clone(), about: about.to_owned(), clients, checked: None }
+    }
+
+    /// Pools that never connect: what is decided here is decided without asking.
+    fn away() -> Db {
+        DatabaseUrl::parse("postgres://assay_owner:x@127.0.0.1:1/nothing").unwrap().pools(1, 1)
+    }
+
+    fn news(topic: &str, users: &[&str], everybody: bool, n: i64) -> News {
+        News { topic: topic.to_owned(), users: users.iter().map(|id| (*id).to_owned()).collect(), everybody, n }
+    }
+
+    #[tokio::test]
+    async fn a_trainer_hears_of_their_own_persons_and_learns_nothing_of_others() {
+        let db = away();
+        // Whom they may hear of, whom it concerns, whether everybody; what they hear.
+        type Case<'c> = (Option<&'c [&'c str]>, &'c [&'c str], bool, Option<i64>);
+        let cases: [Case<'_>; 9] = [
+            (Some(&["a", "b"]), &["a"], false, Some(1)),
+            (Some(&["a", "b"]), &["c"], false, None),
+            (Some(&["a", "b"]), &["c", "a", "d", "b"], false, Some(2)),
+            (Some(&["a", "b"]), &[], false, None),
+            (Some(&["a", "b"]), &[], true, Some(0)),
+            (Some(&[]), &["c"], false, None),
+            (Some(&[]), &[], true, None),
+            (None, &["a"], false, None),
+            (None, &[], true, None),
+        ];
+        for (mine, users, everybody, heard) in cases {
+            let news = news("scores", users, everybody, 9);
+            assert_eq!(listener(&db, Role::Trainer, "", mine).share(&news), heard, "{mine:?} {news:?}");
+            assert_eq!(listener(&db, Role::Admin, "", mine).share(&news), Some(9), "{news:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_trainer_missed_is_said_once_a_topic_and_is_theirs() {
+        let db = away();
+        let announced: [(&str, &[&str], i64); 5] =
+            [("scores", &["a"], 4), ("scores", &["c"], 5), ("jobs", &[], 6), ("deliveries", &["c", "b"], 7), ("scores", &["b", "c"], 8)];
+        let said = async |role| {
+            let listener = listener(&db, role, "", Some(&["a", "b"]));
+            let mut missed = announced.map(|(topic, users, n)| Arc::new(news(topic, users, false, n))).to_vec();
+            let events: Vec<_> = std::iter::from_fn(|| listener.first_of(&mut missed)).map(Ok::<_, Infallible>).collect();
+            let body = Sse::new(stream::iter(events)).into_response().into_body().collect().await.unwrap().to_bytes();
+            String::from_utf8_lossy(&body).into_owned()
+        };
+        let event = |topic, n| format!("event: {topic}\ndata: {{\"n\":{n}}}\n\n");
+        assert_eq!(said(Role::Trainer).await, event("scores", 2) + &event("deliveries", 1));
+        assert_eq!(said(Role::Admin).await, event("scores", 17) + &event("jobs", 6) + &event("deliveries", 7));
+    }
+
     #[tokio::test]
     async fn a_page_shows_the_person_it_is_about_or_a_trainers_few_and_never_somebody_elses() {
         let t = testing::database().await;
         let shown = |role, about: &str, mine: &[&str]| {
-            let caller = Caller::new(uuid::Uuid::nil(), role, String::new(), String::new(), Token::from_bytes([7; 32]));
-            let clients = Some(mine.iter().map(|id| (*id).to_owned()).collect());
-            let listener = Listener { caller, db: t.db.clone(), about: about.to_owned(), clients, checked: None };
-            let mut shown: Vec<String> = listener.shown().into_iter().map(str::to_owned).collect();
+            let mut shown: Vec<String> = listener(&t.db, role, about, Some(mine)).shown().into_iter().map(str::to_owned).collect();
             shown.sort();
             shown
         };
@@ -291,13 +343,14 @@ mod tests {
     #[test]
     fn what_was_announced_while_a_page_was_on_its_way_is_not_lost_and_what_came_before_is_not_said() {
         let live = Live { sender: broadcast::channel(8).0, recent: Arc::default(), cancel: CancellationToken::new() };
-        live.publish(r#"{"topic": "jobs", "n": 3}"#);
-        std::thread::sleep(Duration::from_millis(40));
-        live.publish(r#"{"topic": "scores", "users": ["u"], "n": 2}"#);
+        for (topic, ago) in [("jobs", 15), ("scores", 1)] {
+            let at = Instant::now().checked_sub(Duration::from_secs(ago)).unwrap();
+            live.recent.lock().unwrap().push_back((at, Arc::new(news(topic, &[], false, 2))));
+        }
         let topics = |age| live.subscribe(Duration::from_millis(age)).1.iter().map(|n| n.topic.clone()).collect::<Vec<_>>();
         assert_eq!(topics(0), Vec::<String>::new());
-        assert_eq!(topics(20), ["scores"]);
-        assert_eq!(topics(5_000), ["jobs", "scores"]);
+        assert_eq!(topics(8_000), ["scores"]);
+        assert_eq!(topics(20_000), ["jobs", "scores"]);
     }
 
     #[test]

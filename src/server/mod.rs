@@ -26,6 +26,7 @@ mod reference;
 pub mod router;
 pub mod run;
 mod simulation;
+mod start_error;
 mod telemetry;
 mod threads;
 pub mod verify;

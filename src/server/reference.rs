@@ -55,7 +55,7 @@ fn reference() -> String {
          Every setting is a flag or an environment variable; a flag wins. There is no configuration file: a unit file, a compose\n\
          file or an env file holds them (see `packaging/`). A malformed value is one clear sentence and exit code 2. An absent\n\
          value switches its part off, and the log, the dashboard and `assay verify` say so. No secret has a default, and none is\n\
-         ever printed.\n\n\
+         ever printed. An empty value is an absent one.\n\n\
          ## Settings\n\n\
          | variable | flag | default | meaning |\n|---|---|---|---|\n",
     );

@@ -1,8 +1,8 @@
 //! `/account`: the caller's own password, sessions, second factor and keys.
 
-use super::{Forms, Html, Refused, Visitor, field, html, status_of};
+use super::{Forms, Html, Refused, Visitor, field, html, said, status_of};
 use crate::{
-    access::{AccessError, account, api_key, guard, session, totp},
+    access::{AccessError, account, api_key, session, totp},
     store::{Caller, accounts, api_keys, sessions},
 };
 use axum::{
@@ -38,7 +38,7 @@ async fn shown(forms: &Forms, visitor: &Visitor, status: StatusCode, refused: Op
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
-    match body(forms, caller, refused).await {
+    match body(forms, caller, visitor.said, refused).await {
         Ok(page) => forms.page(visitor, status, TITLE, page),
         Err(error) => forms.failed(visitor, &error, "/"),
     }
@@ -52,8 +52,9 @@ async fn again(forms: &Forms, visitor: &Visitor, error: &AccessError, action: &s
     }
 }
 
-async fn body(forms: &Forms, caller: &Caller, refused: Option<Refused>) -> Result<Html, AccessError> {
-    let page = Html::again(refused).heading(TITLE).text(&format!("Logged in as {} ({}).", caller.email, caller.role.word()));
+async fn body(forms: &Forms, caller: &Caller, said: Option<&str>, refused: Option<Refused>) -> Result<Html, AccessError> {
+    let page = Html::again(refused).heading(TITLE).said(said);
+    let page = page.text(&format!("Logged in as {} ({}).", caller.email, caller.role.word()));
     let page = page.section("Password").form(
         PASSWORD,
         &[
@@ -155,7 +156,7 @@ pub(super) async fn change_password(State(forms): State<Forms>, visitor: Visitor
     let agent = visitor.user_agent.as_deref();
     match account::change_password(&forms.access.db, caller, &visitor.actor(caller), &form.present, &form.fresh, agent).await {
         Ok(token) => {
-            let mut response = guard::redirect(BACK);
+            let mut response = said::redirect(BACK, "password-changed");
             response.headers_mut().append(header::SET_COOKIE, session::cookie(&forms.access.site, &token));
             response
         }
@@ -168,7 +169,7 @@ pub(super) async fn end_session(State(forms): State<Forms>, visitor: Visitor, Pa
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
-    settled(&forms, &visitor, account::revoke_session(&forms.access.db, caller, &visitor.actor(caller), id).await)
+    settled(&forms, &visitor, account::revoke_session(&forms.access.db, caller, &visitor.actor(caller), id).await, "session-ended")
 }
 
 pub(super) async fn end_others(State(forms): State<Forms>, visitor: Visitor) -> Response {
@@ -176,7 +177,7 @@ pub(super) async fn end_others(State(forms): State<Forms>, visitor: Visitor) -> 
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
-    settled(&forms, &visitor, account::revoke_other_sessions(&forms.access.db, caller, &visitor.actor(caller)).await)
+    settled(&forms, &visitor, account::revoke_other_sessions(&forms.access.db, caller, &visitor.actor(caller)).await, "others-ended")
 }
 
 #[derive(Deserialize)]
@@ -198,7 +199,7 @@ pub(super) async fn second_factor(State(forms): State<Forms>, visitor: Visitor, 
     };
     let now = chrono::Utc::now().timestamp();
     match totp::finish(&forms.access.db, vault, caller, &visitor.actor(caller), &form.sealed, &form.code, now).await {
-        Ok(()) => guard::redirect(BACK),
+        Ok(()) => said::redirect(BACK, "factor-on"),
         Err(error) => again(&forms, &visitor, &error, FACTOR, &[("sealed", &form.sealed), ("code", &form.code)]).await,
     }
 }
@@ -221,7 +222,7 @@ pub(super) async fn second_factor_off(State(forms): State<Forms>, visitor: Visit
         Err(error) => Err(error),
     };
     match done {
-        Ok(()) => guard::redirect(BACK),
+        Ok(()) => said::redirect(BACK, "factor-off"),
         Err(error) => again(&forms, &visitor, &error, FACTOR_OFF, &[]).await,
     }
 }
@@ -276,13 +277,13 @@ pub(super) async fn revoke_key(State(forms): State<Forms>, visitor: Visitor, Pat
         Ok(caller) => caller,
         Err(denied) => return denied.into_response(),
     };
-    settled(&forms, &visitor, api_key::revoke(&forms.access.db, caller, &visitor.actor(caller), id).await)
+    settled(&forms, &visitor, api_key::revoke(&forms.access.db, caller, &visitor.actor(caller), id).await, "key-revoked")
 }
 
-/// Back to the page, or the refusal.
-fn settled(forms: &Forms, visitor: &Visitor, done: Result<(), AccessError>) -> Response {
+/// Back to the page, which says what was done, or the refusal.
+fn settled(forms: &Forms, visitor: &Visitor, done: Result<(), AccessError>, code: &str) -> Response {
     match done {
-        Ok(()) => guard::redirect(BACK),
+        Ok(()) => said::redirect(BACK, code),
         Err(error) => forms.failed(visitor, &error, BACK),
     }
 }

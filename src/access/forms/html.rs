@@ -76,6 +76,14 @@ impl Html {
         self.add(&format!("<p class=\"alert note\" role=\"status\"><strong>{}</strong></p>", escape(text)))
     }
 
+    /// What the deed before came to, if there was one; screen readers announce it.
+    pub(super) fn said(self, sentence: Option<&str>) -> Self {
+        match sentence {
+            Some(text) => self.add(&format!("<p class=\"alert good\" role=\"status\"><strong>{}</strong></p>", escape(text))),
+            None => self,
+        }
+    }
+
     /// A sentence that must be read before going on.
     pub(super) fn warning(self, text: &str) -> Self {
         self.add(&format!("<p class=\"alert bad\"><strong>{}</strong></p>", escape(text)))

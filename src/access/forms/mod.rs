@@ -12,6 +12,7 @@ mod html;
 mod invite;
 mod person;
 mod retention;
+mod said;
 mod users;
 
 use super::{Access, AccessError, Enrolling, Identity, Visit};
@@ -75,7 +76,7 @@ pub fn router(forms: Forms) -> Router {
         .route("/admin/users", get(users::show))
         .route("/admin/users/invite", post(users::invite))
         .route("/admin/users/second-factor", post(users::demand))
-        .route("/admin/users/{id}/{deed}", post(users::change))
+        .route("/admin/users/{id}/{deed}", get(users::ask).post(users::change))
         .route("/admin/people/{user_id}", get(person::show))
         .route("/admin/people/{user_id}/label", post(person::label))
         .route("/admin/people/{user_id}/trainers", post(person::assign))
@@ -103,6 +104,8 @@ struct Visitor {
     visit: Visit,
     user_agent: Option<String>,
     host: Option<String>,
+    /// What the deed before came to.
+    said: Option<&'static str>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Visitor {
@@ -116,6 +119,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
             visit: extensions.get::<Visit>().cloned().unwrap_or_default(),
             host: parts.headers.get(header::HOST).and_then(|v| v.to_str().ok()).map(str::to_owned),
             user_agent: parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).map(str::to_owned),
+            said: said::of(&parts.uri),
         })
     }
 }

@@ -1,8 +1,9 @@
 //! `/admin/people/{user_id}`: a person's trainers, name, export, and erasure. Administrators only.
 
-use super::{Forms, Html, Refused, Visitor, field, html, status_of};
+use super::{Forms, Html, Refused, Visitor, field, html, said, status_of};
 use crate::{
-    access::{AccessError, guard},
+    access::AccessError,
+    model::looks_like_email,
     outbound,
     store::{accounts, erase, persons},
 };
@@ -58,7 +59,12 @@ async fn shown(forms: &Forms, visitor: &Visitor, user_id: &str, status: StatusCo
         .collect();
     let free: Vec<(&str, &str)> = ids.iter().map(|(id, email)| (id.as_str(), email.as_str())).collect();
     let name = label.as_deref().unwrap_or(user_id);
-    let mut page = Html::again(refused).heading(name).text(&format!("The person with the user id {user_id}."));
+    let mut page = Html::again(refused).heading(name).said(visitor.said).text(&format!("The person with the user id {user_id}."));
+    if looks_like_email(user_id) {
+        page = page.notice(
+            "This id looks like an e-mail address: it names somebody in addresses, lists and logs. Connect them anew under a pseudonym.",
+        );
+    }
     page = page.link(&format!("/clients/{}", html::segment(user_id)), "Their metrics").section("Trainers");
     page = if rows.is_empty() {
         page.text("No trainer sees this person.")
@@ -79,8 +85,8 @@ async fn shown(forms: &Forms, visitor: &Visitor, user_id: &str, status: StatusCo
         .link(&format!("{export}.json"), "Everything, as JSON")
         .link(&format!("{export}.csv"), "Day values and scores, as CSV")
         .section("Erase this person")
-        .warning(&format!("This removes {} rows of {name} ({user_id}) for ever, the deliveries as they came included.", counts.total()))
-        .table("What would go", &["Table", "Rows"], &lines(&counts))
+        .warning(&format!("This removes at least {} rows of {name} ({user_id}) for ever, the deliveries as they came included.", counts.total()))
+        .table("What would go, at least", &["Table", "Rows"], &lines(&counts))
         .text("Their connections are ended at Terra first, where its key is configured. What Terra still sends is emptied and makes nobody anew; only connecting again does.")
         .danger(
             &format!("{here}/erase"),
@@ -165,7 +171,7 @@ pub(super) async fn assign(
         persons::assign(&forms.access.db, &visitor.actor(caller), &[(form.trainer, user_id.clone())]).await?;
         Ok(())
     };
-    settled(&forms, &visitor, &user_id, done.await)
+    settled(&forms, &visitor, &user_id, done.await, "assigned")
 }
 
 /// The page again, with the form as it was sent; a page of its own for what its sender cannot mend.
@@ -182,7 +188,7 @@ pub(super) async fn unassign(State(forms): State<Forms>, visitor: Visitor, Path(
         Err(denied) => return denied.into_response(),
     };
     let done = persons::unassign(&forms.access.db, &visitor.actor(caller), trainer, &user_id).await;
-    settled(&forms, &visitor, &user_id, done.map(drop).map_err(AccessError::from))
+    settled(&forms, &visitor, &user_id, done.map(drop).map_err(AccessError::from), "unassigned")
 }
 
 #[derive(Deserialize)]
@@ -200,13 +206,13 @@ pub(super) async fn label(State(forms): State<Forms>, visitor: Visitor, Path(use
         Ok(false) => Err(NOBODY),
         Err(error) => Err(error.into()),
     };
-    settled(&forms, &visitor, &user_id, done)
+    settled(&forms, &visitor, &user_id, done, "named")
 }
 
-/// Back to the page, or the refusal.
-fn settled(forms: &Forms, visitor: &Visitor, user_id: &str, done: Result<(), AccessError>) -> Response {
+/// Back to the page, which says what was done, or the refusal.
+fn settled(forms: &Forms, visitor: &Visitor, user_id: &str, done: Result<(), AccessError>, code: &str) -> Response {
     match done {
-        Ok(()) => guard::redirect(&address(user_id)),
+        Ok(()) => said::redirect(&address(user_id), code),
         Err(error) => forms.failed(visitor, &error, &address(user_id)),
     }
 }

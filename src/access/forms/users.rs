@@ -1,8 +1,8 @@
 //! `/admin/users`: accounts, invitations, roles. Administrators only.
 
-use super::{Forms, Html, Refused, Visitor, field, html, status_of};
+use super::{Forms, Html, Refused, Visitor, field, html, said, status_of};
 use crate::{
-    access::{AccessError, account, guard, invite, totp},
+    access::{AccessError, account, invite, totp},
     model::Role,
     store::accounts,
 };
@@ -18,6 +18,7 @@ use uuid::Uuid;
 const BACK: &str = "/admin/users";
 const INVITE: &str = "/admin/users/invite";
 const ACCOUNT: &str = "/account";
+const FACTOR_OFF: &str = "second-factor-off";
 
 const OWN: AccessError =
     AccessError::Conflict("Your own password and second factor are changed on your account page, which asks for your password first.");
@@ -48,6 +49,7 @@ async fn shown(forms: &Forms, visitor: &Visitor, status: StatusCode, refused: Op
     ];
     let page = Html::again(refused)
         .heading("Users")
+        .said(visitor.said)
         .section("Accounts")
         .table("Accounts", &["E-mail", "Name", "Role", "Clients", "State", ""], &rows)
         .section("Invite somebody")
@@ -71,11 +73,12 @@ fn row(a: &accounts::Listed, own: Uuid) -> Vec<String> {
     let deed = |word: &str, text: &str| html::deed(&format!("/admin/users/{}/{word}", a.id), text);
     let (state, switch) =
         if a.disabled_at.is_some() { ("shut out", deed("enable", "Let in")) } else { ("active", deed("disable", "Shut out")) };
-    let role = if a.role == "admin" { deed("trainer", "Make trainer") } else { deed("admin", "Make administrator") };
+    let ask = |word: &str, text: &str| html::anchor(&format!("/admin/users/{}/{word}", a.id), text);
+    let role = if a.role == "admin" { deed("trainer", "Make trainer") } else { ask("admin", "Make administrator…") };
     let secrets = if a.id == own {
         html::anchor(ACCOUNT, "Password and second factor")
     } else {
-        [deed("link", "New password link"), deed("second-factor-off", "Turn second factor off")].concat()
+        [deed("link", "New password link"), ask(FACTOR_OFF, "Turn second factor off…")].concat()
     };
     let deeds = format!("<div class=\"actions\">{switch}{role}{}{secrets}</div>", deed("sign-out", "End sessions"));
     vec![html::escape(&a.email), html::escape(&a.display_name), a.role.clone(), a.clients.to_string(), state.to_owned(), deeds]
@@ -117,10 +120,55 @@ pub(super) async fn demand(State(forms): State<Forms>, visitor: Visitor, Form(fo
     if forms.access.vault.is_none() {
         return forms.failed(&visitor, &AccessError::Conflict("ASSAY_SECRET_KEY is not set: nobody could set up a second factor."), BACK);
     }
-    match account::demand_second_factor(&forms.access.db, caller, &visitor.actor(caller), form.demand == "on").await {
-        Ok(()) => guard::redirect(BACK),
+    let on = form.demand == "on";
+    match account::demand_second_factor(&forms.access.db, caller, &visitor.actor(caller), on).await {
+        Ok(()) => said::redirect(BACK, if on { "factor-demanded" } else { "factor-left" }),
         Err(error) => forms.failed(&visitor, &error, BACK),
     }
+}
+
+fn own(forms: &Forms, visitor: &Visitor) -> Response {
+    let page = Html::new().heading("Not done").notice(&OWN.to_string()).link(ACCOUNT, "To your account");
+    forms.page(visitor, status_of(&OWN), "Not done", page)
+}
+
+/// The question before somebody may see and do everything, or loses their second factor: neither is simply taken back.
+pub(super) async fn ask(State(forms): State<Forms>, visitor: Visitor, Path((id, deed)): Path<(Uuid, String)>) -> Response {
+    let caller = match visitor.identity.admin() {
+        Ok(caller) => caller,
+        Err(denied) => return denied.into_response(),
+    };
+    if id == caller.account_id && deed == FACTOR_OFF {
+        return own(&forms, &visitor);
+    }
+    let all = match accounts::list(&forms.access.db, caller).await {
+        Ok(all) => all,
+        Err(error) => return forms.failed(&visitor, &error.into(), BACK),
+    };
+    let Some(account) = all.iter().find(|a| a.id == id) else {
+        return forms.failed(&visitor, &AccessError::NotFound("There is no such account."), BACK);
+    };
+    let (title, question, verb) = match deed.as_str() {
+        "admin" => (
+            "Make an administrator",
+            format!(
+                "Make {} an administrator? They then see everybody and may do everything, inviting and erasing included.",
+                account.email
+            ),
+            "Make administrator",
+        ),
+        FACTOR_OFF => (
+            "Turn a second factor off",
+            format!(
+                "Turn the second factor of {} off? All their sessions end. Then the password alone lets in, until they set up another one.",
+                account.email
+            ),
+            "Turn off",
+        ),
+        _ => return forms.failed(&visitor, &AccessError::NotFound("There is no such question."), BACK),
+    };
+    let page = Html::new().heading(title).text(&question).danger(&format!("{BACK}/{id}/{deed}"), &[], verb).link(BACK, "Keep as it is");
+    forms.page(&visitor, StatusCode::OK, title, page)
 }
 
 /// One deed on one account: `disable`, `enable`, `admin`, `trainer`, `sign-out`, `link`, `second-factor-off`.
@@ -130,23 +178,22 @@ pub(super) async fn change(State(forms): State<Forms>, visitor: Visitor, Path((i
         Err(denied) => return denied.into_response(),
     };
     // With one's own account they would get around the password that the account page asks for.
-    if id == caller.account_id && matches!(deed.as_str(), "link" | "second-factor-off") {
-        let page = Html::new().heading("Not done").notice(&OWN.to_string()).link(ACCOUNT, "To your account");
-        return forms.page(&visitor, status_of(&OWN), "Not done", page);
+    if id == caller.account_id && matches!(deed.as_str(), "link" | FACTOR_OFF) {
+        return own(&forms, &visitor);
     }
     let (db, actor) = (&forms.access.db, visitor.actor(caller));
-    let done = match deed.as_str() {
-        "disable" => account::set_disabled(db, &actor, id, true).await,
-        "enable" => account::set_disabled(db, &actor, id, false).await,
-        "admin" => account::set_role(db, &actor, id, Role::Admin).await,
-        "trainer" => account::set_role(db, &actor, id, Role::Trainer).await,
-        "sign-out" => account::end_sessions(db, &actor, id).await,
-        "second-factor-off" => totp::remove(db, &actor, id).await,
+    let (done, code) = match deed.as_str() {
+        "disable" => (account::set_disabled(db, &actor, id, true).await, "shut-out"),
+        "enable" => (account::set_disabled(db, &actor, id, false).await, "let-in"),
+        "admin" => (account::set_role(db, &actor, id, Role::Admin).await, "made-admin"),
+        "trainer" => (account::set_role(db, &actor, id, Role::Trainer).await, "made-trainer"),
+        "sign-out" => (account::end_sessions(db, &actor, id).await, "signed-out"),
+        FACTOR_OFF => (totp::remove(db, &actor, id).await, "their-factor-off"),
         "link" => return link(&forms, &visitor, invite::reset_link(db, &actor, id).await),
-        _ => Err(AccessError::NotFound("There is no such action.")),
+        _ => (Err(AccessError::NotFound("There is no such action.")), ""),
     };
     match done {
-        Ok(()) => guard::redirect(BACK),
+        Ok(()) => said::redirect(BACK, code),
         Err(error) => forms.failed(&visitor, &error, BACK),
     }
 }

@@ -4,7 +4,7 @@
 use crate::error::AppError;
 use leptos::prelude::*;
 
-/// Scores everything again, however it was scored before. One at a time: a second press joins the first.
+/// Scores everything again, however it was scored before. One at a time: a second press joins the first, and says so.
 ///
 /// # Errors
 /// Not an administrator, or the database is away.
@@ -12,9 +12,16 @@ use leptos::prelude::*;
 pub async fn recalculate_all() -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
     request.admin()?;
-    crate::jobs::operations::start_recalculate_all(&request.services.db, &request.actor()?).await.map_err(|e| request.db(&e))?;
-    leptos_axum::redirect("/admin?notice=recalculation-started");
+    let (_, began) =
+        crate::jobs::operations::start_recalculate_all(&request.services.db, &request.actor()?).await.map_err(|e| request.db(&e))?;
+    leptos_axum::redirect(&format!("/admin?notice={}", pressed(began)));
     Ok(())
+}
+
+/// The notice of a press of Recalculate All.
+#[cfg(feature = "ssr")]
+const fn pressed(began: bool) -> &'static str {
+    if began { "recalculation-started" } else { "recalculation-running" }
 }
 
 /// Stops a running operation; what it has done stays.
@@ -46,7 +53,36 @@ pub async fn retry_failed_jobs() -> Result<(), AppError> {
     let done = crate::jobs::operations::retry_failed(&request.services.db, &Default::default(), &request.actor()?, None)
         .await
         .map_err(|e| request.db(&e))?;
-    let n = done.retried + done.recreated;
-    leptos_axum::redirect(&format!("/admin?notice=jobs-retried&n={n}"));
+    leptos_axum::redirect(&format!("/admin?notice=jobs-retried&n={}", done.all()));
     Ok(())
+}
+
+#[cfg(all(test, feature = "ssr"))]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::{
+        jobs::operations,
+        store::{audit::Actor, testing},
+    };
+
+    #[test]
+    fn a_press_says_whether_it_began_anything() {
+        assert_eq!((pressed(true), pressed(false)), ("recalculation-started", "recalculation-running"));
+    }
+
+    #[tokio::test]
+    async fn a_failed_job_that_a_waiting_one_takes_over_was_reached_too() {
+        let t = testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO background_jobs (type, payload, unique_key, status) VALUES ('a', '{}', 'k', 'processing');
+             UPDATE background_jobs SET status = 'failed', failed_at = now(), pending_key = NULL;
+             INSERT INTO background_jobs (type, payload, unique_key, pending_key) VALUES ('a', '{}', 'k', 'k')",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let done = operations::retry_failed(&t.db, &Default::default(), &Actor::system(), None).await.unwrap();
+        assert_eq!((done.merged, done.all()), (1, 1), "{done:?}");
+    }
 }

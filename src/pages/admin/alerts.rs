@@ -13,7 +13,7 @@ const MANY_BADLY_SIGNED: i64 = 10;
 /// Parts that a variable switches on: where its absence is felt, and what is found there.
 const PARTS: [(&str, &str, &str); 4] = [
     ("TERRA_SIGNING_SECRETS", "/admin/webhooks?tab=refused", "See what was turned away"),
-    ("ASSAY_SERVICE_KEY", "/admin/webhooks?tab=test", "See what is closed"),
+    ("ASSAY_SERVICE_KEY", "/admin/nodes", "See who works"),
     ("ASSAY_SECRET_KEY", "/account", "See your account"),
     ("TERRA_API_KEY", "/admin/connect", "See what is missing"),
 ];
@@ -44,6 +44,10 @@ pub(super) struct Signs {
     pub badly_signed: i64,
     /// Deliveries of the last hour that were accepted.
     pub accepted: i64,
+    /// Real persons whose id looks like an e-mail address, counted up to 1001.
+    pub emails: i64,
+    /// Kinds of job that a person paused.
+    pub paused: Vec<String>,
     /// What is switched off because a value is absent, in sentences that name the variable.
     pub off: Vec<&'static str>,
 }
@@ -113,11 +117,24 @@ pub(super) fn alerts(s: &Signs) -> Vec<AlertView> {
         let href = format!("/admin/connections?provider={}&state=silent", text::segment(key));
         list.push(alert("warn", text, &href, "See whose"));
     }
+    if s.emails > 0 {
+        let what = match s.emails {
+            1001.. => "More than 1,000 people have an id that looks".to_owned(),
+            1 => "1 person has an id that looks".to_owned(),
+            many => format!("{} people have an id that looks", text::count(many)),
+        };
+        let text = format!("{what} like an e-mail address: it names them in addresses, lists and logs. Connect them under a pseudonym.");
+        list.push(alert("warn", text, "/clients?q=%40", "See whose"));
+    }
     if s.dead_letters.is_none() {
         let text = "The dead-letter table was dropped; failed jobs are no longer copied.";
         list.push(alert("warn", text.into(), "/admin/dead-letters", "How to put it back"));
     }
     let well = list.is_empty();
+    if !s.paused.is_empty() {
+        let text = format!("Paused: {}. Such jobs wait until somebody resumes them.", s.paused.join(", "));
+        list.push(alert("note", text, "/admin/kinds", "See the kinds"));
+    }
     for off in &s.off {
         let part = PARTS.into_iter().find(|(variable, ..)| off.contains(variable));
         let (variable, href, action) = part.unwrap_or(("", "/admin/settings", "See the settings"));
@@ -163,6 +180,8 @@ mod tests {
             broken: vec![("oura".into(), "Oura".into(), 1)],
             badly_signed: 12,
             accepted: 3,
+            emails: 1,
+            paused: vec!["vacuum".into()],
             off: vec!["no second factor: ASSAY_SECRET_KEY is not set"],
         }
     }
@@ -172,7 +191,7 @@ mod tests {
         for health in ["unhealthy", "degraded", "unknown"] {
             for (failed, letters) in [(0, Some(2)), (5, Some(5)), (0, None)] {
                 let list = alerts(&Signs { health: health.into(), failed, dead_letters: letters, ..all() });
-                assert!(list.len() >= 10, "{list:?}");
+                assert!(list.len() >= 12, "{list:?}");
                 assert!(list.iter().all(|a| !a.href.is_empty() && !a.action.is_empty() && !a.text.is_empty()), "{list:?}");
                 let ranks: Vec<_> = list.iter().map(|a| ["bad", "warn", "note"].iter().position(|tone| *tone == a.tone).unwrap()).collect();
                 assert!(ranks.is_sorted(), "{list:?}");
@@ -203,6 +222,13 @@ mod tests {
         }
         let list = alerts(&Signs { off: off[1..].to_vec(), ..well() });
         assert_eq!(list.iter().map(|a| a.tone.as_str()).collect::<Vec<_>>(), ["good", "note", "note", "note"], "{list:?}");
+    }
+
+    #[test]
+    fn ids_that_name_people_are_a_warning_and_a_pause_is_a_note() {
+        let tones = |s: Signs| alerts(&s).into_iter().map(|a| a.tone).collect::<Vec<_>>();
+        assert_eq!(tones(Signs { emails: 2, ..well() }), ["warn"]);
+        assert_eq!(tones(Signs { paused: vec!["vacuum".into()], ..well() }), ["good", "note"]);
     }
 
     #[test]

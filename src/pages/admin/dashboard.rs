@@ -7,7 +7,7 @@ use super::{
 use crate::{
     components::{
         Alert, BarChart, Empty, LineChart, Moment, Panel, Progress, ScoreBadge, ScrollTable, ShareBars, Simulated, Stat, StateChip,
-        TimeStamp, text,
+        TimeStamp, menu, text,
     },
     error::AppError,
     pages::{clients::PeopleTable, made::Made},
@@ -41,7 +41,7 @@ fn shown(o: Overview, range: u32, metric: String) -> AnyView {
                 <h1>"Data quality"</h1>
                 <p class="lead">
                     "How far the numbers can be trusted, and whether the pipeline behind them is alive. "
-                    {(!simulated.is_empty()).then(|| view! { <Simulated/>" "{simulated}" people are made up." })}
+                    {(!simulated.is_empty()).then(|| view! { <Simulated/>" "{simulated}" made up." })}
                 </p>
             </div>
             <div class="page-actions">{(!o.empty).then(|| buttons(o.failed_jobs, running))}</div>
@@ -198,7 +198,7 @@ fn alerts(list: Vec<AlertView>) -> AnyView {
                     <li class=class(&a.tone)>
                         <strong class="alert-word">{word(&a.tone)}</strong>
                         <span class="alert-body">{a.text}</span>
-                        {if a.href.is_empty() { ().into_any() } else { view! { <a href=a.href>{a.action}</a> }.into_any() }}
+                        {if a.href.is_empty() { ().into_any() } else { view! { <a rel=menu::rel(&a.href) href=a.href>{a.action}</a> }.into_any() }}
                     </li>
                 }).collect_view()}
             </ul>

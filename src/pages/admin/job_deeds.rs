@@ -183,7 +183,7 @@ mod server {
         if deed == Deed::Retry {
             let filter = DeadFilter { ids: Some(ids.to_vec()), ..DeadFilter::default() };
             let done = operations::retry_failed(db, &filter, actor, Some(subject)).await?;
-            return Ok(done.retried + done.merged);
+            return Ok(done.all());
         }
         let mut tx = db.begin_service().await?;
         let (action, detail, n) = match deed {

@@ -44,6 +44,11 @@ impl Query {
         text::cut(value, 400).replace('\0', "")
     }
 
+    /// The value of a name as it is, blanks and length included: an id is taken as it stands.
+    fn raw(&self, name: &str) -> String {
+        self.all(name).next().unwrap_or_default().replace('\0', "")
+    }
+
     /// All values of a name.
     fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
@@ -103,8 +108,8 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
         ("calibration", "") => calibration::page(&mut tx, now).await.map_err(db),
         (registry::PATH, "") => match query.get("tab").as_str() {
             "studies" => registry::studies(&mut tx, &query).await.map_err(db),
-            "shadow" => registry::beside(&mut tx, now).await.map_err(db),
-            _ => registry::metrics(&mut tx).await.map_err(db),
+            "shadow" => registry::beside(&mut tx, &query, now).await.map_err(db),
+            _ => registry::metrics(&mut tx, &query).await.map_err(db),
         },
         (registry::PATH, metric) => registry::one(&mut tx, request.services.db.service(), metric, &query)
             .await
@@ -119,7 +124,7 @@ pub(super) async fn load(list: &str, id: &str, query: &str) -> Result<Shown, App
             let pulses = crate::store::arrivals::pulses_lately(&request.services.db, now).await.map_err(db)?;
             system::connections(&mut tx, &pulses, &query, now).await.map_err(db)
         }
-        ("trainers", "") => trainers::list(&mut tx, now).await.map_err(db),
+        ("trainers", "") => trainers::list(&mut tx, &query, now).await.map_err(db),
         ("trainers", _) => {
             trainers::one(&mut tx, one("This trainer")?, &query, now).await.map_err(db)?.ok_or_else(|| AppError::not_found("This trainer"))
         }
@@ -176,7 +181,7 @@ fn person(user_id: Option<&str>) -> Cell {
 /// An input; with words it is a choice, whose empty word means any.
 fn field(name: &str, label: &str, value: &str, options: &[&str]) -> Field {
     let options = options.iter().map(|o| ((*o).to_owned(), if o.is_empty() { "any".into() } else { (*o).to_owned() })).collect();
-    Field { name: name.into(), label: label.into(), value: value.into(), options }
+    Field { name: name.into(), label: label.into(), value: value.into(), options, kind: "" }
 }
 
 /// The beginning of a time such as `24h`; a word that is none is no limit.

@@ -11,10 +11,11 @@ use crate::{
     pages::clients::{KEY_METRICS, persons},
     server::context::Request,
     store::{
-        clients, dashboard as store, deliveries,
+        cache_reads, clients, dashboard as store, deliveries, job_kinds,
         job_lists::{self, Cursor, Filter},
         jobs::counts,
         operations::{self, Operation},
+        persons as people,
     },
 };
 use chrono::{TimeDelta, Utc};
@@ -57,13 +58,16 @@ struct Read {
     advanced: bool,
     present: bool,
     simulated: i64,
+    emails: i64,
+    paused: Vec<String>,
+    cache_reads: (i64, i64),
     people: Vec<crate::pages::clients::Person>,
 }
 
 async fn read(tx: &mut sqlx::PgConnection, range: i32, metric: Option<Metric>, now: Instant) -> sqlx::Result<Read> {
     let (present, simulated) = store::presence(tx).await?;
     let least_trusted = store::least_trusted(tx, PEOPLE).await?;
-    let people = clients::some(tx, &least_trusted).await?;
+    let shown = clients::some(tx, &least_trusted).await?;
     Ok(Read {
         quality: store::quality(tx, 7).await?,
         trend: store::trend(tx, range, metric.map_or("", Metric::key)).await?,
@@ -79,9 +83,12 @@ async fn read(tx: &mut sqlx::PgConnection, range: i32, metric: Option<Metric>, n
         snapshot: store::snapshot(tx).await?,
         operation: operations::list(tx, 20).await?.into_iter().find(|o| shows(o, now)),
         advanced: store::switch(tx, "advanced_metrics").await?.unwrap_or(true),
-        people: persons(tx, people, now).await?,
+        people: persons(tx, shown, now).await?,
         present,
         simulated,
+        emails: people::emails(tx).await?,
+        paused: job_kinds::paused(tx).await?,
+        cache_reads: cache_reads::week(tx).await?,
     })
 }
 
@@ -98,15 +105,15 @@ fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant, off: V
     // What could not be read was never accepted.
     let (not_well, unreadable) = (of(&read.unsettled, "failed"), of(&read.unsettled, "invalid"));
     let q = &read.quality;
-    let (hits, misses) = clients::cache_reads();
+    let (hits, misses) = read.cache_reads;
     let (health, checks) = health(read.snapshot.as_ref(), now);
     Overview {
         taken: text::moment(now, now),
         empty: !read.present,
         simulated: match read.simulated {
             0 => String::new(),
-            n if n > store::SIMULATED => format!("more than {}", text::count(store::SIMULATED)),
-            n => text::count(n),
+            n if n > store::SIMULATED => format!("more than {} people are", text::count(store::SIMULATED)),
+            n => text::plural(n, "person is", "people are"),
         },
         advanced: read.advanced,
         alerts: alerts(&signs(&read, failed, &health, &checks, off)),
@@ -117,9 +124,9 @@ fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant, off: V
         average: q.average.map(|a| a.round() as i32),
         average_of: match q.taken_at {
             Some(at) => format!(
-                "{} scored values of {} people, 7 days; added up {}",
-                text::count(q.scored),
-                text::count(q.persons),
+                "{} of {}, 7 days; added up {}",
+                text::plural(q.scored, "scored value", "scored values"),
+                text::plural(q.persons, "person", "people"),
                 text::moment(at, now).ago
             ),
             None => "not added up yet: the leader of the workers does that within seconds".into(),
@@ -139,7 +146,7 @@ fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant, off: V
         plot: plot(&read.trend, range, metric, now),
         metrics: Metric::ALL.iter().filter(|m| !m.is_vendor_score()).map(|m| (m.key().into(), m.name().into())).collect(),
         hit_rate: text::percent(hits, hits + misses),
-        hit_of: format!("{} of {} reads since the start", text::count(hits), text::count(hits + misses)),
+        hit_of: format!("{} of {} reads, 7 days", text::count(hits), text::count(hits + misses)),
         stale: text::count(q.stale),
         newest_score: q.newest.map(|at| text::moment(at, now)),
         kinds: kinds(&read.counts),
@@ -290,9 +297,9 @@ fn operation(o: &Operation, now: Instant) -> OperationView {
             _ => share,
         },
         done: if o.state == "completed" {
-            format!("{} people", text::count(done.max(total)))
+            text::plural(done.max(total), "person", "people")
         } else {
-            format!("{} of {} people", text::count(done), text::count(total))
+            format!("{} of {}", text::count(done), text::plural(total, "person", "people"))
         },
         rate: if done > 0 && elapsed > TimeDelta::milliseconds(500) {
             format!("{} per second", text::count(per_second.round() as i64))
@@ -350,6 +357,8 @@ fn signs(read: &Read, failed: i64, health: &str, checks: &[CheckRow], off: Vec<&
         broken: by_provider(|p| p.broken),
         badly_signed: read.badly_signed,
         accepted: read.arrivals.iter().sum(),
+        emails: read.emails,
+        paused: read.paused.clone(),
         off,
     }
 }

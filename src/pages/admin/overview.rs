@@ -102,7 +102,7 @@ pub struct Overview {
     pub taken: Moment,
     /// Nothing ever arrived.
     pub empty: bool,
-    /// Persons who are made up.
+    /// Persons who are made up, with their verb: `12 people are`; empty: nobody is.
     pub simulated: String,
     /// Whether the advanced parts are shown.
     pub advanced: bool,

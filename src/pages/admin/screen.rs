@@ -61,6 +61,8 @@ pub struct Field {
     pub value: String,
     /// To choose from: value and words.
     pub options: Vec<(String, String)>,
+    /// The input's type; empty: words to search for.
+    pub kind: &'static str,
 }
 
 /// A form that sends something to a server function.

@@ -57,6 +57,6 @@ pub async fn unassign_client(
     let trainer = trainer.parse::<uuid::Uuid>().map_err(|_| AppError::not_found("This trainer"))?;
     let actor = audit::Actor::of(admin, request.address.map(|a| a.to_string()), Some(request.request_id.clone()));
     let done = persons::unassign(&request.services.db, &actor, trainer, &user_id.replace('\0', "")).await.map_err(|e| request.db(&e))?;
-    leptos_axum::redirect(&super::lists::with_notice(&back, if done { "client-unassigned" } else { "nothing-to-cancel" }, None));
+    leptos_axum::redirect(&super::lists::with_notice(&back, if done { "client-unassigned" } else { "client-not-theirs" }, None));
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! How the administrator's lists and details look: one view for all of them.
 
 use super::screen::{Cell, Chip, Chosen, Diagram, Field, Form, Part, Question, Running, Shown, Step};
-use crate::components::{Alert, ConfirmBox, Empty, Panel, Progress, ScoreBadge, ScrollTable, StateChip, TimeStamp};
+use crate::components::{Alert, ConfirmBox, Empty, Panel, Progress, ScoreBadge, ScrollTable, StateChip, TimeStamp, menu};
 use leptos::prelude::*;
 
 /// The page of a list, or of one of its things.
@@ -102,8 +102,7 @@ fn form(f: Form) -> AnyView {
 }
 
 fn part(list: &str, index: usize, p: Part) -> AnyView {
-    const IDS: [&str; 4] = ["part-1", "part-2", "part-3", "part-4"];
-    let id = IDS.get(index).copied().unwrap_or("part");
+    let id = format!("part-{}", index + 1);
     let empty = p.rows.is_empty();
     let caption = format!("{}, table", p.title);
     let here = format!("/admin/{list}");
@@ -177,7 +176,10 @@ fn diagram(d: Diagram) -> AnyView {
 fn field(f: Field) -> AnyView {
     let id = format!("f-{}", f.name);
     let input = if f.options.is_empty() {
-        view! { <input type="search" id=id.clone() name=f.name value=f.value maxlength="400" autocomplete="off"/> }.into_any()
+        match f.kind {
+            "" => view! { <input type="search" id=id.clone() name=f.name value=f.value maxlength="400" autocomplete="off"/> }.into_any(),
+            kind => view! { <input type=kind id=id.clone() name=f.name value=f.value/> }.into_any(),
+        }
     } else {
         let value = f.value;
         view! {
@@ -239,10 +241,8 @@ fn cell(c: Cell) -> AnyView {
         Cell::State(state) => view! { <StateChip state/> }.into_any(),
         Cell::Score(score) => view! { <ScoreBadge score/> }.into_any(),
         Cell::Time(at) => view! { <TimeStamp at/> }.into_any(),
-        Cell::Link(href, t) => view! { <a href=href>{t}</a> }.into_any(),
-        // The server's own plain page: not for this router.
-        Cell::Plain(href, t) => view! { <a href=href rel="external">{t}</a> }.into_any(),
-        Cell::Noted(href, t, note) => view! { <a href=href>{t}</a><span class="remark">{note}</span> }.into_any(),
+        Cell::Link(href, t) | Cell::Plain(href, t) => view! { <a rel=menu::rel(&href) href=href>{t}</a> }.into_any(),
+        Cell::Noted(href, t, note) => view! { <a rel=menu::rel(&href) href=href>{t}</a><span class="remark">{note}</span> }.into_any(),
         Cell::Buttons(buttons) => view! {
             <div class="actions">{buttons.into_iter().map(|(label, action, fields)| view! {
                 <form method="post" action=action>{hidden(fields)}<button class="button small" type="submit">{label}</button></form>
@@ -267,6 +267,28 @@ fn cell(c: Cell) -> AnyView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn however_many_tables_a_page_has_each_has_a_name_of_its_own() {
+        let part =
+            |n: usize| Part { title: format!("Table {n}"), rows: vec![vec![Cell::None]], heads: vec!["A".into()], ..Part::default() };
+        let diagram = Some(Diagram { title: "Drawn".into(), ..Diagram::default() });
+        let html = shown("calibration", Shown { parts: (1..=9).map(part).collect(), diagram, ..Shown::default() }).to_html();
+        let mut ids: Vec<&str> = html.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let all = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert!(all >= 10 && ids.len() == all, "{ids:?} of {all}");
+        for id in ids {
+            assert!(html.contains(&format!("aria-labelledby=\"{id}\"")), "{id}: {html}");
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_page_of_the_servers_own_is_left_to_the_browser() {
+        let html = |href: &str| cell(Cell::Link(href.into(), "w".into())).to_html();
+        assert!(html("/admin/users").contains("rel=\"external\"") && !html("/admin/jobs").contains("rel="));
+    }
 
     #[test]
     fn a_table_says_by_which_column_it_is_in_order() {

@@ -33,6 +33,12 @@ pub async fn replay_deliveries(
     /// Those received since; empty: all.
     #[server(default)]
     since: String,
+    /// Those received at or after this time; empty: all.
+    #[server(default)]
+    from: String,
+    /// Those received before this time; empty: all.
+    #[server(default)]
+    until: String,
     /// Terra's word for the event.
     #[server(rename = "type")]
     kind: String,
@@ -59,6 +65,8 @@ pub async fn replay_deliveries(
     request.admin()?;
     let word = |name: &str| match name {
         "since" => since.clone(),
+        "from" => from.clone(),
+        "until" => until.clone(),
         "type" => kind.clone(),
         "provider" => provider.clone(),
         "user" => user.clone(),
@@ -66,10 +74,7 @@ pub async fn replay_deliveries(
         _ => error.clone(),
     };
     let asked = super::job_deeds::asked_at(&asked, chrono::Utc::now());
-    let filter = super::lists::replay_filter(|name| word(name).replace('\0', ""), asked);
-    if let Some(problem) = filter.problem() {
-        return Err(AppError::invalid(problem));
-    }
+    let filter = super::lists::replay_filter(|name| word(name).replace('\0', ""), asked).map_err(AppError::invalid)?;
     let actor = request.actor()?;
     let operation = replay::start(&request.services.db, &actor, &filter).await.map_err(|e| request.db(&e))?;
     leptos_axum::redirect(&super::lists::with_notice(&back, "replay-started", Some(operation.total.unsigned_abs())));

@@ -3,6 +3,7 @@
 
 use super::{trend, words};
 use crate::{
+    components::text,
     model::Metric,
     quality::{
         Registry,
@@ -191,9 +192,7 @@ fn drawn(registry: &Registry, metric: Metric, (a, b): (&str, &str), both: &[(Nai
             .iter()
             .rev()
             .take(60)
-            .map(|(d, x, z)| {
-                [d.format("%-d %b %Y").to_string(), words::amount(metric, *x), words::amount(metric, *z), words::difference(metric, x - z)]
-            })
+            .map(|(d, x, z)| [text::date(*d), words::amount(metric, *x), words::amount(metric, *z), words::difference(metric, x - z)])
             .collect(),
         sentences: sentences(
             registry,

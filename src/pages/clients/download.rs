@@ -54,13 +54,17 @@ async fn clients_csv(
         Ok(caller) => caller.clone(),
         Err(denied) => return denied.into_response(),
     };
+    let turn = match written::turn(&services.db) {
+        Ok(turn) => turn,
+        Err(busy) => return busy,
+    };
     let visit = visit.map(|v| v.0).unwrap_or_default();
     let actor = Actor::of(&caller, visit.address, visit.request_id);
     let query = Query::parse("/clients.csv", &query.unwrap_or_default());
     if let Err(error) = audit::write(services.db.service(), &actor, "clients.export", None, &serde_json::json!({ "form": "csv" })).await {
         return unavailable(&error);
     }
-    written::csv("clients.csv", |send| async move { write(&services, &caller, &query, &send).await })
+    written::csv(turn, "clients.csv", |send| async move { write(&services, &caller, &query, &send).await })
 }
 
 async fn write(services: &Services, caller: &Caller, query: &Query, send: &Sender<Part>) -> sqlx::Result<()> {

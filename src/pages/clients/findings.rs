@@ -12,6 +12,8 @@ use leptos::prelude::*;
 #[cfg(feature = "ssr")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doubted {
+    /// Its row's in the page: what the reader typed stays with it when the page comes again.
+    pub id: String,
     /// The metric's name.
     pub name: String,
     /// The day measured.
@@ -152,6 +154,7 @@ pub(super) mod server {
             ("date", d.measurement_date.to_string()),
         ];
         Some(Doubted {
+            id: format!("doubt-{}-{}-{}", metric.key(), text::segment(&d.source), d.measurement_date),
             name: metric.name().into(),
             day: text::day(d.measurement_date, now.date_naive()),
             value: with_unit(d.value),
@@ -287,7 +290,7 @@ fn row(d: Doubted, action: String) -> AnyView {
         .into_any()
     };
     view! {
-        <tr>
+        <tr id=d.id>
             <th scope="row">{d.name}</th><td class="when">{label("Day")}{d.day}</td><td class="num value">{label("Value")}{d.value}</td><td>{label("Source")}{d.source}</td>
             <td>{label("Confidence")}<ScoreBadge score=d.score/></td>
             <td class="full">{d.doubts.into_iter().map(|s| view! { <span class="remark">{s}</span> }).collect_view()}</td>
@@ -301,23 +304,33 @@ fn row(d: Doubted, action: String) -> AnyView {
 mod tests {
     use super::*;
 
+    fn doubted() -> Doubted {
+        Doubted {
+            id: "doubt-weight-withings-2026-01-01".into(),
+            name: "Weight".into(),
+            day: "1 Jan".into(),
+            value: "900 kg".into(),
+            source: "Withings".into(),
+            score: Some(1),
+            doubts: vec!["Too much.".into()],
+            can_be_right: true,
+            decided: String::new(),
+            note: String::new(),
+            at: None,
+            fields: vec![("user_id".into(), "u".into())],
+        }
+    }
+
+    #[test]
+    fn a_row_is_known_by_the_value_it_is_about() {
+        let html = row(doubted(), "/api/decide_finding".into()).to_html();
+        assert!(html.contains("<tr id=\"doubt-weight-withings-2026-01-01\""), "{html}");
+    }
+
     #[test]
     fn only_what_can_be_right_is_offered_as_right_and_what_was_decided_can_be_taken_back() {
         let html = |can_be_right, decided: &str| {
-            let d = Doubted {
-                name: "Weight".into(),
-                day: "1 Jan".into(),
-                value: "900 kg".into(),
-                source: "Withings".into(),
-                score: Some(1),
-                doubts: vec!["Too much.".into()],
-                can_be_right,
-                decided: decided.into(),
-                note: String::new(),
-                at: None,
-                fields: vec![("user_id".into(), "u".into())],
-            };
-            row(d, "/api/decide_finding".into()).to_html()
+            row(Doubted { can_be_right, decided: decided.into(), ..doubted() }, "/api/decide_finding".into()).to_html()
         };
         let (doubtful, impossible, decided) = (html(true, ""), html(false, ""), html(false, "Fault confirmed"));
         assert!(doubtful.contains("It is a fault") && doubtful.contains("It is right"), "{doubtful}");

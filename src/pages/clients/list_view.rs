@@ -14,10 +14,7 @@ use leptos::prelude::*;
 
 pub(super) fn shown(r: Roster) -> AnyView {
     let simulated = r.clients.iter().any(|c| c.simulated);
-    let lead = match r.wish.metric {
-        Some(m) => format!("Whose {} cannot be trusted, least first, and why.", m.name()),
-        None => "Least trusted first: whose newest numbers need a second look before you act on them.".to_owned(),
-    };
+    let lead = lead(r.wish.metric, r.wish.sort);
     view! {
         <div class="page-head">
             <div><h1>"People"</h1><p class="lead">{lead}</p></div>
@@ -30,6 +27,18 @@ pub(super) fn shown(r: Roster) -> AnyView {
         {simulated.then(|| view! { <p class="notice-line"><Simulated/>" Some of these people are made up."</p> })}
     }
     .into_any()
+}
+
+/// What the list is, in the order in which it is.
+fn lead(metric: Option<Metric>, sort: Sort) -> String {
+    match (metric, sort) {
+        (Some(m), Sort::Trust) => format!("Whose {} cannot be trusted, least first, and why.", m.name()),
+        (None, Sort::Trust) => "Least trusted first: whose newest numbers need a second look before you act on them.".to_owned(),
+        (_, Sort::Gain) => "Most to gain first: where one step would raise the confidence most.".to_owned(),
+        (_, Sort::Age) => "Longest without data first: whose numbers say least about today.".to_owned(),
+        (Some(m), Sort::Name) => format!("By name: how far each one’s {} can be trusted.", m.name()),
+        (None, Sort::Name) => "By name: how far each one’s newest numbers can be trusted.".to_owned(),
+    }
 }
 
 /// How many need a look, each number leading to them.
@@ -298,6 +307,18 @@ mod tests {
     fn a_difference_of_counts_that_were_cut_says_that_it_is_at_least_so_many() {
         assert_eq!(without(40, 12), "28 without a value of it");
         assert_eq!(without(COUNTED + 1, 900), "101+ without a value of it");
+    }
+
+    #[test]
+    fn the_lead_says_the_order_that_holds() {
+        for metric in [None, Some(Metric::Weight)] {
+            for (sort, word) in
+                [(Sort::Trust, "least"), (Sort::Gain, "most to gain first"), (Sort::Age, "longest without data"), (Sort::Name, "by name")]
+            {
+                let lead = lead(metric, sort).to_lowercase();
+                assert!(lead.contains(word) && (sort == Sort::Trust || !lead.contains("least first")), "{lead}");
+            }
+        }
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) async fn page(conn: &mut PgConnection, seen: &Seen, metric: Metric, q
         {head(seen, metric)}
         {taken.last().map(|p| newest_value(p, seen, metric, choice.as_ref(), &points))}
         <Panel title="Over time" id="trend" aside=switches(&query, range, sound)>
-            {(hidden > 0).then(|| view! { <p class="soft small">{format!("{hidden} values below 60 or without a score are hidden; which source is taken and the band are those of all values.")}</p> })}
+            {(hidden > 0).then(|| view! { <p class="soft small">{format!("{} hidden; which source is taken and the band are those of all values.", text::plural(hidden as i64, "value below 60 or without a score is", "values below 60 or without a score are"))}</p> })}
             {if drawn.empty {
                 view! { <Empty title="Nothing to draw"><p>"No value of this time is as sure as asked for."</p></Empty> }.into_any()
             } else {
@@ -114,7 +114,7 @@ fn newest_value(p: &Point, seen: &Seen, metric: Metric, choice: Option<&Choice>,
                 }}</dd></div>
                 <div><dt>"Source and device"</dt><dd>{words::provider(&p.source)}{p.device.as_deref().map(|d| format!(" · {}", text::cut(d, 40)))}
                     <span class="remark">{words::why_source(&p.source, choice.map(|c| c.source.as_str()), that_day.len() as i64)}</span></dd></div>
-                <div><dt>"Measured"</dt><dd>{match p.measured_at { Some(at) => view! { <TimeStamp at=text::moment(at, seen.now)/> }.into_any(), None => view! { <span class="none">"not told"</span> }.into_any() }}</dd></div>
+                <div><dt>"Measured"</dt><dd>{match p.measured_at { Some(at) => view! { <TimeStamp at=text::moment(at.min(p.received_at), seen.now)/> }.into_any(), None => view! { <span class="none">"not told"</span> }.into_any() }}</dd></div>
                 <div><dt>"Received"</dt><dd><TimeStamp at=text::moment(p.received_at, seen.now)/></dd></div>
                 {(!suppressed.is_empty()).then(|| view! { <div><dt>"Not taken that day"</dt><dd><ul>{suppressed}</ul></dd></div> })}
             </dl>
@@ -149,7 +149,7 @@ fn table(seen: &Seen, metric: Metric, points: &[&Point]) -> AnyView {
                     }).collect_view()}</tbody>
                 </table>
             </div>
-            {(more > 0).then(|| view! { <p class="soft">{format!("{more} older values are in the CSV of the person’s page.")}</p> })}
+            {(more > 0).then(|| view! { <p class="soft">{format!("{} in the CSV of the person’s page.", text::plural(more as i64, "older value is", "older values are"))}</p> })}
         </details>
     }
     .into_any()
@@ -218,8 +218,10 @@ fn choose_panel(seen: &Seen, metric: Metric, sources: &[SourceRow], choice: Opti
         None => "Nobody chose: on each day the source with the best evidence is taken.".to_owned(),
     };
     let radio = |value: String, on: bool, label: String, note: String, badge: Option<Option<i32>>| {
+        // What the reader chose stays with it when the page comes again.
+        let id = if value.is_empty() { "choice".to_owned() } else { format!("choice-{}", text::segment(&value)) };
         view! {
-            <label class="choice">
+            <label class="choice" id=id>
                 <input type="radio" name="source" value=value checked=on/>
                 <span>{label}</span>{badge.map(|score| view! { <ScoreBadge score/> })}<span class="soft small">{note}</span>
             </label>

@@ -86,8 +86,10 @@ pub(super) async fn load(user_id: &str, metric_key: &str, day: &str, query: &str
             }
         }
     };
+    // Lines of the log are announced to nobody, and a job that fails is not to a trainer.
+    let follow = metric_key.is_empty() && Query::parse("", query).get("tab") == "activity";
     // No name in the title: it ends up in histories and logs.
-    Ok(Made::at("Person", html.to_html(), seen.now))
+    Ok(Made { follow, ..Made::at("Person", html.to_html(), seen.now) })
 }
 
 /// A trainer's look at a person is recorded before anything is shown.
@@ -281,7 +283,7 @@ fn values(rows: &[Row<'_>], scores: &[ScoreDay], seen: &Seen, query: &Query) -> 
     let all = seen.href.clone();
     view! {
         <Panel title="Newest values" id="values" class="flush" aside=toggles.into_any()>
-            {(hidden > 0 && !none).then(|| view! { <p class="panel-note soft small">{format!("{hidden} metrics hidden by these switches.")}</p> })}
+            {(hidden > 0 && !none).then(|| view! { <p class="panel-note soft small">{hidden_by_switches(hidden)}</p> })}
             {if none {
                 view! { <Empty title="Nothing is left"><p>"No value is as recent and as sure as asked for."</p><p><a class="button" href=all>"Show all"</a></p></Empty> }.into_any()
             } else {
@@ -298,6 +300,10 @@ fn values(rows: &[Row<'_>], scores: &[ScoreDay], seen: &Seen, query: &Query) -> 
         </Panel>
     }
     .into_any()
+}
+
+fn hidden_by_switches(n: usize) -> String {
+    format!("{} hidden by these switches.", text::plural(n as i64, "metric is", "metrics are"))
 }
 
 fn value_row(r: &Row<'_>, scores: &[ScoreDay], seen: &Seen) -> AnyView {
@@ -322,7 +328,7 @@ fn value_row(r: &Row<'_>, scores: &[ScoreDay], seen: &Seen) -> AnyView {
             <td>{label("Speaks for today")}{r.currency.map(|c| chart::currency(c, format!("{:.0} %, {}", c * 100.0, r.age)))}</td>
             <td class="from">{label("Source and device")}{words::provider(&l.source)}{l.device.as_deref().map(|d| view! { <span class="soft">{format!(" · {}", text::cut(d, 40))}</span> })}
                 <span class="remark">{words::why_source(&l.source, l.choice.as_deref(), l.sources)}</span></td>
-            <td class="when">{label("Measured")}{day}{l.measured_at.map(|at| view! { <span class="remark"><TimeStamp at=text::moment(at, seen.now) plain=true/></span> })}</td>
+            <td class="when">{label("Measured")}{day}{l.measured_at.map(|at| view! { <span class="remark"><TimeStamp at=text::moment(at.min(l.received_at), seen.now) plain=true/></span> })}</td>
             <td class="when">{label("Received")}<time datetime=received.iso title=received.full>{received.text}</time><span class="remark">{received.ago}</span></td>
         </tr>
     }

@@ -65,12 +65,16 @@ pub(super) async fn person_csv(
         Ok(caller) => caller.clone(),
         Err(denied) => return denied.into_response(),
     };
+    let turn = match written::turn(&services.db) {
+        Ok(turn) => turn,
+        Err(busy) => return busy,
+    };
     let visit = visit.map(|v| v.0).unwrap_or_default();
     let actor = Actor::of(&caller, visit.address, visit.request_id);
     let query = Query::parse("", &query.unwrap_or_default());
     let switches = Switches { recent: query.on("recent"), sound: query.on("sound"), now: Utc::now() };
     match begin(&services.db, &caller, &actor, user_id).await {
-        Ok(Some(values)) => written::csv("metrics.csv", |send| async move { values.write(&switches, &send).await }),
+        Ok(Some(values)) => written::csv(turn, "metrics.csv", |send| async move { values.write(&switches, &send).await }),
         Ok(None) => nobody(),
         Err(error) => unavailable(&error),
     }

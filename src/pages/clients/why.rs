@@ -66,7 +66,7 @@ pub(super) async fn page(
             }}
             {review}
             {(!others.is_empty()).then(|| other_sources(seen, metric, &others))}
-            {history(&own, day)}
+            {history(&own, day, seen.now.date_naive())}
         }
         .into_any(),
     ))
@@ -93,7 +93,7 @@ fn head(seen: &Seen, metric: Metric, day: NaiveDate, point: &Point, own: &[&Poin
     let after = at.and_then(|i| own.get(i + 1));
     let step = |p: Option<&&Point>, arrow: &'static str, rel: &'static str| {
         p.map(|p| {
-            let day = p.day.format("%-d %b").to_string();
+            let day = text::day(p.day, seen.now.date_naive());
             let word = if rel == "prev" { format!("{arrow} {day}") } else { format!("{day} {arrow}") };
             view! { <a class="button small" rel=rel href=address(seen, metric, p)>{word}</a> }
         })
@@ -103,7 +103,7 @@ fn head(seen: &Seen, metric: Metric, day: NaiveDate, point: &Point, own: &[&Poin
         <div class="page-head">
             <div>
                 <h1>"Why this score"</h1>
-                <p class="lead">{format!("{} of {}: {}, from {}{}", metric.name(), day.format("%-d %B %Y"), words::amount(metric, point.value), words::provider(&point.source),
+                <p class="lead">{format!("{} of {}: {}, from {}{}", metric.name(), text::date(day), words::amount(metric, point.value), words::provider(&point.source),
                     point.device.as_deref().map_or(String::new(), |d| format!(" ({})", text::cut(d, 40))))}</p>
             </div>
             <div class="page-figure"><ScoreBadge score=point.score/><span class="actions">{step(before, "←", "prev")}{step(after, "→", "next")}</span></div>
@@ -129,7 +129,7 @@ fn came(point: &Point, upload: UploadKind, delivery: Option<Uuid>, now: Instant)
 fn reasons(seen: &Seen, metric: Metric, point: &Point, e: &Explanation, stored: Option<&StoredScore>) -> AnyView {
     let hours = currency::age_hours(point.measured_at, point.day, point.received_at, seen.now);
     let percent = |p: f64| (p * 100.0).round() as i32;
-    let tolerance = seen.registry.rule(metric).map(|r| explain::words::tolerance(metric, r.tolerance)).unwrap_or_default();
+    let tolerance = seen.registry.rule(metric).map(|r| words::tolerance(metric, r.tolerance)).unwrap_or_default();
     let meaning = format!(
         "{} of 100 such values are within {tolerance} of the truth; by what is known the share lies between {} and {}.",
         e.score.score,
@@ -289,16 +289,21 @@ fn other_sources(seen: &Seen, metric: Metric, others: &[&Point]) -> AnyView {
 }
 
 /// The scores of this source around the day.
-fn history(own: &[&Point], day: NaiveDate) -> AnyView {
+fn history(own: &[&Point], day: NaiveDate, today: NaiveDate) -> AnyView {
     let (Some(first), Some(last)) = (own.first().map(|p| p.day), own.last().map(|p| p.day)) else { return ().into_any() };
     let score = |d: NaiveDate| own.iter().find(|p| p.day == d).and_then(|p| p.score);
     let days: Vec<NaiveDate> = first.iter_days().take_while(|d| *d <= last).collect();
     let scores: Vec<Option<f64>> = days.iter().map(|d| score(*d).map(f64::from)).collect();
-    let label = |d: &NaiveDate| d.format("%-d %b").to_string();
+    let label = |d: &NaiveDate| text::day(*d, today);
     let scored = scores.iter().flatten().count();
     let plot = Plot {
         line: line(&scores, 1000.0, 100.0, 100.0),
-        description: format!("The score from {} to {}: {scored} days with a score", label(&first), label(&last)),
+        description: format!(
+            "The score from {} to {}: {} with a score",
+            label(&first),
+            label(&last),
+            text::plural(scored as i64, "day", "days")
+        ),
         ticks: [days.first(), days.get(days.len() / 2), days.last()].into_iter().flatten().map(label).collect(),
         rows: days
             .iter()
@@ -398,5 +403,38 @@ mod tests {
         assert!(dismissed.contains("Take back") && dismissed.contains("fever") && dismissed.contains("dismissed the doubt"), "{dismissed}");
         assert!(impossible.contains("It is a fault") && !impossible.contains("It is right"), "{impossible}");
         assert!(!sound.contains("Is it a fault?") && !sound.contains("Take back"), "{sound}");
+    }
+    #[tokio::test]
+    async fn units_and_dates_are_those_that_the_reader_chose() {
+        use crate::components::preferences::{Preferences, REQUEST};
+        let t = crate::store::testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO persons (user_id) VALUES ('u');
+             INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
+             SELECT 'u', 'weight', 'withings', date '2025-01-01' + d, 80 + d % 2 * 0.4, 'kg', d, 't' || d, now(), gen_random_uuid() FROM generate_series(0, 20) AS d",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        rescore::rescore_persons(&mut conn, &[("u".to_owned(), None)]).await.unwrap();
+        let registry = rescore::registry(&mut conn).await.unwrap();
+        let person = crate::store::clients::person(&mut conn, "u").await.unwrap().unwrap();
+        let seen = Seen { person, admin: false, registry, now: chrono::Utc::now(), href: "/clients/u".into() };
+        let day = NaiveDate::from_ymd_opt(2025, 1, 11).unwrap();
+        let chosen = Preferences::from_words("Europe/Zurich", "imperial", "de");
+        let html = REQUEST.scope(chosen, async { page(&mut conn, &seen, Metric::Weight, day, "").await.unwrap().unwrap().to_html() }).await;
+        for part in [
+            "11. Jan. 2025",
+            "176.4 lb",
+            "are within ±1.1 lb of the truth",
+            "10. Jan. 2025",
+            "The score from 1. Jan. 2025 to 21. Jan. 2025",
+        ] {
+            assert!(html.contains(part), "{part}: {html}");
+        }
+        for part in ["11 January", "10 Jan", "±0.5 kg of the truth"] {
+            assert!(!html.contains(part), "{part}: {html}");
+        }
     }
 }

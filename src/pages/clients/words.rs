@@ -3,7 +3,7 @@
 use crate::{
     components::text,
     model::{FindingKind, Instant, Metric, Source, UploadKind},
-    quality::{Part, Parts, Registry, currency, explain},
+    quality::{Part, Parts, Registry, currency, explain, registry::Tolerance},
     store::clients::LatestRow,
 };
 use chrono::{Days, NaiveDate};
@@ -27,6 +27,17 @@ pub(super) fn difference(metric: Metric, d: f64) -> String {
         "bpm" | "ms" | "mg/dL" | "mmHg" => format!("{sign}{size:.1} {}", metric.unit()),
         "%" | "°C" => format!("{sign}{size:.2} {}", metric.unit()),
         _ => format!("{sign}{}", amount(metric, size)),
+    }
+}
+
+/// A tolerance as this reader reads amounts: `±0.5 kg` or `±1.1 lb`.
+pub(super) fn tolerance(metric: Metric, tolerance: Tolerance) -> String {
+    match tolerance {
+        Tolerance::Absolute(d) => {
+            let size = difference(metric, d).trim_start_matches(['+', '−']).to_owned();
+            format!("±{}", size.replacen(".00 ", " ", 1).replacen(".0 ", " ", 1))
+        }
+        Tolerance::Relative(_) => explain::words::tolerance(metric, tolerance),
     }
 }
 
@@ -195,6 +206,18 @@ mod tests {
         assert_eq!(difference(Metric::SleepDuration, -1380.0), "−23 min");
         assert_eq!(difference(Metric::HrvRmssd, 4.25), "+4.2 ms");
         assert_eq!(difference(Metric::Steps, -1234.0), "−1,234");
+    }
+
+    #[test]
+    fn a_tolerance_is_in_the_units_of_the_reader() {
+        use crate::components::preferences::{Preferences, REQUEST};
+        let half = Tolerance::Absolute(0.5);
+        let imperial = Preferences::from_words("UTC", "imperial", "de");
+        assert_eq!(tolerance(Metric::Weight, half), "±0.5 kg");
+        assert_eq!(REQUEST.sync_scope(imperial, || tolerance(Metric::Weight, half)), "±1.1 lb");
+        assert_eq!(tolerance(Metric::RestingHeartRate, Tolerance::Absolute(5.0)), "±5 bpm");
+        assert_eq!(tolerance(Metric::SleepDuration, Tolerance::Absolute(1800.0)), "±30 min");
+        assert_eq!(tolerance(Metric::Steps, Tolerance::Relative(0.1)), "±10 %");
     }
 
     #[test]

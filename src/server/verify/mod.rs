@@ -30,7 +30,8 @@ pub async fn run(config: &Config, args: VerifyArgs) -> Result<ExitCode, String> 
     let opened = database::open_to_look(config).await?;
     let found = store::look(&opened.db).await;
     opened.close().await;
-    let mut rows = rows::configuration(config);
+    // An embedded server runs with the secrets of its data directory.
+    let mut rows = rows::configuration(&database::with_kept_secrets(config));
     match found {
         Ok(found) => rows.extend(rows::database(&found)),
         Err(e) => rows.push(Row::failed("database", format!("it cannot be asked: {e}"))),

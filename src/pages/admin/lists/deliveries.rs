@@ -14,6 +14,7 @@ use crate::{
         job_lists,
         webhook_lists::{self as store, COUNTED, Detail, Filter, Row, WINDOW},
     },
+    terra::EventKind,
 };
 use chrono::TimeDelta;
 use leptos::server_fn::ServerFn;
@@ -21,8 +22,12 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 const STATES: [&str; 9] = ["", "pending", "processing", "completed", "failed", "parked", "ignored", "conflict", "invalid"];
-pub(super) const TYPES: [&str; 12] =
-    ["", "daily", "sleep", "activity", "body", "nutrition", "menstruation", "athlete", "auth", "deauth", "user_reauth", "healthcheck"];
+
+/// Every type that is understood, and any.
+pub(super) fn types() -> Vec<&'static str> {
+    std::iter::once("").chain(EventKind::WORDS).collect()
+}
+
 /// What can stand before a colon in the search box.
 const KNOWN: [&str; 7] = ["user", "provider", "trace", "type", "status", "body", "header"];
 
@@ -61,7 +66,11 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, query: &Quer
     rows.truncate(PAGE);
     let here =
         |before: &str| Query::href("webhooks", &[("status", &status), ("type", &kind), ("q", &q), ("since", &since), ("before", before)]);
-    let narrowed = filter.status.is_some() || filter.kind.is_some() || filter.provider.is_some();
+    let further = if more { None } else { store::window_end(conn, &filter, query.before()).await? };
+    let which = filter
+        .window()
+        .map(|n| format!("the {} {}", if query.before().is_some() { "next" } else { "newest" }, text::count(n)))
+        .unwrap_or_default();
     Ok(Shown {
         title: "Webhooks".into(),
         lead: "Every delivery that carried a valid signature, exactly as it came.".into(),
@@ -70,16 +79,16 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, query: &Quer
         complaint: search.complaint(&KNOWN),
         parts: vec![Part {
             title: format!("{} {}, newest first", counted(n, COUNTED), if n == 1 { "delivery" } else { "deliveries" }),
-            note: if filter.body.is_some() || filter.header.is_some() {
-                "Headers and bodies are looked through for the newest 10,000 deliveries.".into()
-            } else if narrowed {
-                "State, type and provider are looked for among the newest 100,000 deliveries.".into()
-            } else {
-                String::new()
+            note: match filter.window() {
+                _ if whole && further.is_none() => String::new(), // all there are were looked through
+                None => String::new(),
+                Some(store::READ) => format!("Headers and bodies are looked through for {which} deliveries."),
+                Some(_) => format!("State, type and provider are looked for among {which} deliveries."),
             },
+            deeds: further.map(|end| Cell::Link(here(&place(end)), "Search further back".into())).into_iter().collect(),
             fields: vec![
                 field("status", "State", &status, &STATES),
-                field("type", "Type", &kind, &TYPES),
+                field("type", "Type", &kind, &types()),
                 since_field(&since),
                 field("q", "Search", &q, &[]),
             ],
@@ -91,8 +100,13 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, query: &Quer
             sorted: Some(5),
             next: rows.last().filter(|_| more).map(|r| here(&place((r.created_at, r.id)))).unwrap_or_default(),
             first: if query.before().is_some() { here("") } else { String::new() },
-            filtered: filter != Filter::default() || query.before().is_some(),
-            empty: "Nothing has been delivered yet. Send a test event, or give Terra this server’s address.".into(),
+            // An empty window says so itself: that nothing matches at all is not known.
+            filtered: further.is_none() && (filter != Filter::default() || query.before().is_some()),
+            empty: if further.is_some() {
+                format!("None of {which} deliveries matches. Older ones were not looked through.")
+            } else {
+                "Nothing has been delivered yet. Send a test event, or give Terra this server’s address.".into()
+            },
             ..Part::default()
         }],
         ..Shown::default()
@@ -318,6 +332,38 @@ mod tests {
         assert_eq!(first.next, "/admin/webhooks?tab=refused&page=2");
         let second = part("tab=refused&page=2").await;
         assert_eq!((second.title.as_str(), second.rows.len(), second.next.as_str()), ("460 turned away", 30, ""));
+    }
+
+    #[tokio::test]
+    async fn a_search_that_ends_at_its_window_leads_further_back() {
+        let t = testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO terra_webhooks_raw (id, trace_id, type, status, ordering_ms, body, created_at)
+             SELECT app.uuid_v7(), 't' || n, 'daily', 'completed', 1, CASE WHEN n > 10005 THEN 'needle' ELSE '{}' END::bytea,
+                    now() - n * interval '1 millisecond'
+               FROM generate_series(1, 10008) n;
+             ANALYZE terra_webhooks_raw",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let now = chrono::Utc::now();
+        let mut part = async |query: &str| list(&mut conn, t.db.service(), &Query::parse(query), now).await.unwrap().parts.remove(0);
+        let first = part("q=body:needle").await;
+        assert_eq!((first.rows.len(), first.filtered), (0, false));
+        assert_eq!(first.note, "Headers and bodies are looked through for the newest 10,000 deliveries.");
+        assert!(first.empty.contains("None of the newest 10,000 deliveries matches"), "{}", first.empty);
+        let further = match first.deeds.as_slice() {
+            [Cell::Link(href, words)] if words == "Search further back" => href.clone(),
+            other => panic!("{other:?}"),
+        };
+        let second = part(further.split_once('?').unwrap().1).await;
+        assert_eq!((second.rows.len(), second.deeds.len(), second.filtered), (3, 0, true));
+        for whole in ["q=provider:garmin", "status=failed", ""] {
+            let part = part(whole).await;
+            assert_eq!((part.note.as_str(), part.deeds.len()), ("", 0), "{whole}");
+        }
     }
 
     #[tokio::test]

@@ -102,14 +102,17 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
     let later = if deeds.contains(&Deed::RunNow) { later(conn, &filter, &counts).await? } else { 0 };
     let ticked = ticked(query);
     let (question, unticked) = match (query.get("ask").as_str(), ticked.as_slice()) {
-        (CANCEL_ALL, _) => (deeds.contains(&Deed::Cancel).then(|| question(&here, &total, &back, now)), ""),
+        (CANCEL_ALL, _) => (deeds.contains(&Deed::Cancel).then(|| question(&here, (n, &total), &back, now)), ""),
         ("cancel", []) => (None, NOT_TICKED),
         ("cancel", ids) => (Some(ask(ids, &back)), ""),
         _ => (None, ""),
     };
     let older = |c: Option<Cursor>| c.map(|c| here.href(&status, &[("before", &cursor_word(c))])).unwrap_or_default();
     let which = newest(!before.is_empty());
-    let mut bulk = bulk(deeds, &here, (&total, later), &back, now);
+    // A history that fits into one window is looked through as a whole.
+    let windowed = !before.is_empty() || counts.iter().map(|c| c.count).sum::<i64>() > WINDOW;
+    let all = if n == 1 { "the one".to_owned() } else { format!("all {total}") };
+    let mut bulk = bulk(deeds, &here, (&all, later), &back, now);
     bulk.extend(further.map(|c| Cell::Link(older(Some(c)), "Search further back".into())));
     Ok(Shown {
         title: "Jobs".into(),
@@ -119,9 +122,9 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
         question,
         parts: vec![Part {
             title: format!("{total} {}", if n == 1 { "job" } else { "jobs" }),
-            note: looked_through(&filter, &which),
+            note: if windowed { looked_through(&filter, &which) } else { String::new() },
             chips: states(&counts, &filter, &here),
-            fields: vec![kinds(&counts, &filter), field("q", "Search", &q, &[])],
+            fields: vec![kinds(&counts, &filter, &kind), field("q", "Search", &q, &[])],
             keep: vec![("status".into(), status.clone())],
             help: "An id, part of an error, or kind: status: user: error: payload.path:".into(),
             deeds: bulk,
@@ -175,18 +178,20 @@ fn states(counts: &[Count], filter: &Filter, here: &Here<'_>) -> Vec<super::Chip
     chips
 }
 
-/// Every kind there is, with how many of it are in the chosen state.
-fn kinds(counts: &[Count], filter: &Filter) -> super::Field {
+/// Every kind there is, with how many of it are in the chosen state. Chosen is the one of the address, not one of the search
+/// text: the form sends both, and the address's wins.
+fn kinds(counts: &[Count], filter: &Filter, chosen: &str) -> super::Field {
     let mut names: Vec<&str> = counts.iter().map(|c| c.kind.as_str()).collect();
     names.dedup();
+    names.truncate(200);
+    if !chosen.is_empty() && !names.contains(&chosen) {
+        names.push(chosen);
+    }
     let mut options = vec![(String::new(), "any".to_owned())];
     options.extend(
-        names
-            .into_iter()
-            .take(200)
-            .map(|k| (k.to_owned(), format!("{k} ({})", text::count(sum(counts, filter.status.as_deref(), Some(k)))))),
+        names.into_iter().map(|k| (k.to_owned(), format!("{k} ({})", text::count(sum(counts, filter.status.as_deref(), Some(k)))))),
     );
-    super::Field { options, ..field("kind", "Kind", filter.kind.as_deref().unwrap_or_default(), &[]) }
+    super::Field { options, ..field("kind", "Kind", chosen, &[]) }
 }
 
 /// How many of the jobs wait for a later time.
@@ -223,7 +228,7 @@ pub(super) fn deeds_of(status: &str, scheduled_at: Instant, now: Instant) -> &'s
 }
 
 /// Buttons for all that match at this moment; cancelling asks first.
-fn bulk(deeds: &[Deed], here: &Here<'_>, (total, later): (&str, i64), back: &str, now: Instant) -> Vec<Cell> {
+fn bulk(deeds: &[Deed], here: &Here<'_>, (all, later): (&str, i64), back: &str, now: Instant) -> Vec<Cell> {
     let send = |deed: Deed, label: String| {
         let mut fields = here.fields(back);
         fields.extend([("deed".into(), deed.word().into()), shown_at(now)]);
@@ -233,10 +238,11 @@ fn bulk(deeds: &[Deed], here: &Here<'_>, (total, later): (&str, i64), back: &str
         .iter()
         .filter(|deed| **deed != Deed::RunNow || later > 0)
         .map(|deed| match deed {
-            Deed::Retry => send(Deed::Retry, format!("Retry all {total}")),
+            Deed::Retry => send(Deed::Retry, format!("Retry {all}")),
+            Deed::RunNow if later == 1 => send(Deed::RunNow, "Run now the one that waits for later".into()),
             Deed::RunNow => send(Deed::RunNow, format!("Run now the {} that wait for later", counted(later, COUNTED))),
-            Deed::PutOff => send(Deed::PutOff, format!("Put off all {total} by an hour")),
-            Deed::Cancel => Cell::Link(here.href(here.status, &[("ask", CANCEL_ALL)]), format!("Cancel all {total}…")),
+            Deed::PutOff => send(Deed::PutOff, format!("Put off {all} by an hour")),
+            Deed::Cancel => Cell::Link(here.href(here.status, &[("ask", CANCEL_ALL)]), format!("Cancel {all}…")),
         })
         .collect()
 }
@@ -273,11 +279,15 @@ fn ask(ids: &[Uuid], back: &str) -> Question {
 }
 
 /// The question before all that match at this moment are cancelled.
-fn question(here: &Here<'_>, total: &str, back: &str, now: Instant) -> Question {
+fn question(here: &Here<'_>, (n, total): (i64, &str), back: &str, now: Instant) -> Question {
     let mut fields = here.fields(back);
     fields.extend([("deed".into(), Deed::Cancel.word().into()), shown_at(now)]);
     Question {
-        text: format!("Cancel all {total} jobs that this view shows? They will not run again; running ones are asked to stop."),
+        text: if n == 1 {
+            "Cancel the one job that this view shows? It will not run again; if it runs, it is asked to stop.".into()
+        } else {
+            format!("Cancel all {total} jobs that this view shows? They will not run again; running ones are asked to stop.")
+        },
         verb: format!("Cancel {total}"),
         action: ActOnJobs::url().into(),
         fields,
@@ -347,100 +357,5 @@ fn row(j: &Row, here: &Here<'_>, before: &str, now: Instant) -> Vec<Cell> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_urls_parts_win_and_plain_words_are_errors_or_an_id() {
-        let (f, c) = filter("failed", "", "status:pending kind:vacuum timed out");
-        assert_eq!(
-            (f.status.as_deref(), f.kind.as_deref(), f.error.as_deref(), c.as_str()),
-            (Some("failed"), Some("vacuum"), Some("timed out"), "")
-        );
-        let id = Uuid::from_u128(9);
-        assert_eq!(filter("", "", &id.to_string()).0, Filter { ids: Some(vec![id]), ..Filter::default() });
-        assert_eq!(filter("", "", "id:nonsense").0.ids, Some(vec![]));
-        let (f, c) = filter("lost", "", "colour:red");
-        assert_eq!(f, Filter::default());
-        assert!(c.contains("colour:") && c.contains("lost"), "{c}");
-    }
-
-    #[test]
-    fn cursors_survive_the_url() {
-        let done = chrono::DateTime::from_timestamp_micros(1_763_900_000_123_456).map(|t| (t, Uuid::from_u128(7)));
-        for c in [
-            Cursor::default(),
-            Cursor { hot: Some(Uuid::from_u128(5)), done: None },
-            Cursor { hot: None, done },
-            Cursor { hot: Some(Uuid::from_u128(5)), done },
-        ] {
-            assert_eq!(cursor(&cursor_word(c)), c);
-        }
-        assert_eq!(cursor("nonsense"), Cursor::default());
-    }
-    #[tokio::test]
-    async fn nothing_is_cancelled_without_a_question_and_what_waits_is_counted() {
-        let t = crate::store::testing::database().await;
-        sqlx::raw_sql(
-            "INSERT INTO background_jobs (type, payload, scheduled_at)
-             SELECT CASE WHEN n < 4 THEN 'a' ELSE 'b' END, '{}', now() + make_interval(hours => n % 2 * 3 - 1) FROM generate_series(1, 5) n",
-        )
-        .execute(t.db.owner())
-        .await
-        .unwrap();
-        let mut conn = t.db.service().acquire().await.unwrap();
-        let now = chrono::Utc::now();
-        let mut shown = async |query: &str| list(&mut conn, &Query::parse(query), now).await.unwrap();
-        let page = shown("status=pending").await;
-        let text = format!("{page:?}");
-        assert!(text.contains("Run now the 3 that wait for later"), "{text}");
-        assert!(format!("{:?}", shown("status=pending&kind=b").await).contains("Run now the 1 that wait for later"));
-        // No form on the page cancels; links lead to the question.
-        assert!(!text.contains("(\"deed\", \"cancel\")") && !text.contains("do-cancel") && page.question.is_none(), "{text}");
-        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        assert!(text.contains("ask=cancel&ids%5B%5D="), "{text}");
-        let asked = shown(&format!("status=pending&ask=cancel&ids%5B%5D={one}&ids[]={two}&ids[]=x")).await.question.unwrap_or_default();
-        assert_eq!((asked.verb.as_str(), asked.back.as_str()), ("Cancel 2 jobs", "/admin/jobs?status=pending"));
-        let sent: Vec<_> = asked.fields.iter().filter(|(n, _)| n == TICKED).map(|(_, v)| v.clone()).collect();
-        assert_eq!(sent, [one.to_string(), two.to_string()]);
-        let all = shown("status=pending&ask=cancel-all").await.question.unwrap_or_default();
-        assert_eq!((all.verb.as_str(), all.action.as_str()), ("Cancel 5", ActOnJobs::url()));
-        assert!(text.contains("ask=cancel-all") && text.contains(&format!("{:?}", shown_at(now))), "{text}");
-        assert!(all.fields.contains(&shown_at(now)), "{:?}", all.fields);
-        // The button of the ticked rows with none ticked asks for nothing.
-        let none = shown("status=pending&ask=cancel").await;
-        assert!(none.question.is_none() && none.complaint.starts_with("No job was ticked."), "{}", none.complaint);
-    }
-
-    #[tokio::test]
-    async fn an_empty_window_says_so_and_leads_further_back() {
-        let t = crate::store::testing::database().await;
-        sqlx::raw_sql(
-            "INSERT INTO job_history (id, type, status, priority, payload, attempts, created_at, scheduled_at, completed_at)
-             SELECT app.uuid_v7(), 'a', CASE WHEN n > 50010 THEN 'cancelled' ELSE 'completed' END, 5, '{}', 1, now(), now(),
-                    now() - n * interval '1 millisecond'
-               FROM generate_series(1, 50015) n;
-             INSERT INTO job_count_deltas (type, status, delta) VALUES ('a', 'cancelled', 5), ('a', 'completed', 50010)",
-        )
-        .execute(t.db.owner())
-        .await
-        .unwrap();
-        let mut conn = t.db.service().acquire().await.unwrap();
-        let now = chrono::Utc::now();
-        let mut part = async |query: &str| list(&mut conn, &Query::parse(query), now).await.unwrap().parts.remove(0);
-        let first = part("status=cancelled").await;
-        assert_eq!((first.title.as_str(), first.rows.len(), first.next.as_str()), ("5 jobs", 0, ""));
-        assert_eq!(first.note, "State and kind of finished jobs are looked for among the newest 50,000.");
-        assert!(!first.filtered && first.empty.contains("None of the newest 50,000 jobs matches"), "{}", first.empty);
-        let further = match first.deeds.as_slice() {
-            [Cell::Link(href, words)] if words == "Search further back" => href.clone(),
-            other => panic!("{other:?}"),
-        };
-        let second = part(further.split_once('?').unwrap().1).await;
-        assert_eq!((second.rows.len(), second.deeds.len(), second.filtered), (5, 0, true));
-        assert!(second.note.ends_with("among the next 50,000."), "{}", second.note);
-        assert!(part("status=completed").await.deeds.is_empty(), "a full page goes on by itself");
-        assert_eq!(part("").await.note, "", "what all are listed by lies in an index");
-    }
-}
+#[path = "jobs_tests.rs"]
+mod tests;

@@ -184,8 +184,8 @@ mod tests {
         let t = testing::database().await;
         sqlx::raw_sql(
             "INSERT INTO edge_function_logs (timestamp, level, function_name, message)
-             SELECT now() - n * interval '1 millisecond', 'info', CASE WHEN n > 100005 THEN 'rare' ELSE 'often' END, 'Line'
-               FROM generate_series(1, 100008) n;
+             SELECT now() - n * interval '1 millisecond', 'info', CASE WHEN n > 25005 THEN 'rare' ELSE 'often' END, 'Line'
+               FROM generate_series(1, 25008) n;
              ANALYZE edge_function_logs",
         )
         .execute(t.db.owner())
@@ -196,8 +196,8 @@ mod tests {
         let mut part = async |query: &str| list(&mut conn, &Query::parse(query), now).await.unwrap().parts.remove(0);
         let first = part("q=function:rare").await;
         assert_eq!((first.rows.len(), first.next.as_str(), first.filtered), (0, "", false));
-        assert_eq!(first.note, "Level, function and message are looked for among the newest 100,000 lines.");
-        assert!(first.empty.contains("None of the newest 100,000 lines matches"), "{}", first.empty);
+        assert_eq!(first.note, "Level, function and message are looked for among the newest 25,000 lines.");
+        assert!(first.empty.contains("None of the newest 25,000 lines matches"), "{}", first.empty);
         let further = match first.deeds.as_slice() {
             [Cell::Link(href, words)] if words == "Search further back" => href.clone(),
             other => panic!("{other:?}"),

@@ -8,7 +8,7 @@ pub(super) use beside::beside;
 use super::{
     super::{
         registry_deeds::{ResetRegistry, SetRegistry},
-        screen::{Cell, Field, Form, Part, Shown},
+        screen::{Cell, Field, Form, Part, Question, Shown},
     },
     Query, chip, text,
 };
@@ -50,12 +50,19 @@ fn version(registry: &Registry) -> String {
 }
 
 /// All metrics.
-pub(super) async fn metrics(conn: &mut PgConnection) -> sqlx::Result<Shown> {
+pub(super) async fn metrics(conn: &mut PgConnection, query: &Query) -> sqlx::Result<Shown> {
     let registry = rescore::registry(conn).await?;
     let changed = registry.version != REGISTRY_VERSION;
     let mut shown = shown("Registry", version(&registry), "");
     if changed {
-        shown.deeds = vec![Cell::Buttons(vec![("Back to the built-in registry".into(), ResetRegistry::url().into(), Vec::new())])];
+        shown.deeds = vec![Cell::Link(Query::href(PATH, &[("ask", "reset")]), "Back to the built-in registry…".into())];
+        shown.question = (query.get("ask") == "reset").then(|| Question {
+            text: "Go back to the registry that the program ships with? What administrators changed in it is lost, and everybody is scored again.".into(),
+            verb: "Go back to the built-in registry".into(),
+            action: ResetRegistry::url().into(),
+            back: HREF.into(),
+            ..Question::default()
+        });
     }
     shown.parts = vec![Part {
         title: "Metrics".into(),
@@ -124,7 +131,7 @@ pub(super) async fn studies(conn: &mut PgConnection, query: &Query) -> sqlx::Res
     shown.parts = vec![Part {
         title: "Studies".into(),
         note: "Chance within tolerance: what the figure alone says; Prior: what the scorer starts from, shrunken towards its class, with the 10th and 90th percentile. Only rows read at their source are shown as citations beside a score.".into(),
-        fields: vec![Field { name: "metric".into(), label: "Metric".into(), value: wanted.clone(), options }],
+        fields: vec![Field { options, ..super::field("metric", "Metric", &wanted, &[]) }],
         keep: vec![("tab".into(), "studies".into())],
         heads: ["Metric", "Source", "Device", "Figure", "Study", "#Year", "#n", "Population", "Funder", "Read", "#Within tolerance", "#Prior"]
             .map(String::from)
@@ -193,8 +200,7 @@ pub(super) async fn one(conn: &mut PgConnection, service: &sqlx::PgPool, key: &s
             Ok(overrides) => shown.parts.push(impact(service, &overrides).await?),
         }
     }
-    let field =
-        |name: &str, label: &str, value: &str| Field { name: name.into(), label: label.into(), value: value.into(), options: Vec::new() };
+    let field = |name: &str, label: &str, value: &str| super::field(name, label, value, &[]);
     let kinds = [
         ("absolute", format!("in {}", if rule.metric.unit().is_empty() { "its unit" } else { rule.metric.unit() })),
         ("relative", "percent".into()),
@@ -315,7 +321,10 @@ async fn impact(service: &sqlx::PgPool, overrides: &Overrides) -> sqlx::Result<P
 /// How many people would see another badge, from those looked at to all there are.
 fn people(changed: i64, looked_at: i64, all: i64) -> String {
     if looked_at >= all {
-        return format!("Of all {} people with values, {} would see a badge change.", text::count(all), text::count(changed));
+        return match all {
+            1 => format!("Of the one person with values, {changed} would see a badge change."),
+            _ => format!("Of all {} people with values, {} would see a badge change.", text::count(all), text::count(changed)),
+        };
     }
     format!(
         "Worked out for {looked_at} of the {} people with values, a fixed sample: {changed} of them would see a badge change, by that share about {} of all. \
@@ -326,8 +335,34 @@ fn people(changed: i64, looked_at: i64, all: i64) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
-    use super::people;
+    use super::{super::super::registry_deeds::DropShadow, *};
+    use crate::{jobs::operations, store::audit::Actor};
+
+    #[tokio::test]
+    async fn what_takes_a_whole_run_to_have_again_is_not_thrown_away_without_a_question() {
+        let t = crate::store::testing::database().await;
+        let actor = Actor::system();
+        let rule = Registry::built_in().rule(Metric::Steps).unwrap();
+        let wish = Wish { tolerance: "23".into(), kind: "relative".into(), ..Wish::of(rule) };
+        let mut tx = t.db.begin_service().await.unwrap();
+        let (plain, reset) = (Query::parse(""), Query::parse("ask=reset"));
+        assert!(metrics(&mut tx, &reset).await.unwrap().question.is_none(), "there is nothing to go back from");
+        let overrides = wish.overrides(Registry::built_in(), rule).unwrap();
+        operations::change_registry(&mut tx, Some(&overrides), &actor).await.unwrap();
+        operations::start_shadow(&mut tx, None, &actor).await.unwrap();
+        let now = chrono::Utc::now();
+        let (page, asked) = (metrics(&mut tx, &plain).await.unwrap(), metrics(&mut tx, &reset).await.unwrap());
+        let tried = beside(&mut tx, &Query::parse("tab=shadow"), now).await.unwrap();
+        let dropped = beside(&mut tx, &Query::parse("tab=shadow&ask=drop"), now).await.unwrap();
+        let pages = [(page, asked, ResetRegistry::url()), (tried, dropped, DropShadow::url())];
+        for (page, asked, action) in pages {
+            assert!(page.question.is_none() && !format!("{:?}", page.deeds).contains(action), "{:?}", page.deeds);
+            assert!(format!("{:?}", page.deeds).contains("ask="), "{:?}", page.deeds);
+            assert_eq!(asked.question.map(|q| q.action).as_deref(), Some(action));
+        }
+    }
 
     #[test]
     fn an_impact_says_of_whom_it_was_worked_out() {

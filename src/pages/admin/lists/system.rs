@@ -164,12 +164,13 @@ pub(super) async fn limits(conn: &mut PgConnection, now: Instant) -> sqlx::Resul
         ""
     };
     let rows = found.unwrap_or_default();
-    let refused = rows.iter().filter(|l| l.refused > 0).count();
+    let (all, refused) = rows.first().map_or((0, 0), |l| (l.keys, l.keys_refused));
     let part = Part {
-        title: match (rows.len(), refused) {
-            (0, _) => "Nobody is limited".into(),
-            (n, 0) => format!("{n} have spent a part of their allowance, none was refused"),
-            (n, r) => format!("{r} were refused, {n} have spent a part of their allowance"),
+        title: spent(all, refused),
+        note: if all > rows.len() as i64 {
+            format!("Shown are {}, those with the most refusals first.", text::count(rows.len() as i64))
+        } else {
+            String::new()
         },
         heads: heads(["Limit", "Who", "#Refused", "#Admitted", "Counted since", "Last request", "Whole again"]),
         rows: rows.iter().map(|l| limit(l, now)).collect(),
@@ -178,6 +179,22 @@ pub(super) async fn limits(conn: &mut PgConnection, now: Instant) -> sqlx::Resul
     };
     let lead = "Who spends an allowance just now: senders of deliveries, logins, keys of the API.";
     Ok(Shown { warning: warning.into(), ..shown("limits", "Rate limits", lead, now, vec![part]) })
+}
+
+/// How many are limited, as far as they were counted.
+fn spent(all: i64, refused: i64) -> String {
+    let counted = |n: i64| super::counted(n, store::LIMITED_COUNTED);
+    let have = if all == 1 {
+        "1 has spent a part of its allowance".to_owned()
+    } else {
+        format!("{} have spent a part of their allowance", counted(all))
+    };
+    match (all, refused) {
+        (0, _) => "Nobody is limited".into(),
+        (_, 0) => format!("{have}, none was refused"),
+        (_, 1) => format!("1 was refused, {have}"),
+        (_, n) => format!("{} were refused, {have}", counted(n)),
+    }
 }
 
 fn limit(l: &Limited, now: Instant) -> Vec<Cell> {
@@ -295,4 +312,39 @@ fn connection(c: &Connection, gaps: &[Gap], now: Instant) -> Vec<Cell> {
         Cell::Code(text::cut(&c.terra_user_id, 40)),
         words(c.reason.as_deref()),
     ]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_is_limited_is_counted_beyond_the_list() {
+        let t = crate::store::testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO rate_limits (key, tat, count, refused)
+             SELECT 'login:10.0.0.' || n, now() + interval '1 hour', 5, CASE WHEN n > 201 THEN 0 ELSE 3 END FROM generate_series(1, 205) n",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let part = limits(&mut conn, chrono::Utc::now()).await.unwrap().parts.remove(0);
+        assert_eq!((part.title.as_str(), part.rows.len()), ("201 were refused, 205 have spent a part of their allowance", 200));
+        assert_eq!(part.note, "Shown are 200, those with the most refusals first.");
+    }
+
+    #[test]
+    fn what_was_not_counted_to_the_end_says_so() {
+        for (all, refused, title) in [
+            (0, 0, "Nobody is limited"),
+            (1, 0, "1 has spent a part of its allowance, none was refused"),
+            (1, 1, "1 was refused, 1 has spent a part of its allowance"),
+            (2, 1, "1 was refused, 2 have spent a part of their allowance"),
+            (10_001, 10_001, "10,000+ were refused, 10,000+ have spent a part of their allowance"),
+        ] {
+            assert_eq!(spent(all, refused), title);
+        }
+    }
 }

@@ -4,11 +4,11 @@ use super::{
     super::{
         super::{
             registry_deeds::{DropShadow, PromoteShadow, StartShadow},
-            screen::{Cell, Part, Running, Shown},
+            screen::{Cell, Part, Question, Running, Shown},
         },
-        text, time,
+        Query, text, time,
     },
-    shown, version,
+    PATH, shown, version,
 };
 use crate::{
     model::{Badge, Instant, Metric, Source},
@@ -20,7 +20,7 @@ use leptos::server_fn::ServerFn;
 use sqlx::PgConnection;
 
 /// The shadow: how far it is, and what would change.
-pub(in super::super) async fn beside(conn: &mut PgConnection, now: Instant) -> sqlx::Result<Shown> {
+pub(in super::super) async fn beside(conn: &mut PgConnection, query: &Query, now: Instant) -> sqlx::Result<Shown> {
     let registry = rescore::registry(conn).await?;
     let mut shown = shown("Registry", format!("{} This program's scorer is version {SCORER_VERSION}.", version(&registry)), "shadow");
     let start = |label: &str| Cell::Buttons(vec![(label.to_owned(), StartShadow::url().to_owned(), Vec::new())]);
@@ -36,11 +36,18 @@ pub(in super::super) async fn beside(conn: &mut PgConnection, now: Instant) -> s
     };
     let button = |label: &str, url: &str| (label.to_owned(), url.to_owned(), Vec::new());
     let outdated = shadow::outdated(conn, &operation).await?;
-    let mut buttons = vec![button("Drop it", DropShadow::url())];
     if operation.state == "completed" && !outdated {
-        buttons.insert(0, button("Promote: put it into force", PromoteShadow::url()));
+        shown.deeds.push(Cell::Buttons(vec![button("Promote: put it into force", PromoteShadow::url())]));
     }
-    shown.deeds = vec![Cell::Buttons(buttons)];
+    shown.deeds.push(Cell::Link(Query::href(PATH, &[("tab", "shadow"), ("ask", "drop")]), "Drop it…".into()));
+    shown.question = (query.get("ask") == "drop").then(|| Question {
+        text: "Drop what was scored beside the old? What is in force stays. To see the difference again, everybody has to be scored again."
+            .into(),
+        verb: "Drop it".into(),
+        action: DropShadow::url().into(),
+        back: Query::href(PATH, &[("tab", "shadow")]),
+        ..Question::default()
+    });
     shown.running = vec![progress(&operation)];
     shown.facts = vec![
         (
@@ -62,8 +69,9 @@ pub(in super::super) async fn beside(conn: &mut PgConnection, now: Instant) -> s
         ("By".into(), Cell::Text(operation.started_by.clone())),
     ];
     if operation.state == "completed" {
-        let d = shadow::difference(conn, &operation).await?;
+        let d = shadow::kept_difference(conn, &operation).await?;
         shown.facts.extend([
+            ("Worked out".to_owned(), time(operation.finished_at, now)),
             ("Scores compared".to_owned(), Cell::Number(text::count(d.compared))),
             ("That differ".to_owned(), Cell::Number(text::count(d.differing))),
             ("Only beside".to_owned(), Cell::Number(text::count(d.new))),
@@ -78,7 +86,7 @@ pub(in super::super) async fn beside(conn: &mut PgConnection, now: Instant) -> s
 fn progress(o: &Operation) -> Running {
     let percent = (100 * (o.done + o.failed)).checked_div(o.total).unwrap_or(100).clamp(0, 100) as u32;
     Running {
-        label: format!("Scoring beside the old: {} of {} people", text::count(o.done), text::count(o.total)),
+        label: format!("Scoring beside the old: {} of {}", text::count(o.done), text::plural(o.total, "person", "people")),
         percent,
         state: o.state.clone(),
         deed: Cell::None,
@@ -139,4 +147,38 @@ fn differences(d: &shadow::Difference) -> Vec<Part> {
             ..Part::default()
         },
     ]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::store::testing::database;
+
+    #[tokio::test]
+    async fn the_page_shows_what_was_worked_out_once_and_works_out_nothing() {
+        let t = database().await;
+        let mut conn = t.db.service().acquire().await.unwrap();
+        let operation = shadow::start(&mut conn, None, "anna", 25, 8).await.unwrap();
+        assert_eq!(operation.state, "completed", "nobody is to be scored");
+        assert_eq!(shadow::kept_difference(&mut conn, &operation).await.unwrap(), shadow::Difference::default());
+        // As if there had been scores: they are not compared again.
+        let day = chrono::NaiveDate::default();
+        let kept = shadow::Difference {
+            compared: 1234,
+            moved: vec![(-3, 2)],
+            badges: vec![("good".into(), "fair".into(), 2)],
+            top: vec![("erika".into(), "steps".into(), "oura".into(), day, 62, 59)],
+            ..shadow::Difference::default()
+        };
+        sqlx::query("UPDATE operations SET difference = $1").bind(sqlx::types::Json(&kept)).execute(&mut *conn).await.unwrap();
+        assert_eq!(shadow::kept_difference(&mut conn, &operation).await.unwrap(), kept);
+        let shown = beside(&mut conn, &Query::parse("tab=shadow"), chrono::Utc::now()).await.unwrap();
+        assert!(shown.facts.contains(&("Scores compared".to_owned(), Cell::Number("1,234".into()))), "{:?}", shown.facts);
+        assert_eq!(shown.parts.iter().map(|p| p.rows.len()).collect::<Vec<_>>(), [1, 1, 1]);
+        // Whoever is erased is in no table of it.
+        crate::store::erase::erase_person(&t.db, &crate::store::audit::Actor::system(), "erika").await.unwrap();
+        let left = shadow::kept_difference(&mut conn, &operation).await.unwrap();
+        assert_eq!((left.compared, left.top), (1234, Vec::new()));
+    }
 }
