@@ -1,5 +1,6 @@
 // The database of the system with data, for what a test has to plant there, and the test event that brings news.
 import { execFileSync } from "node:child_process";
+import { createHmac } from "node:crypto";
 import { expect, type APIRequestContext } from "@playwright/test";
 
 export function sql(text: string) {
@@ -22,11 +23,28 @@ export function plantFailed(n: number, error: string) {
        INSERT INTO job_count_deltas (type, status, delta) VALUES ('log_rollup', 'pending', -${n}), ('log_rollup', 'failed', ${n})`);
 }
 
-/** Sends a test event: deliveries, jobs and scores change. */
-export async function testEvent(request: APIRequestContext, baseURL: string | undefined, type = "daily") {
+/** A line of the log, written down now. */
+export function plantLine(message: string, person?: string) {
+  sql(`INSERT INTO edge_function_logs (timestamp, level, function_name, message, user_id)
+       VALUES (clock_timestamp(), 'info', 'planted', '${message}', ${person ? `'${person}'` : "NULL"})`);
+}
+
+/** Sends a test event: deliveries, jobs and scores change. `more` may name a person and a day. */
+export async function testEvent(request: APIRequestContext, baseURL: string | undefined, type = "daily", more: { userId?: string; date?: string } = {}) {
   const sent = await request.post(`${baseURL}/functions/v1/terra-webhook-test`, {
     headers: { authorization: `Bearer ${process.env.ASSAY_SERVICE_KEY}` },
-    data: { type, provider: "WHOOP" },
+    data: { type, provider: "WHOOP", ...more },
+  });
+  expect(sent.ok()).toBe(true);
+}
+
+/** Sends a delivery as Terra does, signed with the secret that scripts/end2end.sh gives the server. */
+export async function deliver(request: APIRequestContext, baseURL: string | undefined, body: object) {
+  const [data, seconds] = [JSON.stringify(body), Math.floor(Date.now() / 1000)];
+  const signature = createHmac("sha256", "end2end-signing-secret").update(`${seconds}.${data}`).digest("hex");
+  const sent = await request.post(`${baseURL}/functions/v1/webhook-terra`, {
+    headers: { "content-type": "application/json", "terra-signature": `t=${seconds},v1=${signature}` },
+    data: Buffer.from(data),
   });
   expect(sent.ok()).toBe(true);
 }

@@ -4,20 +4,24 @@ import AxeBuilder from "@axe-core/playwright";
 import { test as base, expect, type Page } from "@playwright/test";
 
 /** Messages the browser writes about an answer's status when a test asks for a missing page on purpose. */
-const STATUS_LINE = /^Failed to load resource: the server responded with a status of (40[134]|50[03])/;
+const STATUS_LINE = /^Failed to load resource: the server responded with a status of (40[134]|422|50[03])/;
 
-export const test = base.extend<{ allowStatusLine: boolean; noise: string[] }>({
+/** `watch` makes a page that a test opens by itself fail the test as the fixture's own page does. */
+export const test = base.extend<{ allowStatusLine: boolean; watch: (page: Page) => void }>({
   allowStatusLine: [false, { option: true }],
-  noise: [
+  watch: [
     async ({ page, allowStatusLine }, use) => {
       const noise: string[] = [];
-      page.on("console", (message) => {
-        if (!(allowStatusLine && STATUS_LINE.test(message.text()))) {
-          noise.push(`${message.type()}: ${message.text()}`);
-        }
-      });
-      page.on("pageerror", (error) => noise.push(`uncaught: ${error.message}`));
-      await use(noise);
+      const watch = (watched: Page) => {
+        watched.on("console", (message) => {
+          if (!(allowStatusLine && STATUS_LINE.test(message.text()))) {
+            noise.push(`${message.type()}: ${message.text()}`);
+          }
+        });
+        watched.on("pageerror", (error) => noise.push(`uncaught: ${error.message}`));
+      };
+      watch(page);
+      await use(watch);
       expect(noise, "the console stays silent").toEqual([]);
     },
     { auto: true },

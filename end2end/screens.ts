@@ -26,6 +26,22 @@ export const SCREENS: [name: string, path: string][] = [
   ["calibration", "/admin/calibration"],
 ];
 
+/** What they say where there is nothing yet, by name; the others have something from the start. */
+export const EMPTY: Record<string, string> = {
+  admin: "Nothing has arrived yet",
+  clients: "Nobody here yet",
+  "dead-letters": "No job is out of attempts.",
+  webhooks: "Nothing has been delivered yet.",
+  "webhooks-refused": "Nothing was turned away in the last 24 hours.",
+  connections: "Nobody is connected yet.",
+  trainers: "There is no trainer yet.",
+  calibration: "No report was made yet.",
+};
+
+/** Those that have rows in a system with data. */
+export const FULL = ["admin", "clients", "clients-metric", "jobs", "webhooks", "logs", "logs-audit", "nodes", "schedules", "kinds", "connections",
+  "trainers", "registry", "registry-studies"];
+
 /** Lists under a filter that nothing matches. */
 export const NOTHING_FOUND: [name: string, path: string][] = [
   ["clients-none", "/clients?q=nobody-is-called-this"],

@@ -24,6 +24,8 @@ start() { # NAME DATABASE PORT [VARIABLE=VALUE…]: starts a server and waits un
     kill -0 "${pids[-1]}" 2>/dev/null || { cat "$work/$name.log"; die "the program ended"; }
     sleep 0.1
   done
+  cat "$work/$name.log"
+  die "the program is not ready after a minute"
 }
 port=$(free_port)
 start full assay_test_end2end "$port" ASSAY_DEMO=1
@@ -32,9 +34,11 @@ port=$(free_port)
 start empty assay_test_end2end_empty "$port" ASSAY_DEMO=0
 export ASSAY_EMPTY_URL="http://127.0.0.1:$port" ASSAY_EMPTY_DATABASE_URL="${ASSAY_TEST_DATABASE_URL%/*}/assay_test_end2end_empty"
 # The simulated history has arrived and is scored when the queue is empty.
-for _ in $(seq 1 1200); do
+n=f
+for _ in $(seq 1 2400); do
   n=$("$PG_BIN/psql" -qAt "${ASSAY_TEST_DATABASE_URL%/*}/assay_test_end2end" -c "SELECT (SELECT count(*) FROM metric_confidence_cache) > 20000 AND (SELECT count(*) FROM background_jobs WHERE status = 'pending' AND scheduled_at <= now()) < 20" 2>/dev/null || true)
   [ "$n" = t ] && break
   sleep 0.1
 done
+[ "$n" = t ] || die "the simulated history is not scored after four minutes"
 (cd end2end && npx playwright test "$@")

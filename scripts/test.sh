@@ -17,6 +17,11 @@ record() { # NAME PASSED FAILED SKIPPED SECONDS
   summary+=$(printf '  %-34s %5d passed %4d failed %4d skipped %5ds' "$1" "$2" "$3" "$4" "$5")$'\n'
 }
 
+name_skipped() { # LINES: each below the line that counts them
+  local line
+  while read -r line; do [ -z "$line" ] || summary+="    skipped: $line"$'\n'; done <<<"$1"
+}
+
 start_postgres
 export ASSAY_BIN=$PWD/target/release/assay
 # What tests read of the recorded deliveries, where they are; tests that need them say when they are not.
@@ -26,15 +31,19 @@ export ASSAY_BIN=$PWD/target/release/assay
 began=$SECONDS
 out=.tools/log/rust-tests.log
 echo "Rust tests (compiling takes a few minutes the first time)"
-cargo test --release --no-default-features --features ssr --no-fail-fast 2>&1 | tee $out |
-  grep --line-buffered -E '^(test .*FAILED|test result|error|     Running|failures:|---- |thread |skipped:)|panicked' || true
-status=${PIPESTATUS[0]}
-counts=$(awk '/^test result/ {p+=$4; f+=$6; i+=$8} END {print p+0, f+0, i+0}' $out)
-read -r p f i <<<"$counts"
-[ "$status" != 0 ] && [ "$f" = 0 ] && f=1
+# What passing tests say is in the log for the sake of those that were skipped; on the terminal it would be long.
+cargo test --release --no-default-features --features ssr --no-fail-fast -- --show-output 2>&1 | tee $out |
+  sed -unE '/^successes:$/,/^(failures:$|test result)/{/^(skipped:|failures:|test result)/p;d;}
+    /^(test .*FAILED|test result|error|     Running|failures:|---- |thread )|panicked/p'
+status=("${PIPESTATUS[@]}")
+results=$(awk -f scripts/rust-results.awk $out)
+read -r p f i <<<"$results"
+# A cargo that dies before any test is no success.
+{ [ "${status[0]}" != 0 ] || [ "$p" -le 0 ]; } && [ "$f" = 0 ] && f=1
 # What each failed test said: the filter above shows only that it failed.
-[ "$f" = 0 ] || sed -n '/^---- .* stdout ----$/,/^stack backtrace/p' $out | head -n 100
+[ "$f" = 0 ] || sed -n '/^failures:$/,/^test result/{/^---- .* stdout ----$/,/^stack backtrace/p;}' $out | head -n 100
 record "Rust" "$p" "$f" "$i" $((SECONDS - began))
+name_skipped "$(tail -n +2 <<<"$results")"
 
 # ---- end to end in Chromium, over the release binary ---------------------------------------------------
 began=$SECONDS
@@ -44,15 +53,15 @@ grep -E '^  (✘|✓)|^ +[0-9]+ (passed|failed|skipped|flaky)|Error:' .tools/log
 p=$(grep -oE '^ +[0-9]+ passed' .tools/log/end2end.log | grep -oE '[0-9]+' | tail -n 1)
 f=$(grep -oE '^ +[0-9]+ failed' .tools/log/end2end.log | grep -oE '[0-9]+' | tail -n 1)
 i=$(grep -oE '^ +[0-9]+ skipped' .tools/log/end2end.log | grep -oE '[0-9]+' | tail -n 1)
-[ $status != 0 ] && [ -z "$f" ] && { f=1; tail -n 40 .tools/log/end2end.log; }
+{ [ $status != 0 ] || [ -z "$p" ]; } && [ -z "$f" ] && { f=1; tail -n 40 .tools/log/end2end.log; }
 record "end to end" "${p:-0}" "${f:-0}" "${i:-0}" $((SECONDS - began))
 
 # ---- formatting and lints, on both targets ------------------------------------------------------------
 began=$SECONDS
-if scripts/lint.sh --offline >.tools/log/lint.log 2>&1; then record "formatting and lints" 1 0 0 $((SECONDS - began)); else
-  tail -n 40 .tools/log/lint.log
-  record "formatting and lints" 0 1 0 $((SECONDS - began))
-fi
+if scripts/lint.sh --offline >.tools/log/lint.log 2>&1; then status=0; else status=1; tail -n 40 .tools/log/lint.log; fi
+early=$(sed -n 's/^skipped: //p' .tools/log/lint.log)
+record "formatting and lints" $((1 - status)) $status "$(grep -c . <<<"$early")" $((SECONDS - began))
+name_skipped "$early"
 
 printf '\n%s\n' "$summary"
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"

@@ -1,10 +1,11 @@
 // The administrator's way: log in, see data, recalculate everything, watch it to the end.
-import { sql, testEvent } from "../database";
+import { plantWaiting, sql, testEvent } from "../database";
 import { accessible, alive, expect, open, test } from "../fixtures";
 
-test("logging in leads to a dashboard with data, and out again", async ({ browser, baseURL }) => {
+test("logging in leads to a dashboard with data, and out again", async ({ browser, baseURL, watch }) => {
   const context = await browser.newContext({ baseURL, storageState: { cookies: [], origins: [] } });
   const page = await context.newPage();
+  watch(page);
   await page.goto("/admin");
   await expect(page).toHaveURL(/\/login\?next=/);
   await alive(page);
@@ -35,14 +36,39 @@ test("the dashboard shows badges of people whose data arrived", async ({ page })
 });
 
 test("Recalculate All runs to its end with live progress", async ({ page }) => {
-  await open(page, "/admin");
-  await page.getByRole("button", { name: "Recalculate All" }).click();
-  await expect(page).toHaveURL(/notice=recalculation-started/);
   const operation = page.locator("section.operation");
-  await expect(operation).toBeVisible();
+  const bar = operation.getByRole("progressbar");
+  const heard = "SELECT pg_notify('assay_jobs', 'recalculation')";
+  sql(`INSERT INTO job_kinds (type, paused) VALUES ('recalculation', true) ON CONFLICT (type) DO UPDATE SET paused = true; ${heard}`);
+  try {
+    await open(page, "/admin");
+    await page.getByRole("button", { name: "Recalculate All" }).click();
+    await expect(page).toHaveURL(/notice=recalculation-started/);
+    await expect(operation.locator(".badge")).toContainText("running");
+    expect(Number(await bar.getAttribute("value")), "held back, it is not done").toBeLessThan(100);
+    await alive(page);
+    await page.evaluate(() => Object.assign(window, { theSame: true }));
+  } finally {
+    sql(`DELETE FROM job_kinds WHERE type = 'recalculation'; ${heard}`);
+  }
   await expect(operation.locator(".badge")).toContainText("completed", { timeout: 50_000 });
-  await expect(operation.getByRole("progressbar")).toHaveAttribute("value", "100");
+  await expect(bar).toHaveAttribute("value", "100");
   await expect(page.getByRole("button", { name: "Recalculate All" })).toBeEnabled();
+  expect(await page.evaluate(() => (window as { theSame?: boolean }).theSame), "the document is the one that was opened").toBe(true);
+});
+
+test("without the advanced metrics the cards stay, and the rest comes back with them", async ({ page }) => {
+  const cards = ["Job queue", "Average confidence", "Webhooks, 24 h", "System health"];
+  const advanced = ["Arrivals by minute", "Score cache", "Sources", "Jobs by kind", "Recent job activity"];
+  const panel = (name: string) => page.getByRole("heading", { level: 2, name, exact: true });
+  for (const [press, there] of [["Hide them", 0], ["Show them", 1]] as const) {
+    await open(page, "/admin/settings");
+    await page.getByRole("button", { name: press }).click();
+    await expect(page).toHaveURL(/notice=settings-saved/);
+    await open(page, "/admin");
+    for (const name of cards) await expect(panel(name), name).toHaveCount(1);
+    for (const name of advanced) await expect(panel(name), name).toHaveCount(there);
+  }
 });
 
 test("range and metric live in the address", async ({ page }) => {
@@ -117,6 +143,46 @@ test("the palette goes anywhere", async ({ page }) => {
   await page.keyboard.press("Enter");
   await expect(page).toHaveURL(/\/admin\/schedules$/);
   await expect(page.getByRole("heading", { level: 1, name: "Schedules" })).toBeVisible();
+});
+
+test("every alert leads to a page that is there, and so does the palette", async ({ page }) => {
+  await open(page, "/admin");
+  const hrefs = await page.locator(".alerts a").evaluateAll((links) => links.map((a) => a.getAttribute("href")!));
+  // Pages of the server's own, whose links the application must leave alone.
+  expect(hrefs).toEqual(expect.arrayContaining(["/account", "/admin/connect"]));
+  for (const href of hrefs) {
+    await open(page, "/admin");
+    const link = page.locator(`.alerts a[href="${href}"]`).first();
+    // What was an alert may be mended by now.
+    if (!(await link.count())) continue;
+    await link.click();
+    await expect(page).toHaveURL(href.startsWith("#") ? `/admin${href}` : href);
+    await alive(page);
+    await expect(page.getByRole("heading", { level: 1 }), href).toBeVisible();
+    await expect(page.locator("main"), href).not.toContainText(/not found|does not exist/i);
+  }
+  await open(page, "/admin");
+  await page.keyboard.press("Control+k");
+  await page.keyboard.type("connect a person");
+  await page.keyboard.press("Enter");
+  await expect(page).toHaveURL("/admin/connect");
+  await expect(page.getByRole("heading", { level: 1, name: "Connect a person" })).toBeVisible();
+});
+
+test("what is chosen with the keyboard keeps the focus, and where it goes out of sight the heading has it", async ({ page }) => {
+  await open(page, "/admin");
+  const week = page.getByRole("link", { name: "7 days" });
+  await week.press("Enter");
+  await expect(week).toHaveAttribute("aria-current", "true");
+  await expect(week).toBeFocused();
+
+  const person = `planted-${Date.now()}`;
+  plantWaiting(120, person);
+  await open(page, `/admin/jobs?q=${encodeURIComponent(`user:${person}`)}`);
+  await page.getByRole("link", { name: "Older →" }).press("Enter");
+  await expect(page).toHaveURL(/before=/);
+  await expect(page.getByRole("link", { name: "Newest" })).toBeAttached();
+  await expect(page.getByRole("heading", { level: 1, name: "Jobs" })).toBeFocused();
 });
 
 test("a question is a dialog: focus inside, Escape keeps", async ({ page }) => {

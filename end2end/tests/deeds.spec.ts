@@ -79,10 +79,15 @@ test("a group of dead letters is brought back, another thrown away with a remark
 test("a schedule is run now, paused and resumed", async ({ page }) => {
   await open(page, "/admin/schedules");
   const row = page.locator("tbody tr").first();
+  const name = sql("SELECT name FROM schedules ORDER BY name LIMIT 1");
+  await expect(row).toContainText(name);
+  const runs = () => Number(sql(`SELECT runs FROM schedules WHERE name = '${name}'`));
+  const before = runs();
   for (const [deed, state] of [["Run now", "active"], ["Pause", "paused"], ["Resume", "active"]] as const) {
     await row.getByRole("button", { name: deed }).click();
     await expect(page.locator(".alert.good").first()).toContainText("Schedule changed");
     await expect(row.locator(".badge").first()).toContainText(state);
+    if (deed === "Run now") await expect.poll(runs).toBeGreaterThan(before);
     // The notice of the deed before must not be taken for that of the next.
     await open(page, "/admin/schedules");
   }

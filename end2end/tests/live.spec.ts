@@ -1,6 +1,6 @@
 // A page that is open: it changes by itself where nothing moves under the reader, offers its news where rows would, keeps
 // what the reader does, and says when nobody is logged in any more.
-import { sql, testEvent } from "../database";
+import { deliver, plantLine, sql, testEvent } from "../database";
 import { alive, expect, open, test } from "../fixtures";
 import type { Page } from "@playwright/test";
 
@@ -57,6 +57,61 @@ test("news that are shown by hand hand the focus to the heading", async ({ page,
   await testEvent(request, baseURL);
   await page.getByRole("button", SHOW).click();
   await expect(page.getByRole("heading", { level: 1, name: "Jobs" })).toBeFocused();
+});
+
+test("news that wait a second time are said a second time", async ({ page, request, baseURL }) => {
+  type Heard = { ahead: number; said: string[] };
+  await page.addInitScript(() => {
+    const heard: Heard = { ahead: 0, said: [] };
+    // The clock can be put forward, because news are said every half minute at most.
+    const now = Date.now;
+    Date.now = () => now() + heard.ahead;
+    new MutationObserver((list) => {
+      for (const { target } of list) {
+        const line = (target instanceof Element ? target : target.parentElement)?.closest("p[role=status]");
+        if (line) heard.said.push(line.textContent ?? "");
+      }
+    }).observe(document, { subtree: true, childList: true, characterData: true });
+    Object.assign(window, { heard });
+  });
+  await open(page, "/admin/connections");
+  await expect(page.locator(".live-state")).toHaveText("Live");
+  const said = () => page.evaluate(() => (window as unknown as { heard: Heard }).heard.said.filter((text) => text.startsWith("Something changed")).length);
+  const show = page.getByRole("button", SHOW);
+  await testEvent(request, baseURL);
+  await expect.poll(said).toBeGreaterThan(0);
+  const before = await said();
+  await page.evaluate(() => { (window as unknown as { heard: Heard }).heard.ahead = 31_000; });
+  // Again and again, should others' news come between: what is offered already is not said anew.
+  await expect(async () => {
+    if (await show.count()) await show.click();
+    await expect(show).toHaveCount(0, { timeout: 1_000 });
+    await testEvent(request, baseURL);
+    await expect.poll(said, { timeout: 3_000 }).toBeGreaterThan(before);
+  }).toPass();
+});
+
+test("a person's page hears of a connection that ends", async ({ page, request, baseURL }) => {
+  const person = `leaving-${Date.now()}`;
+  await testEvent(request, baseURL, "auth", { userId: person });
+  const connection = () => sql(`SELECT terra_user_id FROM connections WHERE user_id = '${person}'`);
+  await expect.poll(connection).not.toBe("");
+  await open(page, `/clients/${person}`);
+  const list = page.getByRole("list", { name: "Connections" });
+  await expect(list).toContainText("active");
+  await expect(page.locator(".live-state")).toHaveText("Live");
+  await deliver(request, baseURL, { type: "deauth", status: "success", user: { user_id: connection(), provider: "WHOOP", reference_id: person } });
+  await expect(list).toContainText("deauthorised");
+});
+
+test("a person's activity is followed", async ({ page, request, baseURL }) => {
+  const person = `active-${Date.now()}`;
+  await testEvent(request, baseURL, "auth", { userId: person });
+  await expect.poll(() => sql(`SELECT count(*) FROM connections WHERE user_id = '${person}'`)).toBe("1");
+  await open(page, `/clients/${person}?tab=activity`);
+  await expect(page.locator(".live")).toContainText("updates every 2 s");
+  plantLine("planted while somebody looks", person);
+  await expect(page.getByRole("region", { name: "Log", exact: true })).toContainText("planted while somebody looks");
 });
 
 test("a page is offered the news that concern it and no others", async ({ page, request, baseURL }) => {

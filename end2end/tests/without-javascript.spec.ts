@@ -1,6 +1,6 @@
 // Everything a reader needs works with JavaScript switched off: pages, filters, forms, actions.
 import { expect, test } from "../fixtures";
-import { NOTHING_FOUND, PLAIN, SCREENS } from "../screens";
+import { FULL, NOTHING_FOUND, PLAIN, SCREENS } from "../screens";
 
 test.use({ javaScriptEnabled: false });
 
@@ -80,6 +80,7 @@ test("every page is there, with its heading, its data and no dead control", asyn
     expect(response?.status(), name).toBe(200);
     await expect(page.getByRole("heading", { level: 1 }), name).toHaveCount(1);
     await expect(page.getByText("Loading…"), name).toHaveCount(0);
+    if (FULL.includes(name)) expect(await page.locator("main tbody tr").count(), name).toBeGreaterThan(0);
     await expect(page.locator("button.with-js:visible"), name).toHaveCount(0);
   }
 });

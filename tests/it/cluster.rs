@@ -58,6 +58,32 @@ impl Cluster {
         shell(r#"cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_DIR/data" -m immediate -w stop"#, &self.variables);
     }
 
+    /// `kill -9` of a process and an immediate stop of the server in the same moment: the power went for both.
+    pub fn stop_together_with(&self, pid: u32) {
+        shell(
+            &format!(
+                r#"kill -QUIT "$(head -n 1 "$PG_DIR/data/postmaster.pid")"; kill -KILL {pid}
+                   for _ in $(seq 1500); do [ -e "$PG_DIR/data/postmaster.pid" ] || exit 0; sleep 0.02; done; die "it does not stop""#
+            ),
+            &self.variables,
+        );
+    }
+
+    /// What a power cut does to the server, and a new start.
+    pub fn crash(&self) {
+        shell("crash_postgres", &self.variables);
+    }
+
+    /// Ends every connection of the program, as the server's administrator does; how many of its login roles these were.
+    pub fn end_connections(&self) -> i64 {
+        let sql = r"SELECT count(*) FILTER (WHERE ended AND usename LIKE 'assay\_w%') FROM (
+                      SELECT usename, pg_terminate_backend(pid) AS ended FROM pg_stat_activity
+                       WHERE datname LIKE 'assay\_test\_%' AND usename <> 'postgres' OFFSET 0) t";
+        let said =
+            shell(&format!(r#""$PG_BIN/psql" -XqAt -h "$PG_DIR" -p "$PG_PORT" -U postgres -d postgres -c "{sql}""#), &self.variables);
+        said.trim().parse().unwrap()
+    }
+
     /// Starts it again, with the options it had; it recovers from its log.
     pub fn restart(&self) {
         shell(

@@ -34,7 +34,7 @@ async fn terra() -> (String, Asked) {
         )
     };
     let data = async || Json(json!({ "status": "success" }));
-    let app = ["daily", "sleep", "activity", "body"]
+    let app = ["daily", "sleep", "activity", "body", "nutrition"]
         .into_iter()
         .fold(Router::new(), |app, model| app.route(&format!("/v2/{model}"), get(data)))
         .route("/v2/auth/generateWidgetSession", post(link))
@@ -69,12 +69,17 @@ async fn an_administrator_makes_a_link_and_asks_for_missing_days_by_form() {
     };
     let (status, page) = post(&assay, "link", &[("user", " anna ")]).await;
     assert!(status == 200 && page.contains("<code>https://widget.tryterra.co/session/for-anna</code>"), "{status}: {page}");
-    assert!(page.contains("15 minutes"), "{page}");
+    assert!(page.contains("15 minutes") && !page.contains("alert warn"), "{page}");
+    // An id that names somebody: the link is made, under a warning.
+    let (status, page) = post(&assay, "link", &[("user", "anna@example.com")]).await;
+    let (warning, link) = (page.find("looks like an e-mail address"), page.find("session/for-anna@example.com"));
+    assert!(status == 200 && warning.is_some() && warning < link, "{status}: {page}");
+    assert!(!assay.log().contains("anna@example.com"), "the process's own log names nobody");
     // Nobody is connected yet: there is nobody to ask.
     let days = [("user", "anna"), ("from", "2026-07-01"), ("to", "2026-07-03")];
     let (status, page) = post(&assay, "backfill", &days).await;
     assert!(status == 422 && page.contains("no active connection"), "{status}: {page}");
-    assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), ["POST /v2/auth/generateWidgetSession"]);
+    assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), ["POST /v2/auth/generateWidgetSession"; 2]);
     // The person opened the link; Terra says so.
     let auth =
         json!({ "type": "auth", "status": "success", "user": { "user_id": "t-anna", "provider": "GARMIN", "reference_id": "anna" } });
@@ -88,12 +93,12 @@ async fn an_administrator_makes_a_link_and_asks_for_missing_days_by_form() {
     assert!(status == 422 && page.contains("ends before"), "{status}: {page}");
     let (status, page) = post(&assay, "backfill", &days).await;
     assert!(status == 200 && page.contains("kind=backfill"), "{status}: {page}");
-    eventually("Terra was asked for every model", 20, async || asked.lock().unwrap().len() >= 4).await;
+    eventually("Terra was asked for every model", 20, async || asked.lock().unwrap().len() >= 5).await;
     let mut seen = std::mem::take(&mut *asked.lock().unwrap());
     seen.sort();
     let wanted =
         |model: &str| format!("GET /v2/{model}?user_id=t-anna&to_webhook=true&start_date=2026-07-01&end_date=2026-07-04&with_samples=true");
-    assert_eq!(seen, ["activity", "body", "daily", "sleep"].map(wanted));
+    assert_eq!(seen, ["activity", "body", "daily", "nutrition", "sleep"].map(wanted));
     let deeds: Vec<String> = sqlx::query_scalar(
         "SELECT concat_ws(' ', actor, action, subject) FROM audit_log WHERE action NOT LIKE 'login%' AND actor = $1 ORDER BY id",
     )
@@ -101,7 +106,8 @@ async fn an_administrator_makes_a_link_and_asks_for_missing_days_by_form() {
     .fetch_all(&mut conn)
     .await
     .unwrap();
-    assert_eq!(deeds, [format!("{ADMIN} person.connect_link anna"), format!("{ADMIN} backfill.start anna")]);
+    let expected = ["person.connect_link anna", "person.connect_link anna@example.com", "backfill.start anna"];
+    assert_eq!(deeds, expected.map(|deed| format!("{ADMIN} {deed}")));
     drop(assay);
     // A key that Terra refuses: a sentence, and no trace of the key.
     let assay = start("some-other-key").await;

@@ -142,6 +142,34 @@ async fn every_2xx_survives_an_immediate_stop_of_postgresql() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_2xx_survives_the_end_of_program_and_postgresql_in_the_same_moment() {
+    let cluster = Cluster::start();
+    let database = cluster.database().await;
+    let (mut accepted, mut before, mut cut) = (HashSet::new(), 0, 0);
+    let rounds = rounds(2);
+    for round in 0..rounds {
+        let mut assay = Assay::start(&database).await;
+        let address = assay.address.clone();
+        let loading = tokio::spawn(async move { load(&address, round, Duration::from_millis(700)).await });
+        tokio::time::sleep(Duration::from_millis(300 + 41 * (round % 10) as u64)).await;
+        tokio::task::block_in_place(|| {
+            cluster.stop_together_with(assay.child.id());
+            assay.kill(); // it is dead; this takes note of it
+            cluster.restart();
+        });
+        let mut sent = loading.await.unwrap();
+        (before, cut) = (before + sent.accepted.len(), cut + sent.open.len());
+        let assay = Assay::start(&database).await;
+        send_again(&assay.address, &mut sent).await;
+        accepted.extend(sent.accepted);
+    }
+    println!("{rounds} rounds of both at once: {before} accepted before, {cut} cut off and sent again");
+    assert!(before > 20 * rounds && cut > 0, "only {before} were accepted; the load did not run");
+    let _assay = Assay::start(&database).await;
+    stored_once_and_processed_once(&database, &accepted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_graceful_stop_flushes_what_it_accepted() {
     let database = Database::new().await;
     let mut assay = Assay::start(&database).await;

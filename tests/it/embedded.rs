@@ -58,7 +58,8 @@ async fn ready(port: u16) {
 /// Waits until the program holds its data directory.
 async fn locked(dir: &Path) {
     let end = Instant::now() + Duration::from_secs(30);
-    while !dir.join("lock").exists() && Instant::now() < end {
+    while !dir.join("lock").exists() {
+        assert!(Instant::now() < end, "the program does not hold its data directory after 30 s");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -101,6 +102,45 @@ async fn it_starts_stops_and_recovers_from_kill_9_and_a_half_made_cluster() {
     for secret in ["signing-secret", "service-key"] {
         assert_eq!(std::fs::metadata(dir.join(secret)).unwrap().permissions().mode() & 0o777, 0o600);
     }
+    // Whoever verifies beside it sees what it runs with: it has both secrets, from its directory.
+    let verify = Command::new(binary())
+        .arg("verify")
+        .env_remove("DATABASE_URL")
+        .env_remove("TERRA_SIGNING_SECRETS")
+        .env_remove("ASSAY_SERVICE_KEY")
+        .env_remove("ASSAY_SECRET_KEY")
+        .env("ASSAY_DATA_DIR", &dir)
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&verify.stdout);
+    assert!(said.contains("ASSAY_SECRET_KEY is not set"), "it says what is off: {said}");
+    for generated in ["TERRA_SIGNING_SECRETS is not set", "ASSAY_SERVICE_KEY is not set"] {
+        assert!(!said.contains(generated), "{said}");
+    }
+    // So do a repair, which puts back what was dropped, and the commands about accounts.
+    let pid_file = std::fs::read_to_string(dir.join("postgres/postmaster.pid")).unwrap();
+    let options = sqlx::postgres::PgConnectOptions::new_without_pgpass()
+        .socket(pid_file.lines().nth(4).unwrap())
+        .port(5432)
+        .username("assay")
+        .database("assay");
+    let mut conn = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::raw_sql("DROP TRIGGER on_max_retries_exceeded ON background_jobs").execute(&mut conn).await.unwrap();
+    for arguments in [["migrate", "--repair"], ["user", "list"]] {
+        let done = Command::new(binary())
+            .args(arguments)
+            .env_remove("DATABASE_URL")
+            .env("ASSAY_DATA_DIR", &dir)
+            .current_dir("/")
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    let back: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM pg_trigger WHERE tgname = 'on_max_retries_exceeded'").fetch_one(&mut conn).await.unwrap();
+    assert_eq!(back, 1);
+    drop(conn);
     // A second program on the same directory is refused and disturbs nothing.
     let second = Command::new(binary())
         .env_remove("DATABASE_URL")

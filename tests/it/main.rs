@@ -8,7 +8,9 @@
 #![allow(missing_docs, reason = "test names say it")]
 
 mod attacks;
+mod audited;
 mod authorisation;
+mod beginning;
 mod bench;
 mod broken;
 mod chaos;
@@ -20,6 +22,7 @@ mod decisions;
 mod docs;
 mod durability;
 mod embedded;
+mod hearing;
 mod load;
 mod logs;
 mod many_nodes;
@@ -32,5 +35,6 @@ mod proxies;
 mod read_api;
 mod realtime;
 mod soak;
+mod suite;
 mod switched_off;
 mod visitors;

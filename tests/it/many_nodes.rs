@@ -25,6 +25,8 @@ fn load(nodes: &[String], accepted: &Accepted) -> Vec<tokio::task::JoinHandle<()
                             accepted.lock().unwrap().insert(trace.clone(), (user.clone(), steps));
                         }
                     }
+                    // Steady, not as fast as it goes: what is sent has to be worked off before the test can end.
+                    tokio::time::sleep(Duration::from_millis(2)).await;
                 }
             })
         })

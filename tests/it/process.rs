@@ -40,6 +40,11 @@ impl Database {
     /// On a given server.
     pub async fn on(server: &str) -> Self {
         let name = format!("assay_test_it_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // Tests plant by the date and read by it: none begins in the last seconds of a day.
+        let left = 86_400_u32.saturating_sub(chrono::Timelike::num_seconds_from_midnight(&chrono::Utc::now()));
+        if left <= 20 {
+            tokio::time::sleep(Duration::from_secs(left.into())).await;
+        }
         let mut conn = PgConnection::connect(server).await.unwrap();
         conn.execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).await.unwrap();
         conn.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
@@ -106,28 +111,38 @@ impl Assay {
     }
 
     pub async fn start_with(database: &Database, env: &[(&str, &str)]) -> Self {
+        match Self::try_start(database, env).await {
+            // Somebody else took the port between the finding and the use of it.
+            Err(said) if said.contains("is taken") => Self::try_start(database, env).await,
+            other => other,
+        }
+        .unwrap_or_else(|said| panic!("{said}"))
+    }
+
+    /// Starts it; else what it said.
+    async fn try_start(database: &Database, env: &[(&str, &str)]) -> Result<Self, String> {
         let port = free_port();
         let data_dir = std::env::temp_dir().join(format!("assay-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
         std::fs::create_dir_all(&data_dir).unwrap();
         let log = std::fs::File::create(data_dir.join("log")).unwrap();
         let child = command(&database.url, port, &data_dir).envs(env.iter().copied()).stderr(log).spawn().unwrap();
         let mut assay = Self { child, address: format!("http://127.0.0.1:{port}"), data_dir };
-        assay.wait_until_ready().await;
-        assay
+        assay.wait_until_ready().await?;
+        Ok(assay)
     }
 
-    async fn wait_until_ready(&mut self) {
+    async fn wait_until_ready(&mut self) -> Result<(), String> {
         let end = Instant::now() + Duration::from_secs(60);
         while Instant::now() < end {
             if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("the program ended ({status}): {}", self.log());
+                return Err(format!("the program ended ({status}): {}", self.log()));
             }
             if reqwest::get(format!("{}/readyz", self.address)).await.is_ok_and(|r| r.status() == 200) {
-                return;
+                return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("not ready after a minute: {}", self.log());
+        Err(format!("not ready after a minute: {}", self.log()))
     }
 
     pub fn log(&self) -> String {

@@ -14,6 +14,8 @@ use std::{process::Command, time::Duration};
 pub const PERSON: &str = "walked-person";
 /// What that trainer calls the person; nobody else may read it.
 pub const MARK: &str = "Zq7 Walked Label";
+/// A day of which the person has a value.
+const DAY: &str = "2026-01-01";
 
 const SECRET: &str = crate::process::SECRET;
 
@@ -39,7 +41,7 @@ pub fn filled(path: &str) -> String {
     let known = [
         ("{user_id}", PERSON),
         ("{metric}", "steps"),
-        ("{day}", "2026-01-01"),
+        ("{day}", DAY),
         ("{id}", "00000000-0000-0000-0000-000000000000"),
         ("{deed}", "enable"),
         ("{token}", &"0".repeat(64)),
@@ -104,7 +106,7 @@ impl Visitors {
             "INSERT INTO persons (user_id, label) VALUES ('{PERSON}', '{MARK}');
              INSERT INTO trainer_clients (trainer_id, user_id) SELECT id, '{PERSON}' FROM accounts WHERE email = 'own@example.com';
              INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
-               VALUES ('{PERSON}', 'steps', 'oura', current_date, 1234, 'count', 1, 't', now(), app.uuid_v7())"
+               SELECT '{PERSON}', 'steps', 'oura', day, 1234, 'count', 1, 't', now(), app.uuid_v7() FROM unnest(ARRAY[current_date, '{DAY}'::date]) AS day"
         )))
         .execute(db.owner())
         .await
@@ -129,8 +131,20 @@ impl Visitors {
         &self.cookies.iter().find(|(n, _)| *n == name).unwrap().1
     }
 
-    /// What everybody is answered to the same request, sent as a page of ours would send it.
+    /// What everybody is answered to the same request.
     pub async fn all(&self, assay: &Assay, method: &str, path: &str, body: &str) -> Vec<(&'static str, Answer)> {
+        self.those(|_| true, assay, method, path, body).await
+    }
+
+    /// What those whose name fits are answered to the same request, sent as a page of ours would send it.
+    pub async fn those(
+        &self,
+        fits: impl Fn(&str) -> bool,
+        assay: &Assay,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Vec<(&'static str, Answer)> {
         let request = || {
             let kind = if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" };
             let accept = if path.starts_with("/_fn/") { "application/json" } else { "text/html,*/*" };
@@ -141,18 +155,21 @@ impl Visitors {
                 .header("content-type", kind)
                 .body(body.to_owned())
         };
-        let mut answers = vec![("anonymous", answer(request()).await)];
+        let mut answers = Vec::new();
+        if fits("anonymous") {
+            answers.push(("anonymous", answer(request()).await));
+        }
         // Logging out would end the walk.
         let members = if path == "/logout" { &self.cookies[..0] } else { &self.cookies[..] };
-        for (name, cookie) in members {
-            answers.push((name, answer(request().header("cookie", cookie)).await));
+        for (name, cookie) in members.iter().filter(|(name, _)| fits(name)) {
+            answers.push((*name, answer(request().header("cookie", cookie)).await));
         }
         if !path.starts_with("/_fn/") {
-            for (name, key) in &self.keys {
-                answers.push((name, answer(request().bearer_auth(key)).await));
+            for (name, key) in self.keys.iter().filter(|(name, _)| fits(name)) {
+                answers.push((*name, answer(request().bearer_auth(key)).await));
             }
         }
-        if path.starts_with("/functions/") {
+        if path.starts_with("/functions/") && fits("signed") {
             answers.push(("signed", answer(request().header("terra-signature", signature(SECRET, body.as_bytes()))).await));
         }
         answers
