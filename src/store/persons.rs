@@ -181,7 +181,7 @@ mod tests {
     async fn real_persons_with_an_address_for_an_id_are_counted_as_the_pages_see_them() {
         let t = crate::store::testing::database().await;
         let mut conn = t.db.service().acquire().await.unwrap();
-        for (id, address) in IDS_AND_EMAILS {
+        for (id, address) in IDS_AND_EMAILS.into_iter().filter(|(id, _)| !id.is_empty()) {
             sqlx::query("INSERT INTO persons (user_id) VALUES ($1)").bind(id).execute(t.db.owner()).await.unwrap();
             assert_eq!(emails(&mut conn).await.unwrap(), i64::from(address), "{id:?}");
             sqlx::query("UPDATE persons SET simulated = true").execute(t.db.owner()).await.unwrap();

@@ -43,6 +43,7 @@ fn every_setting_that_packaging_names_is_one() {
         .unwrap()
         .lines()
         .take_while(|l| l.starts_with("      "))
+        .filter(|l| !l.trim().starts_with('#'))
         .filter_map(|l| l.trim().split_once(':'))
         .map(|(n, _)| n.to_owned());
     let example = read("packaging/assay.env.example");

@@ -62,7 +62,8 @@ pub(super) async fn page(
             {came(point, origin.unwrap_or_default().upload, delivery.filter(|_| seen.admin), seen.now)}
             {match explained {
                 Some(e) => reasons(seen, metric, point, &e, stored.as_ref()),
-                None => view! { <Alert tone="note">"A vendor’s own scale: there is no truth to be near, so it has no confidence."</Alert> }.into_any(),
+                None if metric.is_vendor_score() => view! { <Alert tone="note">"A vendor’s own scale: there is no truth to be near, so it has no confidence."</Alert> }.into_any(),
+                None => view! { <Alert tone="note">"It has no confidence: how this value came about is not known."</Alert> }.into_any(),
             }}
             {review}
             {(!others.is_empty()).then(|| other_sources(seen, metric, &others))}
@@ -410,8 +411,9 @@ mod tests {
         let t = crate::store::testing::database().await;
         sqlx::raw_sql(
             "INSERT INTO persons (user_id) VALUES ('u');
-             INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id)
-             SELECT 'u', 'weight', 'withings', date '2025-01-01' + d, 80 + d % 2 * 0.4, 'kg', d, 't' || d, now(), gen_random_uuid() FROM generate_series(0, 20) AS d",
+             INSERT INTO unified_metrics (user_id, metric_name, source, measurement_date, value, unit, ordering_ms, trace_id, received_at, delivery_id, provenance)
+             SELECT 'u', 'weight', 'withings', date '2025-01-01' + d, 80 + d % 2 * 0.4, 'kg', d, 't' || d, now(), gen_random_uuid(),
+                    '{\"model\": \"body\", \"upload\": \"automatic\"}' FROM generate_series(0, 20) AS d",
         )
         .execute(t.db.owner())
         .await
