@@ -96,8 +96,9 @@ pub fn LiveControl(
     /// When the shown data were taken; empty while nothing is shown.
     taken_at: String,
     /// How the page keeps up, in words.
-    #[prop(into)]
-    rhythm: Signal<&'static str>,
+    rhythm: &'static str,
+    /// Whether news wait until the reader is not at work. Of the whole page: what is made with one answer is gone with it.
+    waits: RwSignal<bool>,
 ) -> impl IntoView {
     let state = move || match (live.paused.get(), live.link.get()) {
         (_, Link::Ended) => ("lost", "Your session has ended"),
@@ -120,7 +121,7 @@ pub fn LiveControl(
                 <span class=move || format!("live-state with-js {}", state().0)>{move || state().1}</span>
             </span>
             {login}
-            <span class="soft with-js">{move || rhythm.get()}</span>
+            <span class="soft with-js">{move || if waits.get() { "waits while you are at work" } else { rhythm }}</span>
             <button class="quiet with-js" type="button" aria-pressed=move || live.paused.get().to_string() on:click=move |_| live.paused.update(|p| *p = !*p)>
                 "Pause"
             </button>

@@ -171,8 +171,8 @@ pub fn Page(
     let live = use_live(Memo::new(move |_| address.with(Address::topics)), Memo::new(move |_| address.with(Address::about)));
     let seen = RwSignal::new(0_u32);
     let asked = StoredValue::new(Asked::default());
-    // What is shown, without its HTML: it stays when the same page cannot be had anew.
-    let good = StoredValue::new(None::<(Address, Made)>);
+    // What is shown, without its HTML, and why it could not be had anew: it stays then.
+    let good = StoredValue::new(None::<(Address, Made, String)>);
     let ask = move |(of, _): (Address, u32)| {
         asked.update_value(|q| q.told = Some(live.told()));
         let [first, second, third] = of.words.clone();
@@ -181,8 +181,8 @@ pub fn Page(
             let answer = page.await;
             // Whoever came to the rows meanwhile keeps them. By now the reader may have left the page altogether.
             let by_hand = asked.try_with_value(|q| q.by_hand).unwrap_or_default();
-            let same = good.try_get_value().flatten().filter(|(there, _)| *there == of);
-            let kept = same.filter(|_| answer.is_ok() && !by_hand && busy()).map(|(_, made)| made);
+            let same = good.try_get_value().flatten().filter(|(there, ..)| *there == of);
+            let kept = same.filter(|_| may_wait(&answer) && !by_hand && busy()).map(|(_, made, _)| made);
             let _ = asked.try_update_value(|q| (q.of, q.late) = (Some(of), kept.is_some()));
             kept.map_or(answer, Ok)
         }
@@ -209,11 +209,17 @@ pub fn Page(
                     let here = answered(asked, address);
                     match answer {
                         Ok(made) => {
-                            good.set_value(Some((here, made.bare())));
-                            shown(address, live, waits, made, String::new())
+                            // What was put aside mended nothing of what is shown.
+                            let late = asked.try_with_value(|q| q.late).unwrap_or_default();
+                            let problem = good.get_value().filter(|_| late).map(|(.., problem)| problem).unwrap_or_default();
+                            good.set_value(Some((here, made.bare(), problem.clone())));
+                            shown(address, live, waits, made, problem)
                         }
                         Err(error) => match good.get_value() {
-                            Some((of, made)) if of == here && passes(error.kind) => shown(address, live, waits, made, error.message),
+                            Some((of, made, _)) if of == here && passes(error.kind) => {
+                                good.set_value(Some((of, made.clone(), error.message.clone())));
+                                shown(address, live, waits, made, error.message)
+                            }
                             _ => {
                                 good.set_value(None);
                                 view! { <Title text="Not shown"/><h1 class="sr-only">"This page is not shown"</h1><Trouble error/> }.into_any()
@@ -232,6 +238,12 @@ fn answered(asked: StoredValue<Asked>, address: Memo<Address>) -> Address {
     asked.try_with_value(|q| q.of.clone()).flatten().unwrap_or_else(|| address.get_untracked())
 }
 
+/// Whether an answer may wait until the reader is not at work: the page, or that it cannot be had just now; not that the session
+/// has ended or that there is nothing to see any more.
+fn may_wait(answer: &Answer) -> bool {
+    answer.as_ref().map_or_else(|error| passes(error.kind) && error.kind != ErrorKind::Unauthenticated, |_| true)
+}
+
 /// Whether a page that was shown may stay in spite of an error: what is gone or forbidden may not.
 fn passes(kind: ErrorKind) -> bool {
     !matches!(kind, ErrorKind::Forbidden | ErrorKind::NotFound)
@@ -240,18 +252,16 @@ fn passes(kind: ErrorKind) -> bool {
 /// A page, and why it could not be brought up to date; empty: it is.
 fn shown(address: Memo<Address>, live: Live, waits: RwSignal<bool>, made: Made, problem: String) -> AnyView {
     let (topics, keeps_up) = address.with_untracked(|a| (a.topics(), a.keeps_up()));
-    let follow = made.follow;
-    let rhythm = Signal::derive(move || match (waits.get(), follow, keeps_up) {
-        (true, ..) => "waits while you are at work",
-        (_, true, _) => "updates every 2 s",
-        (_, _, true) => "updates at once",
+    let rhythm = match (made.follow, keeps_up) {
+        (true, _) => "updates every 2 s",
+        (_, true) => "updates at once",
         _ => "updates on request",
-    });
+    };
     let stale = (!problem.is_empty()).then(|| {
         let of = if made.taken.is_empty() { String::new() } else { format!("What you see is as of {}. ", made.taken) };
         view! { <Alert tone="bad">{of}{problem}</Alert> }
     });
-    let control = (!topics.is_empty()).then(|| view! { <LiveControl live taken_at=made.taken rhythm/> });
+    let control = (!topics.is_empty()).then(|| view! { <LiveControl live taken_at=made.taken rhythm waits/> });
     view! { <Title text=made.title/>{stale}{control}{Placed { html: made.html }.into_view()} }.into_any()
 }
 

@@ -214,6 +214,10 @@ impl Listener {
 
     /// How much of it concerns the reader; `None`: nothing. A trainer learns nothing of others' persons, not even how many.
     fn share(&self, news: &News) -> Option<i64> {
+        let of_persons = matches!(news.topic.as_str(), "scores" | "deliveries");
+        if of_persons && !self.about.is_empty() && !news.everybody && !news.users.contains(&self.about) {
+            return None; // the page is about somebody else
+        }
         if self.caller.role == Role::Admin {
             return Some(news.n);
         }
@@ -278,6 +282,19 @@ mod tests {
             assert_eq!(listener(&db, Role::Trainer, "", mine).share(&news), heard, "{mine:?} {news:?}");
             assert_eq!(listener(&db, Role::Admin, "", mine).share(&news), Some(9), "{news:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_page_about_one_person_hears_of_no_other() {
+        let db = away();
+        for role in [Role::Admin, Role::Trainer] {
+            let heard = |topic, users: &[&str], everybody| {
+                listener(&db, role, "a", Some(&["a", "b"])).share(&news(topic, users, everybody, 1)).is_some()
+            };
+            assert!(heard("deliveries", &["b", "a"], false) && heard("scores", &[], true), "{role:?}");
+            assert!(!heard("deliveries", &["b"], false) && !heard("scores", &["b"], false), "{role:?}");
+        }
+        assert!(listener(&db, Role::Admin, "a", None).share(&news("jobs", &[], false, 1)).is_some());
     }
 
     #[tokio::test]

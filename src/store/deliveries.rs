@@ -236,7 +236,7 @@ const FORGET_AT_ONCE: i64 = 20_000;
 /// Drops months of deliveries; `None`: they are in use, and others must not wait behind us.
 pub(super) async fn drop_months(conn: &mut PgConnection, days: i32) -> sqlx::Result<Option<i64>> {
     let mut tx = conn.begin().await?;
-    sqlx::query("SELECT set_config('lock_timeout', '2s', true)").execute(&mut *tx).await?;
+    sqlx::query("SELECT set_config('lock_timeout', '300ms', true)").execute(&mut *tx).await?;
     let dropped = sqlx::query_scalar("SELECT app.drop_raw_before((now() AT TIME ZONE 'UTC')::date - $1)").bind(days).fetch_one(&mut *tx);
     match dropped.await {
         Ok(n) => {

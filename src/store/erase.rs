@@ -117,19 +117,21 @@ async fn exists(tx: &mut PgConnection, relation: &str) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT to_regclass('public.' || $1) IS NOT NULL").bind(relation).fetch_one(tx).await
 }
 
-/// Deliveries `t` of a person: by name, by the person's connections, or parked with the name in the body. What is erased
-/// and what is exported.
+/// Ids and times of the deliveries of a person: by name, by the person's connections, or parked with the name in the body. What
+/// is erased and what is exported. Each by its own index; of the parked ones the bodies are read.
 macro_rules! of_person {
     () => {
-        "t.user_id = $1
-             OR (t.user_id IS NULL AND (t.terra_user_id IN (SELECT c.terra_user_id FROM connections c WHERE c.user_id = $1)
-                 OR payload(t) #>> '{user,reference_id}' = $1 OR payload(t) ->> 'reference_id' = $1))"
+        "SELECT t.id, t.created_at FROM terra_webhooks_raw t WHERE t.user_id = $1
+         UNION SELECT t.id, t.created_at FROM terra_webhooks_raw t
+                WHERE t.user_id IS NULL AND t.terra_user_id = ANY (ARRAY(SELECT c.terra_user_id FROM connections c WHERE c.user_id = $1))
+         UNION SELECT t.id, t.created_at FROM terra_webhooks_raw t
+                WHERE t.user_id IS NULL AND (payload(t) #>> '{user,reference_id}' = $1 OR payload(t) ->> 'reference_id' = $1)"
     };
 }
 pub(super) use of_person;
 
 async fn deliveries(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(concat!("SELECT t.id::text FROM terra_webhooks_raw t WHERE ", of_person!())).bind(user_id).fetch_all(conn).await
+    sqlx::query_scalar(concat!("SELECT id::text FROM (", of_person!(), ") found")).bind(user_id).fetch_all(conn).await
 }
 
 /// How many rows [`erase_person`] would remove now, at least; nothing is changed and nobody is waited for. Found by indexes

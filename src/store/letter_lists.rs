@@ -198,10 +198,22 @@ pub async fn jobs_there(conn: &mut PgConnection, jobs: &[Uuid]) -> sqlx::Result<
     let others: Vec<Uuid> = jobs.iter().filter(|id| !there.contains(id)).copied().collect();
     if !others.is_empty() {
         let finished: Vec<Uuid> =
-            sqlx::query_scalar("SELECT id FROM job_history WHERE id = ANY ($1)").persistent(false).bind(others).fetch_all(conn).await?;
+            // No job ended before it was made, and most ids say when that was: older days are not looked through.
+            sqlx::query_scalar("SELECT id FROM job_history WHERE id = ANY ($1) AND completed_at >= $2")
+                .persistent(false)
+                .bind(&others)
+                .bind(earliest(&others))
+                .fetch_all(conn)
+                .await?;
         there.extend(finished);
     }
     Ok(there)
+}
+
+/// A moment before which none of these jobs was made, to the minute; the beginning of time where an id does not say.
+fn earliest(jobs: &[Uuid]) -> DateTime<Utc> {
+    let made = |id: &Uuid| id.get_timestamp().and_then(|t| DateTime::from_timestamp(i64::try_from(t.to_unix().0).ok()? - 60, 0));
+    jobs.iter().map(|id| made(id).unwrap_or(DateTime::UNIX_EPOCH)).min().unwrap_or(DateTime::UNIX_EPOCH)
 }
 
 /// When the letters of a job were dealt with.

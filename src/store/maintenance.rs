@@ -128,7 +128,7 @@ pub struct Patience {
 
 impl Patience {
     /// Within the time of the job that does it.
-    pub const NIGHT: Self = Self { pause: Duration::from_secs(20), whole: Duration::from_secs(1200) };
+    pub const NIGHT: Self = Self { pause: Duration::from_secs(60), whole: Duration::from_secs(1200) };
 }
 
 /// [`retention`], and whole days and months that were in use are tried again as long as there is patience: a dump or a report

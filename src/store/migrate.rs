@@ -181,11 +181,19 @@ async fn put_migrations(conn: &mut PgConnection) -> Result<(), MigrateError> {
 
 /// Applies the repeatable objects and writes down what is there now.
 async fn put_objects(conn: &mut PgConnection, wanted: &str) -> Result<(), MigrateError> {
-    conn.execute(LATEST).await?;
     let mut tries = Tries::new();
     loop {
-        let done = try_objects(conn, wanted, &tries.lock_timeout()).await;
+        // Each time: the view may be dropped between two tries.
+        let done = match conn.execute(LATEST).await {
+            Ok(_) => try_objects(conn, wanted, &tries.lock_timeout()).await,
+            Err(e) => Err(e),
+        };
+        let gone = |e: &sqlx::Error| e.as_database_error().and_then(|d| d.code()).is_some_and(|c| c == "42P01");
         let again = match &done {
+            Err(e) if gone(e) && tries.made < 3 => {
+                tries.made += 1;
+                true
+            }
             Err(e) => tries.once_more(e).await,
             Ok(()) => false,
         };

@@ -193,8 +193,7 @@ macro_rules! gone {
     };
 }
 
-/// Works out what would change and keeps it with the operation, in the transaction that ended it: it reads both tables of scores
-/// several times over.
+/// Works out what would change and keeps it with the operation, once it ended: it reads both tables of scores several times over.
 ///
 /// # Errors
 /// The database's.

@@ -123,12 +123,14 @@ pub async fn sweep(conn: &mut PgConnection) -> sqlx::Result<i64> {
         );
         swept += sqlx::query(AssertSqlSafe(sql)).execute(&mut *conn).await?.rows_affected() as i64;
     }
-    // Each by its own index.
-    for status in ["status IN ('ignored', 'conflict', 'invalid')", "status = 'failed'"] {
+    // Each by its own index. What failed may be what a person who comes back began with: only what is older than the erasure goes.
+    const OF_NO_USE: &str = "status IN ('ignored', 'conflict', 'invalid') AND created_at >= $1 AND (app.is_erased(user_id)";
+    const FAILED: &str = "status = 'failed' AND created_at >= $1 AND (app.is_erased(user_id) AND ordering_ms <= (
+        SELECT floor(extract(epoch FROM t.erased_at) * 1000) FROM tombstones t WHERE t.hash = app.tombstone('person', user_id))";
+    for which in [OF_NO_USE, FAILED] {
         let sql = format!(
             "SELECT id, created_at FROM terra_webhooks_raw
-              WHERE {status} AND created_at >= $1
-                AND (app.is_erased(user_id)
+              WHERE {which}
                      OR (terra_user_id IS NOT NULL AND EXISTS (SELECT FROM tombstones WHERE hash = app.tombstone('connection', terra_user_id))))
               LIMIT $2"
         );
@@ -142,5 +144,14 @@ pub async fn sweep(conn: &mut PgConnection) -> sqlx::Result<i64> {
             }
         }
     }
-    Ok(swept)
+    // The comparison of a registry that was being worked out while a person it names was erased.
+    let compared = sqlx::query(
+        "UPDATE operations SET difference = jsonb_set(difference, '{top}',
+                coalesce((SELECT jsonb_agg(t ORDER BY n) FROM jsonb_array_elements(difference -> 'top') WITH ORDINALITY AS e (t, n) WHERE NOT app.is_erased(t ->> 0)), '[]'))
+          WHERE jsonb_typeof(difference -> 'top') = 'array'
+            AND EXISTS (SELECT FROM jsonb_array_elements(difference -> 'top') AS e (t) WHERE app.is_erased(t ->> 0))",
+    )
+    .execute(conn)
+    .await?;
+    Ok(swept + compared.rows_affected() as i64)
 }

@@ -79,7 +79,7 @@ impl Fault {
     pub const fn hidden_because(self) -> &'static str {
         match self {
             Fault::ShortWear => {
-                "means and extremes of the heart rate and the share of a night hardly change when part of the day was not seen; only totals lose"
+                "many short days lost a tenth or less and differ as little from whole ones; a mean of the heart rate hardly changes when part of the day was not seen"
             }
             Fault::RmssdSdnn => {
                 "the two differ by a factor of about 1.4, which is within two spreads of a person's nights; certain only where both are sent, though an oracle that knows the person's spread finds more of them than we do"

@@ -42,6 +42,13 @@ impl JobKind for Recalculation {
     }
 }
 
+/// After the commit of the last chunk, because it reads all scores.
+async fn keep_difference(ctx: &Ctx, ended: &operations::Operation) -> sqlx::Result<()> {
+    let mut tx = ctx.begin().await?;
+    shadow::keep_difference(&mut tx, ended).await?;
+    tx.commit().await
+}
+
 impl Recalculation {
     async fn one(&self, ctx: &Ctx, job: &Claimed<Chunk>) -> Result<Outcome, String> {
         let mut tx = ctx.begin().await.map_err(text)?;
@@ -79,15 +86,19 @@ impl Recalculation {
         if beside.is_none() {
             maintenance::announce(&mut tx, "scores", &users, scores as i64).await.map_err(text)?;
         }
+        let mut ended = None;
         // Last, because all chunks write this one row: it is locked for the commit only.
         if let Some(id) = job.payload.operation {
             let now = operations::progress(&mut tx, id, users.len() as i64, 0, 1).await.map_err(text)?;
-            if let Some(ended) = now.filter(|o| o.kind == "shadow" && o.state == "completed") {
-                shadow::keep_difference(&mut tx, &ended).await.map_err(text)?;
-            }
+            ended = now.filter(|o| o.kind == "shadow" && o.state == "completed");
             maintenance::announce(&mut tx, "operation", &[], users.len() as i64).await.map_err(text)?;
         }
         tx.commit().await.map_err(text)?;
+        if let Some(ended) = ended
+            && let Err(error) = keep_difference(ctx, &ended).await
+        {
+            tracing::warn!(%error, "what a registry tried beside would change was not kept; its page works it out");
+        }
         Ok(Outcome::Committed)
     }
 }

@@ -64,6 +64,8 @@ pub(super) async fn list(conn: &mut PgConnection, service: &PgPool, query: &Quer
     let whole = !more && query.before().is_none();
     let n = if whole { rows.len() as i64 } else { store::count(conn, &filter).await? };
     rows.truncate(PAGE);
+    // Counted is the newest window; further back there may be more.
+    let n = n.max(rows.len() as i64);
     let here =
         |before: &str| Query::href("webhooks", &[("status", &status), ("type", &kind), ("q", &q), ("since", &since), ("before", before)]);
     let further = if more { None } else { store::window_end(conn, &filter, query.before()).await? };
@@ -360,6 +362,7 @@ mod tests {
         };
         let second = part(further.split_once('?').unwrap().1).await;
         assert_eq!((second.rows.len(), second.deeds.len(), second.filtered), (3, 0, true));
+        assert_eq!(second.title, "3 deliveries, newest first");
         for whole in ["q=provider:garmin", "status=failed", ""] {
             let part = part(whole).await;
             assert_eq!((part.note.as_str(), part.deeds.len()), ("", 0), "{whole}");

@@ -47,6 +47,8 @@ pub(super) async fn list(conn: &mut PgConnection, query: &Query, now: Instant) -
     let whole = !more && query.before().is_none();
     let n = if whole { rows.len() as i64 } else { store::count(conn, &filter).await? };
     rows.truncate(PAGE);
+    // Counted is the newest window; further back there may be more.
+    let n = n.max(rows.len() as i64);
     let here = |before: &str| Query::href("logs", &[("level", &level), ("q", &q), ("since", &since), ("before", before)]);
     let further = if more { None } else { store::window_end(conn, &filter, query.before()).await? };
     let which = format!("the {} {}", if query.before().is_some() { "next" } else { "newest" }, text::count(WINDOW));
@@ -204,6 +206,7 @@ mod tests {
         };
         let second = part(further.split_once('?').unwrap().1).await;
         assert_eq!((second.rows.len(), second.deeds.len(), second.filtered), (3, 0, true));
+        assert_eq!(second.title, "3 lines");
         let all = part("").await;
         assert_eq!((all.note.as_str(), all.deeds.len()), ("", 0));
     }

@@ -31,6 +31,9 @@ const STATES: [&str; 7] = ["", "pending", "processing", "completed", "failed", "
 pub(in crate::pages::admin) fn filter(word: impl Fn(&str) -> String, now: Instant) -> Result<Filter, String> {
     let some = |name: &str| Some(word(name)).filter(|v| !v.is_empty());
     let time = |name: &str| some(name).map(|w| moment(&w)).transpose();
+    if let Some(word) = some("since").filter(|w| since(w, now).is_none()) {
+        return Err(format!("“{}” is no time of the list.", text::cut(&word, 40)));
+    }
     let filter = Filter {
         // Whichever begins later, and ends earlier.
         from: since(&word("since"), now).max(time("from")?),
@@ -38,7 +41,7 @@ pub(in crate::pages::admin) fn filter(word: impl Fn(&str) -> String, now: Instan
         kind: some("type"),
         provider: some("provider").map(|p| p.to_lowercase()),
         user_id: some("user"),
-        status: some("status").filter(|s| STATES.contains(&s.as_str())),
+        status: some("status"),
         error: some("error"),
         ..Filter::default()
     };
@@ -119,7 +122,10 @@ fn note() -> String {
 /// The words of the filter for the press, and the moment. Times go with their zone: the reader may have chosen another one by then.
 fn carried(query: &Query, now: Instant) -> Vec<(String, String)> {
     let word = |name: &str| match name {
-        "from" | "until" => moment(&query.get(name)).map_or_else(|_| String::new(), |at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
+        // Not after now, which is what was counted; and far years have no such form.
+        "from" | "until" => {
+            moment(&query.get(name)).map_or_else(|_| String::new(), |at| at.min(now).to_rfc3339_opts(SecondsFormat::Secs, true))
+        }
         name => query.get(name),
     };
     let mut fields: Vec<(String, String)> = NAMES.map(|n| (n.to_owned(), word(n))).to_vec();
@@ -233,6 +239,10 @@ mod tests {
             let query = format!("tab=replay&from={from}&until={until}&ask=replay");
             let shown = page(&mut conn, &Query::parse(&query), now).await.unwrap();
             assert!(shown.question.is_none() && shown.complaint.contains(" time"), "{from}: {}", shown.complaint);
+        }
+        for word in ["status=conflict", "status=lost", "since=6h"] {
+            let shown = page(&mut conn, &Query::parse(&format!("tab=replay&{word}&ask=replay")), now).await.unwrap();
+            assert!(shown.question.is_none() && !shown.complaint.is_empty(), "{word}");
         }
     }
 
