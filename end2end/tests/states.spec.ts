@@ -66,6 +66,7 @@ test.describe("a failing database", () => {
     "webhooks-refused": "Webhooks",
     "webhooks-replay": "Webhooks",
     "webhooks-test": "Webhooks",
+    limits: "Rate limits",
     trainers: "Trainers and clients",
     settings: "Settings",
     registry: "Registry",

@@ -51,5 +51,5 @@ fn body(token: &str, email: &str, refused: Option<Refused>) -> Html {
     let page = Html::again(refused).heading(TITLE).text(&format!("For the account {email}."));
     let field =
         field::input("New password", "password", "password", "new-password", "At least 12 characters, for example four unrelated words.");
-    page.section("New password").form(&action(token), &[field], "Set password")
+    page.section("New password").form(&action(token), &[field::username(email), field], "Set password")
 }
