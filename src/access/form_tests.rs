@@ -366,7 +366,10 @@ async fn a_person_gets_and_loses_trainers_a_name_and_at_last_everything() {
     .unwrap();
     let path = "/admin/people/er%2Fika%20%26%20%3Cco%3E";
     let (status, _, page) = w.get(path, Some(&admin)).await;
-    assert!(status == StatusCode::OK && page.contains("removes at least 3 rows of er/ika &amp; &lt;co&gt;") && !page.contains("<co>"), "{page}");
+    assert!(
+        status == StatusCode::OK && page.contains("removes at least 3 rows of er/ika &amp; &lt;co&gt;") && !page.contains("<co>"),
+        "{page}"
+    );
     let warns = |page: &str| page.contains("looks like an e-mail address");
     assert!(!warns(&page) && warns(&w.get("/admin/people/a%40b.ch", Some(&admin)).await.2));
     assert_eq!(w.get("/admin/people/nobody", Some(&admin)).await.0, StatusCode::NOT_FOUND);
