@@ -23,6 +23,7 @@ const WHOLE: Duration = Duration::from_secs(600);
 pub(crate) type Turn = OwnedSemaphorePermit;
 
 /// A turn, or the answer when there is none left just now.
+#[allow(clippy::result_large_err, reason = "the error is the answer itself, made once")]
 pub(crate) fn turn(db: &Db) -> Result<Turn, Response> {
     db.downloads.clone().try_acquire_owned().map_err(|_| {
         let detail = "Several downloads are running. Try again when one of them has ended.";
