@@ -4,18 +4,6 @@
 use crate::error::AppError;
 use leptos::prelude::*;
 
-/// The letters of a group that were there when the page was shown: what dies between a question and its press is not meant.
-#[cfg(feature = "ssr")]
-fn group(kind: String, fingerprint: String, since: &str, asked: crate::model::Instant) -> crate::store::jobs::settle::DeadFilter {
-    crate::store::jobs::settle::DeadFilter {
-        ids: None,
-        kind: Some(kind),
-        fingerprint: Some(fingerprint),
-        since: super::lists::since(since, asked),
-        until: Some(asked),
-    }
-}
-
 /// The letters of a filter that were there when the page was shown; an empty word does not narrow.
 #[cfg(feature = "ssr")]
 pub(super) fn filter(kind: &str, since: &str, asked: crate::model::Instant) -> crate::store::jobs::settle::DeadFilter {
@@ -26,6 +14,25 @@ pub(super) fn filter(kind: &str, since: &str, asked: crate::model::Instant) -> c
         since: super::lists::since(since, asked),
         until: Some(asked),
     }
+}
+
+/// The letters of a group that were there when the page was shown: what dies between a question and its press is not meant.
+#[cfg(feature = "ssr")]
+fn group(kind: &str, fingerprint: String, since: &str, asked: crate::model::Instant) -> crate::store::jobs::settle::DeadFilter {
+    crate::store::jobs::settle::DeadFilter { fingerprint: Some(fingerprint), ..filter(kind, since, asked) }
+}
+
+/// Brings letters back as an operation, and goes back to the page, which says how many.
+#[cfg(feature = "ssr")]
+async fn redrive(
+    request: &crate::server::context::Request,
+    letters: &crate::store::jobs::settle::DeadFilter,
+    back: &str,
+) -> Result<(), AppError> {
+    let operation =
+        crate::jobs::operations::start_redrive(&request.services.db, letters, &request.actor()?).await.map_err(|e| request.db(&e))?;
+    leptos_axum::redirect(&super::lists::with_notice(back, "redrive-started", Some(operation.total.unsigned_abs())));
+    Ok(())
 }
 
 /// Brings the open dead letters of a filter back, whatever group they belong to.
@@ -49,10 +56,7 @@ pub async fn redrive_letters(
     let request = crate::server::context::Request::current()?;
     request.admin()?;
     let filter = filter(&kind, &since, super::job_deeds::asked_at(&asked, chrono::Utc::now()));
-    let operation =
-        crate::jobs::operations::start_redrive(&request.services.db, &filter, &request.actor()?).await.map_err(|e| request.db(&e))?;
-    leptos_axum::redirect(&super::lists::with_notice(&back, "redrive-started", Some(operation.total.unsigned_abs())));
-    Ok(())
+    redrive(&request, &filter, &back).await
 }
 
 /// Brings the open dead letter of one job back.
@@ -70,10 +74,7 @@ pub async fn redrive_letter(
     request.admin()?;
     let id = id.parse::<uuid::Uuid>().map_err(|_| AppError::not_found("This letter"))?;
     let filter = crate::store::jobs::settle::DeadFilter { ids: Some(vec![id]), ..Default::default() };
-    let operation =
-        crate::jobs::operations::start_redrive(&request.services.db, &filter, &request.actor()?).await.map_err(|e| request.db(&e))?;
-    leptos_axum::redirect(&super::lists::with_notice(&back, "redrive-started", Some(operation.total.unsigned_abs())));
-    Ok(())
+    redrive(&request, &filter, &back).await
 }
 
 /// Brings the open dead letters of a group back.
@@ -97,11 +98,8 @@ pub async fn redrive_group(
 ) -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
     request.admin()?;
-    let filter = group(kind, fingerprint, &since, super::job_deeds::asked_at(&asked, chrono::Utc::now()));
-    let operation =
-        crate::jobs::operations::start_redrive(&request.services.db, &filter, &request.actor()?).await.map_err(|e| request.db(&e))?;
-    leptos_axum::redirect(&super::lists::with_notice(&back, "redrive-started", Some(operation.total.unsigned_abs())));
-    Ok(())
+    let filter = group(&kind, fingerprint, &since, super::job_deeds::asked_at(&asked, chrono::Utc::now()));
+    redrive(&request, &filter, &back).await
 }
 
 /// Throws the open dead letters of a group away, with a remark, as an operation; their jobs do not run again. Letters that
@@ -129,7 +127,7 @@ pub async fn discard_group(
 ) -> Result<(), AppError> {
     let request = crate::server::context::Request::current()?;
     request.admin()?;
-    let filter = group(kind, fingerprint, &since, super::job_deeds::asked_at(&asked, chrono::Utc::now()));
+    let filter = group(&kind, fingerprint, &since, super::job_deeds::asked_at(&asked, chrono::Utc::now()));
     let note = crate::components::text::cut(note.trim(), 500).replace('\0', "");
     let operation = crate::jobs::operations::start_discard(&request.services.db, &filter, &note, &request.actor()?)
         .await
@@ -178,7 +176,7 @@ mod tests {
         .unwrap();
         // Asked a quarter of an hour ago for those of the hour before: one died since.
         let asked = chrono::Utc::now() - chrono::TimeDelta::minutes(15);
-        let these = group("a".into(), "f".into(), "1h", asked);
+        let these = group("a", "f".into(), "1h", asked);
         assert_eq!((these.until, these.since), (Some(asked), Some(asked - chrono::TimeDelta::hours(1))));
         let operation = operations::start_discard(&t.db, &these, "", &Actor::system()).await.unwrap();
         assert_eq!(operation.total, 4);
