@@ -56,12 +56,19 @@ pub(super) async fn handle(State(gateway): State<Arc<Gateway>>, request: Request
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip());
     let (parts, body) = request.into_parts();
     let caller = gateway.caller(&parts.headers, peer);
-    let by_page = parts.extensions.get::<OrderedBy>().map(|by| by.0.clone());
-    let asking = if by_page.is_some() { None } else { gateway.asking(&parts.headers).await };
-    if by_page.is_none() && asking.is_none() {
+    let request_id = parts.headers.get("x-request-id");
+    let actor = match parts.extensions.get::<OrderedBy>() {
+        Some(OrderedBy(actor)) => Some(actor.clone()),
+        None => gateway.asking(&parts.headers).await.map(|asking| Actor {
+            address: Some(caller.to_string()),
+            request_id: request_id.and_then(|id| id.to_str().ok()).map(str::to_owned),
+            ..asking
+        }),
+    };
+    let Some(actor) = actor else {
         let decision = gateway.limiter.check(&gateway.settings.unsigned, &super::address::limited_as(caller), Instant::now());
         return if decision.is_allowed() { gateway.closed() } else { decision.problem() };
-    }
+    };
     let read = super::body::read(body, 16 << 10, &mut gateway.budget.hold(), Instant::now() + Duration::from_secs(5)).await;
     let bytes = match read {
         Ok(bytes) => bytes,
@@ -73,12 +80,6 @@ pub(super) async fn handle(State(gateway): State<Arc<Gateway>>, request: Request
             return answer::refusal(StatusCode::BAD_REQUEST, "not_an_order", &format!("The body does not say what to send: {error}."));
         }
     };
-    let request_id = parts.headers.get("x-request-id");
-    let actor = by_page.unwrap_or_else(|| Actor {
-        address: Some(caller.to_string()),
-        request_id: request_id.and_then(|id| id.to_str().ok()).map(str::to_owned),
-        ..asking.unwrap_or_else(Actor::system)
-    });
     gateway.execute(&order, &actor, request_id, Utc::now()).await.unwrap_or_else(|refusal| refusal)
 }
 
