@@ -21,8 +21,6 @@ pub enum Cell {
     Time(Moment),
     /// Address and words.
     Link(String, String),
-    /// The same for a page that the server makes by itself, outside this application's routes.
-    Plain(String, String),
     /// Address, words, and a remark below.
     Noted(String, String, String),
     /// A button each: words, the server function's address, hidden fields.

@@ -241,7 +241,7 @@ fn cell(c: Cell) -> AnyView {
         Cell::State(state) => view! { <StateChip state/> }.into_any(),
         Cell::Score(score) => view! { <ScoreBadge score/> }.into_any(),
         Cell::Time(at) => view! { <TimeStamp at/> }.into_any(),
-        Cell::Link(href, t) | Cell::Plain(href, t) => view! { <a rel=menu::rel(&href) href=href>{t}</a> }.into_any(),
+        Cell::Link(href, t) => view! { <a rel=menu::rel(&href) href=href>{t}</a> }.into_any(),
         Cell::Noted(href, t, note) => view! { <a rel=menu::rel(&href) href=href>{t}</a><span class="remark">{note}</span> }.into_any(),
         Cell::Buttons(buttons) => view! {
             <div class="actions">{buttons.into_iter().map(|(label, action, fields)| view! {

@@ -33,9 +33,9 @@ pub(super) async fn list(conn: &mut PgConnection, now: Instant) -> sqlx::Result<
             (
                 "Pages".into(),
                 Cell::Group(vec![
-                    Cell::Plain("/admin/users".into(), "Accounts".into()),
-                    Cell::Plain("/admin/audit".into(), "Audit log".into()),
-                    Cell::Plain("/admin/settings/retention".into(), "How long things are kept".into()),
+                    Cell::Link("/admin/users".into(), "Accounts".into()),
+                    Cell::Link("/admin/audit".into(), "Audit log".into()),
+                    Cell::Link("/admin/settings/retention".into(), "How long things are kept".into()),
                 ]),
             ),
         ],

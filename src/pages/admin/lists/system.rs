@@ -278,7 +278,7 @@ pub(super) async fn connections(
         ],
     );
     shown.complaint = search.complaint(&KNOWN);
-    shown.deeds = vec![Cell::Plain("/admin/connect".into(), "Connect a person".into())];
+    shown.deeds = vec![Cell::Link("/admin/connect".into(), "Connect a person".into())];
     Ok(shown)
 }
 
