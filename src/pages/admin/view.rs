@@ -189,7 +189,8 @@ fn field(f: Field) -> AnyView {
         }
         .into_any()
     };
-    view! { <label for=id>{f.label}</label>{input} }.into_any()
+    // A label stays with its input where the line breaks.
+    view! { <span class="field"><label for=id>{f.label}</label>{input}</span> }.into_any()
 }
 
 fn table(caption: String, heads: Vec<String>, sorted: Option<usize>, rows: Vec<Vec<Cell>>) -> AnyView {
