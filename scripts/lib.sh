@@ -42,6 +42,17 @@ apt_install() {
   $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends "$@"
 }
 
+# unpack_debian FOLDER PACKAGE...: their files, without installing anything.
+unpack_debian() {
+  local folder=$1 package
+  shift
+  command -v dpkg-deb >/dev/null 2>&1 || return 1
+  rm -rf "$folder" && mkdir -p "$folder"
+  (cd "$folder" && { apt-get download -q "$@" || { $sudo apt-get update -q && apt-get download -q "$@"; }; }) || return 1
+  for package in "$folder"/*.deb; do dpkg-deb -x "$package" "$folder" || return 1; done
+  rm -f "$folder"/*.deb
+}
+
 # pg_usable FOLDER: it holds initdb and postgres, of a version that Assay can use (OLDEST in src/server/embedded/programs.rs).
 pg_usable() {
   local version

@@ -153,4 +153,15 @@ if [ "$what" = test ]; then
     die "no Chromium: run 'npx playwright install chromium' or install the package 'chromium', then this again."
   fi
   echo "export ASSAY_CHROMIUM='$browser'" >>.tools/env.sh
+
+  # The proxies of packaging/, unpacked and not installed: an installed one would be started and take port 80.
+  proxies=$PWD/.tools/proxies
+  export PATH="$PATH:$proxies/usr/sbin:$proxies/usr/bin:/usr/sbin"
+  if command -v nginx >/dev/null && command -v caddy >/dev/null; then
+    note "proxies" "already here ($(command -v nginx), $(command -v caddy))"
+  elif step "proxies: nginx and caddy, unpacked from Debian's packages (seconds)" unpack_debian "$proxies" nginx caddy; then :
+  else
+    note "proxies" "not here: the tests of packaging/nginx.conf and packaging/Caddyfile will be skipped"
+  fi
+  echo "export PATH=\"\$PATH:$proxies/usr/sbin:$proxies/usr/bin\"" >>.tools/env.sh
 fi

@@ -34,15 +34,21 @@ impl Report {
     }
 }
 
-/// A JSON document mentions the person when some string in it is exactly the `user_id`, or one of the row ids of
-/// the deliveries; `$1` is the `user_id`, `$2` the ids as text.
-const JOBS: &str = "user_id = $1 OR EXISTS (
-     SELECT 1 FROM jsonb_path_query(payload, 'strict $.** ? (@.type() == \"string\")') AS s (v) WHERE s.v #>> '{}' = $1 OR s.v #>> '{}' = ANY($2))";
+/// A JSON column mentions the person: some string in it is exactly the `user_id`, or one of the row ids of the deliveries;
+/// `$1` is the `user_id`, `$2` the ids as text.
+macro_rules! mentions {
+    ($column:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM jsonb_path_query(",
+            $column,
+            ", 'strict $.** ? (@.type() == \"string\")') AS s (v) WHERE s.v #>> '{}' = $1 OR s.v #>> '{}' = ANY($2))"
+        )
+    };
+}
+const JOBS: &str = concat!("user_id = $1 OR ", mentions!("payload"));
 /// The same of finished jobs, of which there are millions: only those of nobody in particular are read one by one.
-const HISTORY: &str = "user_id = $1 OR (user_id IS NULL AND EXISTS (
-     SELECT 1 FROM jsonb_path_query(payload, 'strict $.** ? (@.type() == \"string\")') AS s (v) WHERE s.v #>> '{}' = $1 OR s.v #>> '{}' = ANY($2)))";
-const LOGS: &str = "user_id = $1 OR (length($1) >= 8 AND position($1 IN message) > 0) OR EXISTS (
-     SELECT 1 FROM jsonb_path_query(metadata, 'strict $.** ? (@.type() == \"string\")') AS s (v) WHERE s.v #>> '{}' = $1 OR s.v #>> '{}' = ANY($2))";
+const HISTORY: &str = concat!("user_id = $1 OR (user_id IS NULL AND ", mentions!("payload"), ")");
+const LOGS: &str = concat!("user_id = $1 OR (length($1) >= 8 AND position($1 IN message) > 0) OR ", mentions!("metadata"));
 const OWN: &str = "user_id = $1 AND $2::text[] IS NOT NULL";
 
 /// A job for many persons, not this one's own.
@@ -117,18 +123,29 @@ async fn exists(tx: &mut PgConnection, relation: &str) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT to_regclass('public.' || $1) IS NOT NULL").bind(relation).fetch_one(tx).await
 }
 
-/// Ids and times of the deliveries of a person: by name, by the person's connections, or parked with the name in the body. What
-/// is erased and what is exported. Each by its own index; of the parked ones the bodies are read.
-macro_rules! of_person {
-    () => {
-        "SELECT t.id, t.created_at FROM terra_webhooks_raw t WHERE t.user_id = $1
-         UNION SELECT t.id, t.created_at FROM terra_webhooks_raw t
-                WHERE t.user_id IS NULL AND t.terra_user_id = ANY (ARRAY(SELECT c.terra_user_id FROM connections c WHERE c.user_id = $1))
-         UNION SELECT t.id, t.created_at FROM terra_webhooks_raw t
-                WHERE t.user_id IS NULL AND (payload(t) #>> '{user,reference_id}' = $1 OR payload(t) ->> 'reference_id' = $1)"
+/// Deliveries of a person, by name and by the person's connections: each by its own index.
+macro_rules! of_person_by_index {
+    ($columns:literal) => {
+        concat!(
+            "SELECT ", $columns, " FROM terra_webhooks_raw t WHERE t.user_id = $1
+             UNION SELECT ", $columns, " FROM terra_webhooks_raw t
+                    WHERE t.user_id IS NULL AND t.terra_user_id = ANY (ARRAY(SELECT c.terra_user_id FROM connections c WHERE c.user_id = $1))"
+        )
     };
 }
-pub(super) use of_person;
+
+/// Ids and times of the deliveries of a person: as above, or parked with the name in the body. What is erased and what is
+/// exported. Of the parked ones the bodies are read.
+macro_rules! of_person {
+    () => {
+        concat!(
+            $crate::store::erase::of_person_by_index!("t.id, t.created_at"),
+            " UNION SELECT t.id, t.created_at FROM terra_webhooks_raw t
+                WHERE t.user_id IS NULL AND (payload(t) #>> '{user,reference_id}' = $1 OR payload(t) ->> 'reference_id' = $1)"
+        )
+    };
+}
+pub(super) use {of_person, of_person_by_index};
 
 async fn deliveries(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(concat!("SELECT id::text FROM (", of_person!(), ") found")).bind(user_id).fetch_all(conn).await
@@ -151,9 +168,7 @@ pub async fn counts(db: &Db, user_id: &str) -> sqlx::Result<Report> {
 /// # Errors
 /// Any of the database's.
 pub(super) async fn at_least(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Report> {
-    const DELIVERIES: &str = "SELECT id, trace_id FROM terra_webhooks_raw WHERE user_id = $1
-        UNION SELECT id, trace_id FROM terra_webhooks_raw
-               WHERE user_id IS NULL AND terra_user_id = ANY(ARRAY(SELECT terra_user_id FROM connections WHERE user_id = $1))";
+    const DELIVERIES: &str = of_person_by_index!("t.id, t.trace_id");
     let mut report = Report::default();
     for (table, _) in JOB_TABLES.into_iter().chain(OTHER_TABLES) {
         if !exists(conn, table).await? {
@@ -267,14 +282,7 @@ async fn anonymise(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<i64> {
     .bind(user_id)
     .execute(&mut *tx)
     .await?;
-    sqlx::query(
-        "UPDATE operations SET difference = jsonb_set(difference, '{top}',
-                coalesce((SELECT jsonb_agg(t ORDER BY n) FROM jsonb_array_elements(difference -> 'top') WITH ORDINALITY AS e (t, n) WHERE t ->> 0 <> $1), '[]'))
-          WHERE difference @> jsonb_build_object('top', jsonb_build_array(jsonb_build_array($1::text)))",
-    )
-    .bind(user_id)
-    .execute(&mut *tx)
-    .await?;
+    tombstones::leave_out_of_comparisons(&mut *tx).await?;
     let done = sqlx::query(
         "UPDATE audit_log SET subject = NULL, detail = '{\"erased\": true}'
           WHERE subject = $1 OR jsonb_path_exists(detail, 'strict $.** ? (@ == $id)', jsonb_build_object('id', $1::text), true)",

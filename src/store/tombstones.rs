@@ -145,6 +145,15 @@ pub async fn sweep(conn: &mut PgConnection) -> sqlx::Result<i64> {
         }
     }
     // The comparison of a registry that was being worked out while a person it names was erased.
+    Ok(swept + leave_out_of_comparisons(conn).await?)
+}
+
+/// Takes erased persons out of the comparisons of registries, which name those whose scores would change most. Returns how
+/// many comparisons named one.
+///
+/// # Errors
+/// The database's.
+pub async fn leave_out_of_comparisons(conn: &mut PgConnection) -> sqlx::Result<i64> {
     let compared = sqlx::query(
         "UPDATE operations SET difference = jsonb_set(difference, '{top}',
                 coalesce((SELECT jsonb_agg(t ORDER BY n) FROM jsonb_array_elements(difference -> 'top') WITH ORDINALITY AS e (t, n) WHERE NOT app.is_erased(t ->> 0)), '[]'))
@@ -153,5 +162,5 @@ pub async fn sweep(conn: &mut PgConnection) -> sqlx::Result<i64> {
     )
     .execute(conn)
     .await?;
-    Ok(swept + compared.rows_affected() as i64)
+    Ok(compared.rows_affected() as i64)
 }

@@ -126,8 +126,8 @@ fn part(list: &str, index: usize, p: Part) -> AnyView {
             }}
             {(!p.next.is_empty() || !p.first.is_empty()).then(|| view! {
                 <nav class="pager" aria-label="Pages">
-                    {(!p.first.is_empty()).then(|| view! { <a class="button small" href=p.first>"Newest"</a> })}
-                    {(!p.next.is_empty()).then(|| view! { <a class="button small" rel="next" href=p.next>"Older →"</a> })}
+                    {(!p.first.is_empty()).then(|| view! { <a class="button small" href=p.first>"First page"</a> })}
+                    {(!p.next.is_empty()).then(|| view! { <a class="button small" rel="next" href=p.next>"Next →"</a> })}
                 </nav>
             })}
         </Panel>
