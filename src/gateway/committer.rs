@@ -2,9 +2,9 @@
 //!
 //! Promises: a delivery reported as stored is durable. An idle committer flushes what is there at once, and while it
 //! waits for the disk the next ones gather: one large statement costs far less than several small ones. A second flush
-//! beside the first begins when enough have gathered for it, or when the first takes longer than a disk should. Where many
-//! senders are at work, those that were just answered are given a moment to join the next flush. The queue is bounded in rows
-//! and, through the bytes each delivery holds, in memory; past the bound, or while PostgreSQL is away, the answer is "unavailable", at once.
+//! beside the first begins when its fair share of all that is in hand has gathered, or when the first takes longer than a
+//! disk should. The queue is bounded in rows and, through the bytes each delivery holds, in memory; past the bound, or while
+//! PostgreSQL is away, the answer is "unavailable", at once.
 //! One row that the database refuses does not take others with it. Stopping stores what was accepted first.
 
 use super::flush::{self, Committed, Pending};
@@ -22,13 +22,11 @@ use tokio::task::JoinHandle;
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// A connection unused for this long is asked whether it still lives before a batch is trusted to it.
 const STALE: Duration = Duration::from_secs(1);
-/// So many waiting deliveries are worth a statement of their own beside one that runs.
-const WORTH_OVERLAPPING: usize = 16;
+/// Fewer waiting deliveries are not worth a statement of their own beside one that runs: it costs PostgreSQL, beyond its rows,
+/// as much as some seven of them.
+const WORTH_OVERLAPPING: usize = 8;
 /// A flush that runs longer than this is not waited for: it may hang on a lock.
 const PATIENCE: Duration = Duration::from_millis(10);
-/// After a flush of several deliveries their senders are about to send the next: so long the next flush waits for them, unless
-/// enough have gathered. Without it 16 senders are stored eight at a time, in twice the statements.
-const LINGER: Duration = Duration::from_micros(200);
 /// How long to wait between two attempts to reach a server that is away.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -96,11 +94,21 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Pending>,
-    /// Flushes that run now.
+    /// Flushes that run now, and the deliveries in them.
     flushing: usize,
+    in_flush: usize,
     /// Flushes that ever began.
     begun: u64,
     closed: bool,
+}
+
+impl Queue {
+    /// Whether what waits deserves a flush beside those that run: a flusher's share of all that is in hand, so that each of them
+    /// has as much to do and none waits for the others.
+    fn is_worth_overlapping(&self, flushers: usize) -> bool {
+        let share = (self.waiting.len() + self.in_flush) / flushers.max(1);
+        self.waiting.len() >= share.max(WORTH_OVERLAPPING)
+    }
 }
 
 /// The committer of one process.
@@ -175,11 +183,16 @@ impl Committer {
 }
 
 /// A flush that runs; counted until it is dropped.
-struct Flushing<'s>(&'s Shared);
+struct Flushing<'s> {
+    shared: &'s Shared,
+    rows: usize,
+}
 
 impl Drop for Flushing<'_> {
     fn drop(&mut self) {
-        self.0.queue().flushing -= 1;
+        let mut queue = self.shared.queue();
+        queue.flushing -= 1;
+        queue.in_flush -= self.rows;
     }
 }
 
@@ -198,7 +211,7 @@ impl Shared {
         }
         queue.waiting.push_back(pending);
         // Beside a running flush somebody has to look only for the first (to be patient for it) and when there are many.
-        let wanted = queue.flushing == 0 || queue.waiting.len() == 1 || queue.waiting.len() >= WORTH_OVERLAPPING;
+        let wanted = queue.flushing == 0 || queue.waiting.len() == 1 || queue.is_worth_overlapping(self.settings.flushers);
         drop(queue);
         if wanted {
             self.more.notify_one();
@@ -216,12 +229,14 @@ impl Shared {
             let held_back = {
                 let mut queue = self.queue();
                 let alone = queue.flushing == 0 || queue.closed || hanging == Some(queue.begun);
-                if alone || queue.waiting.len() >= WORTH_OVERLAPPING {
+                if alone || queue.is_worth_overlapping(self.settings.flushers) {
                     let batch = self.take(&mut queue);
                     if !batch.is_empty() {
+                        let rows = batch.len();
                         queue.flushing += 1;
+                        queue.in_flush += rows;
                         queue.begun += 1;
-                        return Some((batch, Flushing(self)));
+                        return Some((batch, Flushing { shared: self, rows }));
                     }
                     if queue.closed {
                         return None;
@@ -262,16 +277,6 @@ impl Shared {
     fn is_closed(&self) -> bool {
         self.queue().closed
     }
-
-    fn may_linger(&self) -> bool {
-        let queue = self.queue();
-        !queue.closed && queue.waiting.len() < WORTH_OVERLAPPING
-    }
-}
-
-/// A thread sleeps to the tenth of a millisecond; the runtime's own timer counts whole ones.
-async fn linger() {
-    let _ = tokio::task::spawn_blocking(|| std::thread::sleep(LINGER)).await;
 }
 
 /// One flusher: takes, stores, answers, until closed.
@@ -305,9 +310,6 @@ async fn run(shared: Arc<Shared>) {
                 shared.count(rows, started.elapsed());
                 if new_work {
                     shared.wake.wake();
-                }
-                if rows > 1 && shared.may_linger() {
-                    linger().await;
                 }
                 connection = Some(conn);
             }

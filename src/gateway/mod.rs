@@ -28,7 +28,7 @@ pub use committer::{Committer, CommitterSettings};
 pub use counters::{Counters, Outcome};
 pub use flush::Committed;
 pub use limiter::{Decision, Limiter, Policy};
-pub use routes::routes;
+pub use routes::{WEBHOOK, routes};
 pub use signature::Secrets;
 
 use crate::store::{Db, deliveries};

@@ -29,19 +29,19 @@ const INLINE: usize = 256 << 10;
 /// A body without a signature is read up to here: it can only be the test body.
 const UNSIGNED_LIMIT: usize = 1 << 10;
 
+/// Where Terra delivers.
+pub const WEBHOOK: &str = "/functions/v1/webhook-terra";
+
 /// The gateway's routes. The server adds the state, and connection information for callers' addresses.
 pub fn routes() -> Router<Arc<Gateway>> {
     let hello = || async { "Terra's webhooks are received here, by POST.\n" };
     Router::new()
-        .route("/functions/v1/webhook-terra", post(webhook).get(hello).fallback(|| async { answer::wrong_method("GET, HEAD, POST") }))
+        .route(WEBHOOK, post(webhook).get(hello).fallback(|| async { answer::wrong_method("GET, HEAD, POST") }))
         .route("/functions/v1/terra-webhook-test", post(trial::handle).fallback(|| async { answer::wrong_method("POST") }))
 }
 
 async fn webhook(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip());
-    let (parts, body) = request.into_parts();
-    let caller = gateway.caller(&parts.headers, peer);
-    gateway.receive(&parts.headers, body, caller).await
+    gateway.answer_delivery(request).await
 }
 
 /// A refusal on its way out: how it counts, and what the caller sees.
@@ -86,6 +86,14 @@ impl Gateway {
         }
         let forwarded: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
         address::client(peer, forwarded.into_iter(), trusted)
+    }
+
+    /// As [`Gateway::receive`], for a request of whoever is connected.
+    pub async fn answer_delivery(&self, request: Request) -> Response {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip());
+        let (parts, body) = request.into_parts();
+        let caller = self.caller(&parts.headers, peer);
+        self.receive(&parts.headers, body, caller).await
     }
 
     /// Receives one delivery and answers it. A 200 with `received: true` and a status means that it is durable.

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Stored deliveries of this moment share a notification.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(5);
 /// A server that does not take the notification within this time is away.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -67,7 +67,7 @@ async fn run(pool: PgPool, stored: Arc<Notify>, stop: CancellationToken) {
 async fn notify(pool: &PgPool, connection: Option<PgConnection>) -> sqlx::Result<PgConnection> {
     let mut conn = match connection {
         Some(conn) => conn,
-        None => deliveries::connect(pool).await?,
+        None => deliveries::connect_to_notify(pool).await?,
     };
     deliveries::notify(&mut conn).await?;
     Ok(conn)

@@ -6,7 +6,7 @@
 //! prober anything else may be asked too: it is answered by the others.
 
 use axum::{
-    Router,
+    Router, ServiceExt,
     extract::Request,
     http::StatusCode,
     middleware::{self, Next},
@@ -14,6 +14,7 @@ use axum::{
     serve::{Listener, ListenerExt},
 };
 use std::{
+    convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
     time::Duration,
@@ -24,6 +25,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use tokio_util::sync::CancellationToken;
+use tower::Service;
 
 /// What is answered at the door.
 const PROBES: [&str; 3] = ["/healthz", "/readyz", "/functions/v1/health-check"];
@@ -56,16 +58,17 @@ impl Listener for Handed {
     }
 }
 
-/// Serves the application on the listener until `cancel`; done when the last connection ended.
+/// Serves the application on the listener until `cancel`, with `front` before it for all but probes; done when the last
+/// connection ended.
 ///
 /// # Errors
 /// A sentence when the door's thread cannot be started.
-pub fn open(listener: TcpListener, app: Router, cancel: CancellationToken) -> Result<impl Future<Output = ()>, String> {
+pub fn open<S: Serve>(listener: TcpListener, app: Router, front: S, cancel: CancellationToken) -> Result<impl Future<Output = ()>, String> {
     let failed = |e: io::Error| format!("the thread that answers probes could not be started: {e}.");
     let address = listener.local_addr().map_err(failed)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let [(to_door, at_door), (to_others, others)] = std::array::from_fn(|_| mpsc::channel(WAITING));
-    let at_the_door = answers(app.clone(), Handle::current());
+    let at_the_door = answers(app, Handle::current());
     let (stop, closed) = (cancel.clone(), oneshot::channel());
     let thread = move || {
         runtime.block_on(async {
@@ -79,17 +82,23 @@ pub fn open(listener: TcpListener, app: Router, cancel: CancellationToken) -> Re
     };
     std::thread::Builder::new().name("door".into()).spawn(thread).map_err(failed)?;
     Ok(async move {
-        serve(Handed { streams: others, address }, app, cancel).await;
+        serve(Handed { streams: others, address }, front, cancel).await;
         let _ = closed.1.await;
     })
 }
 
-async fn serve(streams: Handed, app: Router, cancel: CancellationToken) {
+/// What answers requests.
+pub trait Serve: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {}
+impl<S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static> Serve for S {}
+
+async fn serve(streams: Handed, app: impl Serve, cancel: CancellationToken) {
     let streams = streams.tap_io(|stream| {
         let _ = stream.set_nodelay(true); // answers are written whole; without it they come a little later
     });
     let stop = async move { cancel.cancelled().await };
-    let _ = axum::serve(streams, app.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(stop).await;
+    let _ = axum::serve(streams, ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app))
+        .with_graceful_shutdown(stop)
+        .await;
 }
 
 type Hand = mpsc::Sender<(std::net::TcpStream, SocketAddr)>;
@@ -155,7 +164,7 @@ mod tests {
             .route("/sum", post(async |body: String| body.len().to_string()));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        (address, tokio::spawn(open(listener, app, cancel.clone()).unwrap()))
+        (address, tokio::spawn(open(listener, app.clone(), app, cancel.clone()).unwrap()))
     }
 
     #[test]

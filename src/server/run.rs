@@ -74,7 +74,8 @@ pub async fn serve(mut config: Config) -> Result<(), StartError> {
         config,
     });
     let app = router::build(Arc::clone(&services), leptos)?;
-    let server = tokio::spawn(door::open(listener, app, cancel.clone())?);
+    let front = router::Front::new(Arc::clone(&gateway), app.clone());
+    let server = tokio::spawn(door::open(listener, app, front, cancel.clone())?);
     greet(&services, logins.as_ref());
     let demo = demo_secret(&services.config).map(|secret| {
         let (db, address, token) = (services.db.clone(), services.config.local_address(), cancel.child_token());

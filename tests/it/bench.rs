@@ -272,3 +272,91 @@ async fn bench_health_check_while_the_queue_is_saturated() {
     say("health-check, new connections", &fresh.join().unwrap());
     say("health-check, one connection", &kept.join().unwrap());
 }
+
+#[tokio::test]
+#[ignore = "experiment"]
+async fn exp_variants() {
+    let spec = std::env::var("EXP").unwrap();
+    let rounds = variable("EXP_ROUNDS", 4_usize);
+    let seconds = variable("EXP_SECONDS", 4_u64);
+    let connections = variable("EXP_CONNECTIONS", 64_usize);
+    let half = variable("EXP_HALF", 0.0_f64);
+    let bodies = bodies();
+    let mean = bodies.iter().map(String::len).sum::<usize>() / bodies.len();
+    let typical = bodies.iter().min_by_key(|b| b.len().abs_diff(mean)).cloned().unwrap();
+    let bench = Database::new().await;
+    let mut conn = bench.connect().await;
+    sqlx::query("CREATE TABLE single_rows (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), created_at timestamptz NOT NULL DEFAULT now(), body bytea NOT NULL)")
+        .execute(&mut conn).await.unwrap();
+    let mut variants = Vec::new();
+    for v in spec.split(';') {
+        let (name, rest) = v.split_once(':').unwrap();
+        let (env, sql) = rest.split_once('|').unwrap_or((rest, ""));
+        let database = Database::new().await;
+        let mut vars: Vec<(String, String)> =
+            env.split(',').filter_map(|e| e.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+        vars.push(("ASSAY_ROLE".into(), "web".into()));
+        let refs: Vec<(&str, &str)> = vars.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        let assay = Assay::start_with(&database, &refs).await;
+        if !sql.is_empty() {
+            let mut c = database.connect().await;
+            for s in sql.split('#') {
+                sqlx::query(sqlx::AssertSqlSafe(s.to_owned())).execute(&mut c).await.unwrap();
+            }
+        }
+        load::saturate(address(&assay), connections, Duration::from_secs(1), load::requests(&bodies, SECRET, "warm", 30_000)).await;
+        variants.push((name.to_owned(), database, assay, Vec::new(), Vec::new()));
+    }
+    let mut pg = Vec::new();
+    checkpoint();
+    for round in 0..rounds {
+        checkpoint();
+        pg.push(pgbench(&bench, &typical, seconds, false));
+        let n = variants.len();
+        for k in 0..n {
+            let (name, database, assay, rates, p99s) = &mut variants[(k + round) % n];
+            checkpoint();
+            let requests = load::requests(&bodies, SECRET, &format!("r{round}"), 30_000 * seconds as usize);
+            let before = cpu(assay);
+            let mut c = database.connect().await;
+            let o = load::saturate(address(assay), connections, Duration::from_secs(seconds), requests).await;
+            let after = cpu(assay);
+            let flushes: String = {
+                let _ = &mut c;
+                String::new()
+            };
+            let us: Vec<f64> = (0..3).map(|n| (after[n] - before[n]) * 1e6 / o.accepted as f64).collect();
+            println!(
+                "{round} {name:>12}: {:.0}/s p50 {:.2} p99 {:.2}; cpu {:.0} {:.0} {:.0} {}",
+                o.rate(),
+                o.quantile(0.5),
+                o.quantile(0.99),
+                us[0],
+                us[1],
+                us[2],
+                flushes
+            );
+            rates.push(o.rate());
+            if half > 0.0 {
+                let h = load::open_loop(
+                    address(assay),
+                    256,
+                    half,
+                    load::requests(&bodies, SECRET, &format!("h{round}"), (half * seconds as f64) as usize),
+                )
+                .await;
+                println!("        half: {:.0}/s p50 {:.2} p99 {:.2}", h.rate(), h.quantile(0.5), h.quantile(0.99));
+                p99s.push(h.quantile(0.99));
+            }
+        }
+    }
+    let med = |v: &[f64]| {
+        let mut v = v.to_vec();
+        v.sort_by(f64::total_cmp);
+        v.get(v.len() / 2).copied().unwrap_or(0.0)
+    };
+    println!("pgbench median {:.0} {:?}", med(&pg), pg);
+    for (name, _, _, rates, p99s) in &variants {
+        println!("{name:>12}: median {:.0} = {:.2} of pgbench; half p99 median {:.2}", med(rates), med(rates) / med(&pg), med(p99s));
+    }
+}
