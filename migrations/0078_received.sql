@@ -5,3 +5,6 @@ CREATE INDEX terra_webhooks_raw_received ON terra_webhooks_raw (created_at);
 DROP INDEX terra_webhooks_raw_created;
 CREATE INDEX job_history_finished ON job_history (completed_at);
 DROP INDEX job_history_completed;
+-- Of a person's jobs the new ones come last, too.
+DROP INDEX background_jobs_user;
+CREATE INDEX background_jobs_user ON background_jobs (user_id, created_at) WHERE user_id IS NOT NULL;
