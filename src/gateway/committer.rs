@@ -102,13 +102,11 @@ struct Queue {
     closed: bool,
 }
 
-impl Queue {
-    /// Whether what waits deserves a flush beside those that run: a flusher's share of all that is in hand, so that each of them
-    /// has as much to do and none waits for the others.
-    fn is_worth_overlapping(&self, flushers: usize) -> bool {
-        let share = (self.waiting.len() + self.in_flush) / flushers.max(1);
-        self.waiting.len() >= share.max(WORTH_OVERLAPPING)
-    }
+/// Whether what waits deserves a flush beside those that run: a flusher's share of all that is in hand, so that each of them
+/// has as much to do and none waits for the others.
+fn is_worth_overlapping(waiting: usize, in_flush: usize, flushers: usize) -> bool {
+    let share = (waiting + in_flush) / flushers.max(1);
+    waiting >= share.max(WORTH_OVERLAPPING)
 }
 
 /// The committer of one process.
@@ -201,6 +199,10 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn overlaps(&self, queue: &Queue) -> bool {
+        is_worth_overlapping(queue.waiting.len(), queue.in_flush, self.settings.flushers)
+    }
+
     fn push(&self, pending: Pending) -> Result<(), Unavailable> {
         if self.away.load(Ordering::Relaxed) {
             return Err(Unavailable);
@@ -211,7 +213,7 @@ impl Shared {
         }
         queue.waiting.push_back(pending);
         // Beside a running flush somebody has to look only for the first (to be patient for it) and when there are many.
-        let wanted = queue.flushing == 0 || queue.waiting.len() == 1 || queue.is_worth_overlapping(self.settings.flushers);
+        let wanted = queue.flushing == 0 || queue.waiting.len() == 1 || self.overlaps(&queue);
         drop(queue);
         if wanted {
             self.more.notify_one();
@@ -229,7 +231,7 @@ impl Shared {
             let held_back = {
                 let mut queue = self.queue();
                 let alone = queue.flushing == 0 || queue.closed || hanging == Some(queue.begun);
-                if alone || queue.is_worth_overlapping(self.settings.flushers) {
+                if alone || self.overlaps(&queue) {
                     let batch = self.take(&mut queue);
                     if !batch.is_empty() {
                         let rows = batch.len();
@@ -376,5 +378,28 @@ async fn reconnect(shared: &Shared) -> Option<PgConnection> {
             return Some(conn);
         }
         tokio::time::sleep(RECONNECT_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_beside_others_takes_a_fair_share_and_never_a_handful() {
+        for (waiting, in_flush, worth) in [
+            (0, 0, false),
+            (7, 1, false),
+            (8, 8, true),
+            (8, 16, true),
+            (15, 32, false),
+            (16, 32, true),
+            (20, 44, false),
+            (22, 44, true),
+            (512, 512, true),
+        ] {
+            assert_eq!(is_worth_overlapping(waiting, in_flush, 3), worth, "{waiting} beside {in_flush}");
+        }
+        assert!(is_worth_overlapping(8, 0, 0), "no flushers are counted as one");
     }
 }

@@ -250,6 +250,30 @@ async fn a_sender_that_hung_up_is_not_stored_for_nothing_and_nothing_leaks() {
     assert_eq!(b.gateway.committer().waiting, 0);
 }
 
+/// The gateway's connection counts its jobs itself, a worker's leaves it to the trigger; neither counts what was there before.
+#[tokio::test]
+async fn jobs_are_counted_once_however_deliveries_are_stored() {
+    let t = database().await;
+    let of = |n: u32| crate::gateway::admission::admit(daily(n).into(), &HeaderMap::new(), Utc::now()).delivery;
+    let (mut ours, deliveries_of) = (deliveries::connect(t.db.service()).await.unwrap(), [of(1), of(2), of(3), of(4), of(5)]);
+    let [one, two, three, four, five] = &deliveries_of;
+    let ignored = crate::gateway::admission::admit("{}".into(), &HeaderMap::new(), Utc::now()).delivery;
+    deliveries::insert_new(&mut ours, &[one, &ignored]).await.unwrap();
+    deliveries::insert_new(&mut ours, &[one, two]).await.unwrap_err();
+    assert_eq!(deliveries::insert(&mut ours, &[one, two]).await.unwrap(), [two.id]);
+    assert_eq!(deliveries::insert(&mut ours, &[one, two]).await.unwrap(), []);
+    let mut workers = t.db.service().acquire().await.unwrap();
+    deliveries::insert_new(&mut workers, &[three]).await.unwrap();
+    assert_eq!(deliveries::insert(&mut workers, &[three, four, five]).await.unwrap().len(), 2);
+    let counted: (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM background_jobs), (SELECT sum(delta)::bigint FROM job_count_deltas WHERE type = 'webhook_processing' AND status = 'pending')",
+    )
+    .fetch_one(t.db.owner())
+    .await
+    .unwrap();
+    assert_eq!(counted, (5, 5));
+}
+
 #[tokio::test]
 async fn partitions_of_this_and_the_next_months_are_made() {
     let t = database().await;
