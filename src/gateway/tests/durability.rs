@@ -261,7 +261,7 @@ async fn jobs_are_counted_once_however_deliveries_are_stored() {
     deliveries::insert_new(&mut ours, &[one, &ignored]).await.unwrap();
     deliveries::insert_new(&mut ours, &[one, two]).await.unwrap_err();
     assert_eq!(deliveries::insert(&mut ours, &[one, two]).await.unwrap(), [two.id]);
-    assert_eq!(deliveries::insert(&mut ours, &[one, two]).await.unwrap(), []);
+    assert!(deliveries::insert(&mut ours, &[one, two]).await.unwrap().is_empty());
     let mut workers = t.db.service().acquire().await.unwrap();
     deliveries::insert_new(&mut workers, &[three]).await.unwrap();
     assert_eq!(deliveries::insert(&mut workers, &[three, four, five]).await.unwrap().len(), 2);
