@@ -148,8 +148,8 @@ fn log_answer(function: &'static str, response: &Response, took: std::time::Dura
 }
 
 /// The application with a way of their own for Terra's deliveries, which come by the thousand a second: past the routing and its
-/// layers, each of which boxes and copies, to the same handler with the same request id, log line and answer to a panic. It saves
-/// a tenth of the processor time of a delivery.
+/// layers, each of which boxes and copies, to the same handler with the same request id, log line and answer to a panic. These
+/// took a sixth of the program's processor time for a delivery.
 #[derive(Clone)]
 pub struct Front {
     gateway: Arc<gateway::Gateway>,
