@@ -392,7 +392,7 @@ mod tests {
             (7, 1, false),
             (8, 8, true),
             (8, 16, true),
-            (15, 32, false),
+            (14, 32, false),
             (16, 32, true),
             (20, 44, false),
             (22, 44, true),
