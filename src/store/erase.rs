@@ -282,7 +282,7 @@ async fn anonymise(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<i64> {
     .bind(user_id)
     .execute(&mut *tx)
     .await?;
-    tombstones::leave_out_of_comparisons(&mut *tx).await?;
+    tombstones::leave_out_of_comparisons(&mut *tx, Some(user_id)).await?;
     let done = sqlx::query(
         "UPDATE audit_log SET subject = NULL, detail = '{\"erased\": true}'
           WHERE subject = $1 OR jsonb_path_exists(detail, 'strict $.** ? (@ == $id)', jsonb_build_object('id', $1::text), true)",

@@ -145,21 +145,23 @@ pub async fn sweep(conn: &mut PgConnection) -> sqlx::Result<i64> {
         }
     }
     // The comparison of a registry that was being worked out while a person it names was erased.
-    Ok(swept + leave_out_of_comparisons(conn).await?)
+    Ok(swept + leave_out_of_comparisons(conn, None).await?)
 }
 
-/// Takes erased persons out of the comparisons of registries, which name those whose scores would change most. Returns how
-/// many comparisons named one.
+/// Takes erased persons out of the comparisons of registries, which name those whose scores would change most; and one who is
+/// being erased, also where nothing else was ever known of them. Returns how many comparisons named one.
 ///
 /// # Errors
 /// The database's.
-pub async fn leave_out_of_comparisons(conn: &mut PgConnection) -> sqlx::Result<i64> {
+pub async fn leave_out_of_comparisons(conn: &mut PgConnection, also: Option<&str>) -> sqlx::Result<i64> {
     let compared = sqlx::query(
         "UPDATE operations SET difference = jsonb_set(difference, '{top}',
-                coalesce((SELECT jsonb_agg(t ORDER BY n) FROM jsonb_array_elements(difference -> 'top') WITH ORDINALITY AS e (t, n) WHERE NOT app.is_erased(t ->> 0)), '[]'))
+                coalesce((SELECT jsonb_agg(t ORDER BY n) FROM jsonb_array_elements(difference -> 'top') WITH ORDINALITY AS e (t, n)
+                           WHERE t ->> 0 IS DISTINCT FROM $1 AND NOT app.is_erased(t ->> 0)), '[]'))
           WHERE jsonb_typeof(difference -> 'top') = 'array'
-            AND EXISTS (SELECT FROM jsonb_array_elements(difference -> 'top') AS e (t) WHERE app.is_erased(t ->> 0))",
+            AND EXISTS (SELECT FROM jsonb_array_elements(difference -> 'top') AS e (t) WHERE t ->> 0 = $1 OR app.is_erased(t ->> 0))",
     )
+    .bind(also)
     .execute(conn)
     .await?;
     Ok(compared.rows_affected() as i64)
