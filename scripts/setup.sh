@@ -159,8 +159,10 @@ if [ "$what" = test ]; then
   export PATH="$PATH:$proxies/usr/sbin:$proxies/usr/bin:/usr/sbin"
   if command -v nginx >/dev/null && command -v caddy >/dev/null; then
     note "proxies" "already here ($(command -v nginx), $(command -v caddy))"
-  elif step "proxies: nginx and caddy, unpacked from Debian's packages (seconds)" unpack_debian "$proxies" nginx caddy; then :
+  elif step "proxies: nginx and caddy, unpacked from Debian's packages (seconds)" unpack_debian "$proxies" nginx caddy &&
+    nginx -v >/dev/null 2>&1 && caddy version >/dev/null 2>&1; then :
   else
+    rm -rf "$proxies" # or a program that lacks a library would be taken for one that is there
     note "proxies" "not here: the tests of packaging/nginx.conf and packaging/Caddyfile will be skipped"
   fi
   echo "export PATH=\"\$PATH:$proxies/usr/sbin:$proxies/usr/bin\"" >>.tools/env.sh
