@@ -216,7 +216,7 @@ pub async fn known(conn: &mut PgConnection, keys: &[&str]) -> sqlx::Result<HashM
 }
 
 /// A connection for [`notify`]. A notification that is lost with the server costs a moment, so its commit does not wait for the
-/// disk: at five hundred a second these would be half as many waits again as the deliveries' own.
+/// disk: under load there are two hundred a second.
 pub async fn connect_to_notify(pool: &PgPool) -> sqlx::Result<PgConnection> {
     let options: &PgConnectOptions = &pool.connect_options();
     let mut conn = PgConnection::connect_with(options).await?;
