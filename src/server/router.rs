@@ -37,6 +37,15 @@ use tracing::Instrument;
 #[derive(Clone)]
 struct RequestId(Arc<str>);
 
+impl RequestId {
+    fn write(&self, headers: &mut HeaderMap) {
+        // Letters, digits and dashes: it always is one.
+        if let Ok(value) = HeaderValue::from_str(&self.0) {
+            headers.insert(REQUEST_ID, value);
+        }
+    }
+}
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The whole application.
@@ -190,9 +199,7 @@ async fn deliver(gateway: Arc<gateway::Gateway>, mut request: Request) -> Respon
         tracing::error!(id = %id.0, "a delivery could not be answered");
         panicked(cause)
     });
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
+    id.write(response.headers_mut());
     log_answer("webhook-terra", &response, begin.elapsed(), Some(id));
     response
 }
@@ -299,10 +306,9 @@ fn identified(request: &mut Request) -> RequestId {
             .map(str::to_owned)
     };
     let id = request.headers().get(REQUEST_ID).and_then(sane).unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        request.headers_mut().insert(REQUEST_ID, value);
-    }
-    RequestId(id.into())
+    let id = RequestId(id.into());
+    id.write(request.headers_mut());
+    id
 }
 
 /// The request's id, for whoever serves it, in the log and on the answer.
@@ -311,9 +317,7 @@ async fn request_id(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(id.clone());
     let span = tracing::info_span!("request", id = %id.0);
     let mut response = next.run(request).instrument(span).await;
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
+    id.write(response.headers_mut());
     response
 }
 
