@@ -129,11 +129,11 @@ pub async fn arrivals(conn: &mut PgConnection) -> sqlx::Result<Vec<i64>> {
     Ok(minutes)
 }
 
-/// Deliveries of the last 24 hours that are not settled well: status and count.
-pub async fn unsettled(conn: &mut PgConnection) -> sqlx::Result<Vec<(String, i64)>> {
+/// Deliveries of the last 24 hours that are not settled well: status and count. What still waits is counted with the jobs.
+pub async fn unwell(conn: &mut PgConnection) -> sqlx::Result<Vec<(String, i64)>> {
     sqlx::query_as(
         "SELECT status, count(*) FROM terra_webhooks_raw
-          WHERE status IN ('pending', 'processing', 'failed', 'parked', 'conflict', 'invalid') AND created_at > now() - interval '24 hours'
+          WHERE status IN ('failed', 'parked', 'conflict', 'invalid') AND created_at > now() - interval '24 hours'
           GROUP BY status",
     )
     .fetch_all(conn)

@@ -6,10 +6,11 @@
 //! the locks of the connections and the person; whatever comes later waits for these and finds the tombstones.
 
 use super::{Db, audit, audit::Actor, tombstones};
+use crate::model::Instant;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was erased, by table. Serialises as the report shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -60,7 +61,7 @@ const JOB_TABLES: [(&str, &str); 3] = [("background_jobs", JOBS), ("job_history"
 const WAITING: &str = "type = 'webhook_processing' AND failed_at IS NULL";
 const OTHER_TABLES: [(&str, &str); 15] = [
     ("delivery_keys", "$1::text IS NOT NULL AND raw_id = ANY($2::text[]::uuid[])"),
-    ("terra_webhooks_raw", "$1::text IS NOT NULL AND id = ANY($2::text[]::uuid[])"),
+    ("terra_webhooks_raw", "$1::text IS NOT NULL AND (created_at, id) IN (SELECT * FROM unnest($3::timestamptz[], $2::text[]::uuid[]))"),
     ("edge_function_logs", LOGS),
     ("metric_confidence_cache", OWN),
     ("confidence_shadow", OWN),
@@ -83,16 +84,17 @@ async fn remove(
     table: &str,
     condition: &str,
     user_id: &str,
-    ids: &[String],
+    theirs: &Theirs,
 ) -> sqlx::Result<()> {
     if exists(tx, table).await? {
-        report.add(table, delete(tx, table, condition, user_id, ids).await?);
+        report.add(table, delete(tx, table, condition, user_id, theirs).await?);
     }
     Ok(())
 }
 
 /// Deletes and counts. Jobs are taken out of the kept counts as well.
-async fn delete(tx: &mut PgConnection, table: &str, condition: &str, user_id: &str, ids: &[String]) -> sqlx::Result<i64> {
+async fn delete(tx: &mut PgConnection, table: &str, condition: &str, user_id: &str, theirs: &Theirs) -> sqlx::Result<i64> {
+    let condition = format!("({condition}) AND $3::timestamptz[] IS NOT NULL");
     let sql = if matches!(table, "background_jobs" | "job_history") {
         format!(
             "WITH gone AS (DELETE FROM {table} WHERE {condition} RETURNING type, status),
@@ -103,7 +105,7 @@ async fn delete(tx: &mut PgConnection, table: &str, condition: &str, user_id: &s
         format!("WITH gone AS (DELETE FROM {table} WHERE {condition} RETURNING 1) SELECT count(*) FROM gone")
     };
     // The text comes from constants of this file; only the parameters vary.
-    sqlx::query_scalar(AssertSqlSafe(sql)).bind(user_id).bind(ids).fetch_one(tx).await
+    sqlx::query_scalar(AssertSqlSafe(sql)).bind(user_id).bind(&theirs.ids).bind(&theirs.times).fetch_one(tx).await
 }
 
 /// A job may work on many persons (`users` in its payload): it stays, without this one.
@@ -147,8 +149,23 @@ macro_rules! of_person {
 }
 pub(super) use {of_person, of_person_by_index};
 
-async fn deliveries(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(concat!("SELECT id::text FROM (", of_person!(), ") found")).bind(user_id).fetch_all(conn).await
+/// A person's deliveries: their ids, as texts, and in the same order when they came.
+struct Theirs {
+    ids: Vec<String>,
+    times: Vec<Instant>,
+}
+
+impl FromIterator<(String, Instant)> for Theirs {
+    fn from_iter<T: IntoIterator<Item = (String, Instant)>>(found: T) -> Self {
+        let (ids, times) = found.into_iter().unzip();
+        Self { ids, times }
+    }
+}
+
+async fn deliveries(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<BTreeMap<String, Instant>> {
+    const SQL: &str = concat!("SELECT id::text, created_at FROM (", of_person!(), ") found");
+    let found: Vec<(String, Instant)> = sqlx::query_as(SQL).bind(user_id).fetch_all(conn).await?;
+    Ok(found.into_iter().collect())
 }
 
 /// How many rows [`erase_person`] would remove now, at least; nothing is changed and nobody is waited for. Found by indexes
@@ -203,7 +220,7 @@ pub async fn erase_person(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result
 async fn attempt(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result<Report> {
     let mut tx = db.owner().begin().await?;
     let mut report = Report::default();
-    let known = deliveries(&mut tx, user_id).await?;
+    let known: Theirs = deliveries(&mut tx, user_id).await?.into_iter().collect();
     // Jobs, then connections, then the person's row, then the rest: the order in which a worker locks them. Whoever works on
     // this person now is waited for; whoever comes later finds the job gone, or its list without this person.
     leave_shared_jobs(&mut tx, &JOB_TABLES.map(|(table, _)| table), user_id).await?;
@@ -214,9 +231,9 @@ async fn attempt(db: &Db, actor: &Actor, user_id: &str) -> sqlx::Result<Report> 
     if let Some((terra_ids, simulated)) = connected(&mut tx, user_id).await? {
         tombstones::bury(&mut tx, user_id, &terra_ids, simulated).await?;
     }
-    let ids = meanwhile(&mut tx, &mut report, known, user_id).await?;
+    let theirs = meanwhile(&mut tx, &mut report, known, user_id).await?;
     for (table, condition) in OTHER_TABLES {
-        remove(&mut tx, &mut report, table, condition, user_id, &ids).await?;
+        remove(&mut tx, &mut report, table, condition, user_id, &theirs).await?;
     }
     report.anonymised_audit_entries = anonymise(&mut tx, user_id).await?;
     let detail = json!({ "rows": report.rows.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(), "total": report.total() });
@@ -237,17 +254,17 @@ async fn lock(tx: &mut PgConnection, user_id: &str) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Under the locks: what came since the first look and was processed, or lost its job to us, goes too. Returns the ids of
-/// all deliveries that go. Those that wait for a worker do not: it empties them when it finds the tombstones.
-async fn meanwhile(tx: &mut PgConnection, report: &mut Report, known: Vec<String>, user_id: &str) -> sqlx::Result<Vec<String>> {
-    let mut ids: BTreeSet<String> = known.into_iter().collect();
-    ids.extend(deliveries(tx, user_id).await?);
-    let ids: Vec<String> = ids.into_iter().collect();
+/// Under the locks: what came since the first look and was processed, or lost its job to us, goes too. Returns all
+/// deliveries that go. Those that wait for a worker do not: it empties them when it finds the tombstones.
+async fn meanwhile(tx: &mut PgConnection, report: &mut Report, known: Theirs, user_id: &str) -> sqlx::Result<Theirs> {
+    let mut found = deliveries(tx, user_id).await?;
+    found.extend(known.ids.into_iter().zip(known.times));
+    let ids: Vec<&String> = found.keys().collect();
     let waiting = format!(
         "SELECT coalesce(payload ->> 'delivery_id', id::text) FROM background_jobs WHERE {WAITING} AND (id::text = ANY($1) OR payload ->> 'delivery_id' = ANY($1))"
     );
     let waiting: BTreeSet<String> = sqlx::query_scalar(AssertSqlSafe(waiting)).bind(&ids).fetch_all(&mut *tx).await?.into_iter().collect();
-    let ids: Vec<String> = ids.into_iter().filter(|id| !waiting.contains(id)).collect();
+    let theirs: Theirs = found.into_iter().filter(|(id, _)| !waiting.contains(id)).collect();
     leave_shared_jobs(tx, &["background_jobs"], user_id).await?;
     let late = [
         ("background_jobs", format!("({JOBS}) AND NOT ({WAITING})")),
@@ -255,9 +272,9 @@ async fn meanwhile(tx: &mut PgConnection, report: &mut Report, known: Vec<String
         ("background_jobs_dlq", JOBS.to_owned()),
     ];
     for (table, condition) in late {
-        remove(tx, report, table, &condition, user_id, &ids).await?;
+        remove(tx, report, table, &condition, user_id, &theirs).await?;
     }
-    Ok(ids)
+    Ok(theirs)
 }
 
 /// Terra's ids of all the person's connections, present and former, and whether the person is simulated. `None`: was never here.

@@ -163,11 +163,13 @@ pub async fn start(db: &Db, actor: &Actor, filter: &Filter) -> sqlx::Result<Oper
 /// The database's; then nothing was started.
 pub async fn one(db: &Db, actor: &Actor, delivery_id: Uuid) -> sqlx::Result<Option<Uuid>> {
     let mut tx = db.begin_service().await?;
-    let found: Option<(Instant, Option<String>)> =
-        sqlx::query_as("SELECT created_at, user_id FROM terra_webhooks_raw WHERE id = $1 AND status NOT IN ('conflict', 'invalid')")
-            .bind(delivery_id)
-            .fetch_optional(&mut *tx)
-            .await?;
+    let found: Option<(Instant, Option<String>)> = sqlx::query_as(
+        "SELECT created_at, user_id FROM terra_webhooks_raw
+              WHERE id = $1 AND created_at = app.received_at($1) AND status NOT IN ('conflict', 'invalid')",
+    )
+    .bind(delivery_id)
+    .fetch_optional(&mut *tx)
+    .await?;
     let Some((at, user_id)) = found else { return Ok(None) };
     let filter = Filter { ids: Some(vec![delivery_id]), ..Filter::default() };
     let job = NewJob {

@@ -76,7 +76,7 @@ async fn no_page_of_the_administrator_reads_a_big_table_as_a_whole() {
     asks!("trend", dashboard::trend(&mut tx, 90, "").await);
     asks!("least trusted", dashboard::least_trusted(&mut tx, 8).await);
     asks!("providers", dashboard::providers(&mut tx).await);
-    asks!("unsettled", dashboard::unsettled(&mut tx).await);
+    asks!("unwell", dashboard::unwell(&mut tx).await);
     asks!("counts", counts::counts(&mut tx).await);
     asks!("presence", dashboard::presence(&mut tx).await);
     let kinds = |status: &str| job_lists::Filter { status: Some(status.into()), ..Default::default() };

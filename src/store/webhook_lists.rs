@@ -70,9 +70,10 @@ pub struct Row {
 macro_rules! by_index {
     () => {
         " FROM terra_webhooks_raw
-           WHERE ($1::text IS NULL OR $1 IN ('completed', 'ignored') OR status = $1)
+           WHERE ($1::text IS NULL OR $1 IN ('completed', 'ignored', 'pending', 'processing') OR status = $1)
              AND ($4::text IS NULL OR user_id = $4) AND ($5::timestamptz IS NULL OR created_at >= $5)
-             AND ($6::text IS NULL OR id = ANY ($7::uuid[]) OR (status = 'conflict' AND trace_id = $6))
+             AND ($6::text IS NULL OR (status = 'conflict' AND trace_id = $6)
+                  OR (id = ANY ($7::uuid[]) AND created_at = ANY (ARRAY(SELECT app.received_at(unnest($7::uuid[]))))))
              AND ($8::timestamptz IS NULL OR (created_at <= $8 AND (created_at, id) < ($8, $9)))
            ORDER BY created_at DESC, id DESC "
     };
@@ -114,7 +115,7 @@ macro_rules! bind {
 impl Filter {
     /// How many of the newest are looked through for what no index narrows; `None` where indexes narrow all of it.
     pub fn window(&self) -> Option<i64> {
-        let by_index = !matches!(self.status.as_deref(), Some("completed" | "ignored"));
+        let by_index = !matches!(self.status.as_deref(), Some("completed" | "ignored" | "pending" | "processing"));
         match self {
             Filter { body: None, header: None, kind: None, provider: None, .. } if by_index => None,
             Filter { body: None, header: None, .. } => Some(WINDOW),
@@ -193,7 +194,7 @@ pub async fn one(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Detai
     sqlx::query_as(
         "SELECT id, created_at, type AS kind, provider, user_id, status, error, processed_count, processed_at, signed_by, findings, trace_id, terra_user_id, ordering_ms,
                 headers, substr(body, 1, 65536) AS body, length(body) AS size
-           FROM terra_webhooks_raw WHERE id = $1 LIMIT 1",
+           FROM terra_webhooks_raw WHERE id = $1 AND created_at = app.received_at($1)",
     )
     .bind(id)
     .fetch_optional(conn)
@@ -312,8 +313,10 @@ mod tests {
 
     const FILL: &str = "
       INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, provider, user_id, status, ordering_ms, body)
-      SELECT app.uuid_v7(), now() - make_interval(mins => n / 3), 't' || n, CASE WHEN n % 2 = 0 THEN 'daily' ELSE 'sleep' END, CASE WHEN n % 5 = 0 THEN 'oura' ELSE 'whoop' END,
-             'u' || n % 4, CASE WHEN n % 10 = 0 THEN 'failed' WHEN n = 33 THEN 'conflict' ELSE 'completed' END, n, '{}' FROM generate_series(1, 120) n;
+      SELECT id, app.received_at(id), 't' || n, CASE WHEN n % 2 = 0 THEN 'daily' ELSE 'sleep' END, CASE WHEN n % 5 = 0 THEN 'oura' ELSE 'whoop' END,
+             'u' || n % 4, CASE WHEN n % 10 = 0 THEN 'failed' WHEN n = 33 THEN 'conflict' ELSE 'completed' END, n, '{}'
+        FROM (SELECT n, (lpad(to_hex((extract(epoch FROM now() - make_interval(mins => n / 3)) * 1000)::bigint), 12, '0') || left('7' || md5(n::text), 20))::uuid AS id
+                FROM generate_series(1, 120) n) made;
       INSERT INTO delivery_keys (trace_id, body_hash, raw_id) SELECT trace_id, '', id FROM terra_webhooks_raw;
       ANALYZE terra_webhooks_raw";
 

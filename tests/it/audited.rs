@@ -31,7 +31,8 @@ const THINGS: &[(&str, &str)] = &[
 const PLANTED: &str = "
     INSERT INTO background_jobs (type, payload, scheduled_at) VALUES
       ('log_rollup', '{\"n\": 1}', now() + interval '1 day'), ('log_rollup', '{\"n\": 2}', now());
-    INSERT INTO terra_webhooks_raw (id, trace_id, type, user_id, ordering_ms, body) VALUES (app.uuid_v7(), 'audited', 'daily', 'walked-person', 1, '{}');
+    INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, user_id, ordering_ms, body)
+      SELECT id, app.received_at(id), 'audited', 'daily', 'walked-person', 1, '{}' FROM (SELECT app.uuid_v7() AS id) made;
     INSERT INTO schedules (name, job_type, every_s, next_run_at) VALUES ('audited', 'log_rollup', 86400, now() + interval '1 day')";
 
 /// Method, where to (a server function by its name), what is sent, and the entry's action. In this order: a deed may need

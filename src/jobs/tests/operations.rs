@@ -254,8 +254,8 @@ async fn a_delivery_whose_job_is_cancelled_says_so_can_be_replayed_and_holds_no_
         "SELECT app.make_raw_partition('2020-01-01');
          WITH raw AS (
            INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, ordering_ms, body, status)
-           SELECT app.uuid_v7(), '2020-01-15Z'::timestamptz + make_interval(secs => n), 'trace-' || n, 'daily', n, '{}', CASE n WHEN 3 THEN 'processing' ELSE 'pending' END
-             FROM generate_series(1, 3) n RETURNING id, created_at, ordering_ms)
+           SELECT id, app.received_at(id), 'trace-' || n, 'daily', n, '{}', CASE n WHEN 3 THEN 'processing' ELSE 'pending' END
+             FROM (SELECT n, ('016fa677-84' || n || '0-7000-8000-000000000000')::uuid AS id FROM generate_series(1, 3) n) january RETURNING id, created_at, ordering_ms)
          INSERT INTO background_jobs (id, type, payload)
          SELECT id, CASE ordering_ms WHEN 3 THEN 's3_fetch' ELSE 'webhook_processing' END, jsonb_build_object('delivery_id', id, 'created_at', created_at) FROM raw",
     )

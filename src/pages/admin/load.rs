@@ -51,7 +51,7 @@ struct Read {
     gateway: Vec<(String, i64)>,
     arrivals: Vec<i64>,
     badly_signed: i64,
-    unsettled: Vec<(String, i64)>,
+    unwell: Vec<(String, i64)>,
     dead_letters: Option<i64>,
     snapshot: Option<store::Snapshot>,
     operation: Option<Operation>,
@@ -78,7 +78,7 @@ async fn read(tx: &mut sqlx::PgConnection, range: i32, metric: Option<Metric>, n
         gateway: store::gateway_day(tx).await?,
         arrivals: store::arrivals(tx).await?,
         badly_signed: deliveries::badly_signed(tx, now - TimeDelta::hours(1)).await?,
-        unsettled: store::unsettled(tx).await?,
+        unwell: store::unwell(tx).await?,
         dead_letters: store::open_dead_letters(tx).await?,
         snapshot: store::snapshot(tx).await?,
         operation: operations::list(tx, 20).await?.into_iter().find(|o| shows(o, now)),
@@ -103,7 +103,9 @@ fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant, off: V
     let accepted = of(&read.gateway, "accepted");
     let refused = ["refused", "unavailable", "rate_limited"].iter().map(|outcome| of(&read.gateway, outcome)).sum::<i64>();
     // What could not be read was never accepted.
-    let (not_well, unreadable) = (of(&read.unsettled, "failed"), of(&read.unsettled, "invalid"));
+    let (not_well, unreadable) = (of(&read.unwell, "failed"), of(&read.unwell, "invalid"));
+    let waits = |c: &&counts::Count| c.kind == "webhook_processing" && ["pending", "processing"].contains(&c.status.as_str());
+    let on_their_way = read.counts.iter().filter(waits).map(|c| c.count).sum::<i64>().max(0);
     let q = &read.quality;
     let (hits, misses) = read.cache_reads;
     let (health, checks) = health(read.snapshot.as_ref(), now);
@@ -136,7 +138,7 @@ fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant, off: V
         success_of: format!(
             "{} failed, {} still on their way{}",
             text::count(not_well),
-            text::count(of(&read.unsettled, "pending") + of(&read.unsettled, "processing")),
+            text::count(on_their_way),
             if unreadable > 0 { format!("; {} more could not be read", text::count(unreadable)) } else { String::new() }
         ),
         health,
@@ -352,7 +354,7 @@ fn signs(read: &Read, failed: i64, health: &str, checks: &[CheckRow], off: Vec<&
         waited: read.waited,
         poor: read.quality.poor,
         fair: read.quality.fair,
-        conflicts: of(&read.unsettled, "conflict"),
+        conflicts: of(&read.unwell, "conflict"),
         silent: by_provider(|p| p.silent),
         broken: by_provider(|p| p.broken),
         badly_signed: read.badly_signed,

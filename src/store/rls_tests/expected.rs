@@ -98,6 +98,7 @@ pub(super) const FUNCTIONS: &[(&str, &str)] = &[
     ("app.merge_payload(jsonb,jsonb)", "s"),
     ("app.merge_payloads(jsonb)", "s"),
     ("app.persons_in_roster()", ""),
+    ("app.received_at(uuid)", "us"),
     ("app.sees_statistics()", "us"),
     ("app.tombstone(text,text)", "s"),
     ("app.uuid_v7()", "aus"),

@@ -373,8 +373,8 @@ mod tests {
     async fn a_delivery_says_by_which_key_it_was_signed_and_how_much_was_found() {
         let t = testing::database().await;
         sqlx::raw_sql(
-            "INSERT INTO terra_webhooks_raw (id, trace_id, type, status, ordering_ms, body, signed_by, findings)
-             SELECT app.uuid_v7(), 't', 'daily', 'completed', 1, '{}', 'abc123', 7",
+            "INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, status, ordering_ms, body, signed_by, findings)
+             SELECT id, app.received_at(id), 't', 'daily', 'completed', 1, '{}', 'abc123', 7 FROM (SELECT app.uuid_v7() AS id) made",
         )
         .execute(t.db.owner())
         .await
