@@ -139,24 +139,28 @@ fn column<'a, T>(rows: &[&'a NewDelivery], f: impl Fn(&'a NewDelivery) -> T) -> 
 /// The database's; `23505` when a key was there, and then nothing is stored: [`insert`] sorts them out.
 pub async fn insert_new(conn: &mut PgConnection, rows: &[&NewDelivery]) -> sqlx::Result<()> {
     let work: Vec<&NewDelivery> = rows.iter().copied().filter(|r| r.status == Status::Pending).collect();
+    // The arrays are taken apart in the target list: in FROM each would first be written down as a table of its own.
     bind!(rows, sqlx::query(
         "WITH new_key AS (
            INSERT INTO delivery_keys (trace_id, body_hash, raw_id, created_at)
-           SELECT * FROM unnest($1::text[], $2::bytea[], $3::uuid[], $4::timestamptz[])
+           SELECT unnest($1::text[]), unnest($2::bytea[]), unnest($3::uuid[]), unnest($4::timestamptz[])
          ), raw AS (
            INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, provider, user_id, terra_user_id, status, error,
                                            ordering_ms, reference, headers, body, signed_by)
            SELECT id, at, trace, type, provider, user_id, terra_user_id, status, error, ordering, reference, headers::jsonb, body, signed_by
-             FROM unnest($3::uuid[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-                         $11::text[], $12::int8[], $13::text[], $14::text[], $15::bytea[], $19::text[])
-               AS d (id, at, trace, type, provider, user_id, terra_user_id, status, error, ordering, reference, headers, body, signed_by)
+             FROM (SELECT unnest($3::uuid[]) AS id, unnest($4::timestamptz[]) AS at, unnest($5::text[]) AS trace, unnest($6::text[]) AS type,
+                          unnest($7::text[]) AS provider, unnest($8::text[]) AS user_id, unnest($9::text[]) AS terra_user_id,
+                          unnest($10::text[]) AS status, unnest($11::text[]) AS error, unnest($12::int8[]) AS ordering,
+                          unnest($13::text[]) AS reference, unnest($14::text[]) AS headers, unnest($15::bytea[]) AS body,
+                          unnest($19::text[]) AS signed_by) AS d
          ), counted AS (
            INSERT INTO job_count_deltas (type, status, delta)
            SELECT 'webhook_processing', 'pending', cardinality($16::uuid[])
             WHERE cardinality($16::uuid[]) > 0 AND current_setting('assay.counted', true) = 'on'
          )
          INSERT INTO background_jobs (id, type, payload, user_id)
-         SELECT id, 'webhook_processing', payload::jsonb, user_id FROM unnest($16::uuid[], $17::text[], $18::text[]) AS j (id, payload, user_id)",
+         SELECT id, 'webhook_processing', payload::jsonb, user_id
+           FROM (SELECT unnest($16::uuid[]) AS id, unnest($17::text[]) AS payload, unnest($18::text[]) AS user_id) AS j",
     ))
     .bind(column(&work, |r| r.id))
     .bind(column(&work, NewDelivery::job))
@@ -253,6 +257,8 @@ pub async fn make_partitions(owner: &PgPool) -> sqlx::Result<()> {
 
 /// Rows that are deleted in one statement and commit.
 const FORGET_AT_ONCE: i64 = 20_000;
+/// Pages of keys that are looked through in one statement and commit: some thirty thousand keys.
+const KEY_PAGES: i64 = 512;
 
 /// Drops months of deliveries; `None`: they are in use, and others must not wait behind us.
 pub(super) async fn drop_months(conn: &mut PgConnection, days: i32) -> sqlx::Result<Option<i64>> {
@@ -283,34 +289,51 @@ pub async fn forget(conn: &mut PgConnection, kept: &Retention) -> sqlx::Result<V
             None => tracing::info!("a month of old deliveries is in use"),
         }
     }
-    let batches = [
-        (
-            "terra_webhooks_raw of no use",
-            "DELETE FROM terra_webhooks_raw WHERE (id, created_at) IN (
-               SELECT id, created_at FROM terra_webhooks_raw
-                WHERE status IN ('ignored', 'conflict', 'invalid') AND created_at < now() - make_interval(days => $1) LIMIT $2)",
-            kept.useless_days,
-        ),
-        (
-            "delivery_keys",
-            "DELETE FROM delivery_keys WHERE trace_id IN (
-               SELECT trace_id FROM delivery_keys WHERE created_at < now() - make_interval(days => $1) LIMIT $2)",
-            kept.key_days,
-        ),
-    ];
-    for (table, sql, days) in batches {
-        let Some(days) = days else { continue };
+    if let Some(days) = kept.useless_days {
         let mut sum = 0;
         loop {
-            let n = sqlx::query(sql).bind(days).bind(FORGET_AT_ONCE).execute(&mut *conn).await?.rows_affected() as i64;
+            let n = sqlx::query(
+                "DELETE FROM terra_webhooks_raw WHERE (created_at, id) IN (
+                   SELECT created_at, id FROM terra_webhooks_raw
+                    WHERE status IN ('ignored', 'conflict', 'invalid') AND created_at < now() - make_interval(days => $1) LIMIT $2)",
+            )
+            .bind(days)
+            .bind(FORGET_AT_ONCE)
+            .execute(&mut *conn)
+            .await?
+            .rows_affected() as i64;
             sum += n;
             if n < FORGET_AT_ONCE {
                 break;
             }
         }
-        removed.push((table, sum));
+        removed.push(("terra_webhooks_raw of no use", sum));
+    }
+    if let Some(days) = kept.key_days {
+        removed.push(("delivery_keys", forget_keys(conn, days).await?));
     }
     Ok(removed)
+}
+
+/// Removes the keys older than so many days, reading the table once from its beginning to its end: an index on their time would
+/// cost each delivery more than this costs a day.
+async fn forget_keys(conn: &mut PgConnection, days: i32) -> sqlx::Result<i64> {
+    let pages: i64 =
+        sqlx::query_scalar("SELECT pg_relation_size('delivery_keys') / current_setting('block_size')::int8").fetch_one(&mut *conn).await?;
+    let mut sum = 0;
+    for first in (0..pages).step_by(KEY_PAGES as usize) {
+        let gone = sqlx::query(
+            "DELETE FROM delivery_keys
+              WHERE ctid >= ('(' || $2::int8 || ',0)')::tid AND ctid < ('(' || $3::int8 || ',0)')::tid AND created_at < now() - make_interval(days => $1)",
+        )
+        .bind(days)
+        .bind(first)
+        .bind(first + KEY_PAGES)
+        .execute(&mut *conn)
+        .await?;
+        sum += gone.rows_affected() as i64;
+    }
+    Ok(sum)
 }
 
 /// Deliveries turned away in one minute, for one reason, from one address.
