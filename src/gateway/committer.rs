@@ -23,7 +23,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// A connection unused for this long is asked whether it still lives before a batch is trusted to it.
 const STALE: Duration = Duration::from_secs(1);
 /// Fewer waiting deliveries are not worth a statement of their own beside one that runs: it costs PostgreSQL, beyond its rows,
-/// as much as some seven of them.
+/// as much as several of them.
 const WORTH_OVERLAPPING: usize = 8;
 /// A flush that runs longer than this is not waited for: it may hang on a lock.
 const PATIENCE: Duration = Duration::from_millis(10);

@@ -77,3 +77,33 @@ async fn jobs_are_enqueued_while_a_repair_waits_for_a_reader() {
     repairing.await.unwrap().unwrap();
     assert!(longest < Duration::from_secs(2), "{longest:?}");
 }
+
+/// Conditions that are domains hold as a CHECK does, for whoever writes: the owner, too.
+#[tokio::test]
+async fn states_and_numbers_that_nobody_knows_are_refused() {
+    let t = database().await;
+    t.db.owner()
+        .execute(
+            "INSERT INTO background_jobs (type) VALUES ('a');
+             INSERT INTO terra_webhooks_raw (id, trace_id, type, ordering_ms, body) VALUES (app.uuid_v7(), 't', 'daily', 1, '')",
+        )
+        .await
+        .unwrap();
+    for (sql, domain) in [
+        ("INSERT INTO background_jobs (type, status) VALUES ('a', 'done')", "app.job_status"),
+        ("UPDATE background_jobs SET status = 'parked'", "app.job_status"),
+        ("UPDATE background_jobs SET priority = 10", "app.job_priority"),
+        ("INSERT INTO background_jobs (type, priority) VALUES ('a', -1)", "app.job_priority"),
+        ("UPDATE background_jobs SET max_attempts = 0", "app.job_attempts"),
+        ("UPDATE terra_webhooks_raw SET status = 'cancelled'", "app.delivery_status"),
+        (
+            "INSERT INTO terra_webhooks_raw (id, trace_id, type, status, ordering_ms, body) VALUES (app.uuid_v7(), 'u', 'daily', '', 1, '')",
+            "app.delivery_status",
+        ),
+    ] {
+        let error = t.db.owner().execute(sql).await.unwrap_err();
+        let refused = error.as_database_error().unwrap();
+        assert_eq!(refused.code().as_deref(), Some("23514"), "{sql}: {refused}");
+        assert!(refused.message().contains(domain.trim_start_matches("app.")), "{sql}: {refused}");
+    }
+}

@@ -373,3 +373,27 @@ async fn many_deliveries_of_no_use_go_in_several_commits() {
         sqlx::query_scalar("SELECT sum(n)::int8 FROM commits GROUP BY xid HAVING sum(n) > 0 ORDER BY 1").fetch_all(owner).await.unwrap();
     assert_eq!(commits, [5, 20_000]);
 }
+
+#[tokio::test]
+async fn old_keys_go_wherever_they_lie() {
+    use crate::store::retention::Retention;
+    let t = database().await;
+    let owner = t.db.owner();
+    sqlx::query(
+        "INSERT INTO delivery_keys (trace_id, body_hash, raw_id, created_at)
+         SELECT 'k' || n, sha256(n::text::bytea), gen_random_uuid(), now() - make_interval(days => CASE WHEN n % 3 = 0 THEN 41 ELSE 39 END)
+           FROM generate_series(1, 60000) n",
+    )
+    .execute(owner)
+    .await
+    .unwrap();
+    let mut conn = owner.acquire().await.unwrap();
+    let kept = Retention { key_days: Some(40), ..Retention::default() };
+    assert!(deliveries::forget(&mut conn, &kept).await.unwrap().contains(&("delivery_keys", 20_000)));
+    let left: (i64, i64) =
+        sqlx::query_as("SELECT count(*), count(*) FILTER (WHERE created_at < now() - interval '40 days') FROM delivery_keys")
+            .fetch_one(owner)
+            .await
+            .unwrap();
+    assert_eq!(left, (40_000, 0));
+}

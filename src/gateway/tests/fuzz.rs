@@ -129,7 +129,7 @@ proptest! {
         let said = text(&headers, "x-terra-ordering-timestamp").and_then(|t| t.trim().parse::<i64>().ok());
         prop_assert_eq!(row.ordering_ms, said.filter(|ms| (0..=(NOW + 86_400) * 1000).contains(ms)).unwrap_or(NOW * 1000));
         prop_assert!(row.request_id.iter().all(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')));
-        let kept: std::collections::BTreeMap<String, String> = serde_json::from_str(&row.headers).unwrap();
+        let kept: std::collections::BTreeMap<String, String> = row.headers.pairs().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
         for (name, value) in kept {
             let whole = text(&headers, &name).unwrap();
             prop_assert!(whole.starts_with(&value) && (value == whole || value.len() == 300), "{}: {:?} of {:?}", name, value, whole);

@@ -7,12 +7,12 @@ use crate::gateway::admission;
 use crate::ingest;
 use crate::jobs::{Claimed, Ctx, JobKind, Outcome, job};
 use crate::outbound::Fetcher;
-use crate::store::deliveries::{self, NewDelivery, Status};
+use crate::store::deliveries::{self, NewDelivery, Status, Texts};
 use crate::store::raw::{self, RawDelivery, Settled};
 use crate::store::{jobs::enqueue, maintenance};
 use axum::{body::Bytes, http::HeaderMap};
 use chrono::Utc;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::PgConnection;
 use std::time::Duration;
 
@@ -138,7 +138,8 @@ fn as_delivery(body: Vec<u8>, key: String, event: &RawDelivery) -> Result<NewDel
     if delivery.kind == "s3_payload" {
         return Err("What lies behind the link is another link; that is not followed.".into());
     }
-    let headers = json!({ "s3-payload-of": event.id }).to_string();
+    let mut headers = Texts::default();
+    headers.add("s3-payload-of", &event.id.to_string());
     Ok(NewDelivery { trace_id: key.clone(), key, ordering_ms: event.ordering_ms, headers, ..delivery })
 }
 

@@ -7,6 +7,7 @@ use crate::jobs::kinds;
 use crate::outbound::FetchRules;
 use crate::store::{audit::Actor, replay};
 use axum::{Router, http::StatusCode, response::IntoResponse, routing::get};
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
