@@ -113,8 +113,9 @@ pub async fn repair(url: &DatabaseUrl) -> Result<(), MigrateError> {
 async fn apply(conn: &mut PgConnection, url: &DatabaseUrl, wanted: &str) -> Result<(), MigrateError> {
     quiet(conn).await?;
     put_migrations(conn).await?;
-    put_objects(conn, wanted).await?;
-    login_roles(conn, url).await
+    // Before the objects, which write down last that all is there: whoever waits for that logs in as one of these.
+    login_roles(conn, url).await?;
+    put_objects(conn, wanted).await
 }
 
 /// Tries of a step that may not be given a lock. Nodes may serve meanwhile, and whoever needs a table waits as long as we wait
