@@ -7,7 +7,7 @@ use super::gate::Gate;
 use super::judge::{Check, Local, judge_by_known, worst};
 use super::storing::{Answered, Watch};
 use crate::model::HealthStatus;
-use crate::store::{Db, health as store};
+use crate::store::{Db, health as store, jobs::counts};
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -182,6 +182,9 @@ impl Monitor {
             tx.commit().await?;
             *turn = taken;
         }
+        if *turn && let Err(e) = fold(db).await {
+            tracing::debug!(error = %e, "the counts of jobs could not be folded; the next look tries again");
+        }
         match known {
             Some(known) if !*turn => Ok(known),
             // Without the turn: another node is measuring for the first time in this moment, and nothing is published yet.
@@ -263,6 +266,13 @@ async fn ask(db: &Db) -> sqlx::Result<(Option<store::Shared>, f64)> {
     Ok((shared, begin.elapsed().as_secs_f64() * 1000.0))
 }
 
+/// The counts that are about to be read, made short where no worker does it.
+async fn fold(db: &Db) -> sqlx::Result<()> {
+    let mut tx = db.begin_service_within(STEP).await?;
+    counts::fold_unled(&mut tx).await?;
+    tx.commit().await
+}
+
 async fn write_down(db: &Db, checks: &[(&'static str, Check)], outage: Option<Duration>) -> sqlx::Result<()> {
     let status = worst(checks.iter().map(|(_, c)| c.status));
     let body: serde_json::Map<String, serde_json::Value> =
@@ -305,6 +315,37 @@ mod tests {
         assert_eq!(holder, first.me, "the second reads what the first measured");
         let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM health_snapshots").fetch_one(t.db.owner()).await.unwrap();
         assert_eq!(kept, 1);
+        cancel.cancel();
+    }
+
+    #[tokio::test]
+    async fn counts_are_folded_where_no_worker_leads() {
+        let t = database().await;
+        let append = "INSERT INTO job_count_deltas (type, status, delta) SELECT 'a', 'pending', 1 FROM generate_series(1, 3)";
+        let left = async || -> (i64, i64) {
+            sqlx::query_as("SELECT (SELECT count(*) FROM job_count_deltas), coalesce((SELECT count FROM job_counts WHERE type = 'a'), 0)")
+                .fetch_one(t.db.owner())
+                .await
+                .unwrap()
+        };
+        sqlx::query("INSERT INTO leases (name, holder, expires_at) VALUES ('jobs', gen_random_uuid(), now() + interval '1 hour')")
+            .execute(t.db.owner())
+            .await
+            .unwrap();
+        sqlx::query(append).execute(t.db.owner()).await.unwrap();
+        let cancel = CancellationToken::new();
+        let monitor = Monitor::spawn(t.db.clone(), "/".into(), Answered::default, cancel.clone());
+        assert_eq!(fresh(&monitor).await.figures.pending, 3);
+        assert_eq!(left().await, (3, 0), "a leader does it");
+        sqlx::query("UPDATE leases SET expires_at = now()").execute(t.db.owner()).await.unwrap();
+        for _ in 0..500 {
+            if left().await == (0, 3) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(left().await, (0, 3), "nobody leads: whoever measures does it");
+        assert_eq!(fresh(&monitor).await.figures.pending, 3);
         cancel.cancel();
     }
 

@@ -463,3 +463,44 @@ pub async fn claim_simulated(conn: &mut PgConnection, user_id: &str, always: boo
     .fetch_one(conn)
     .await
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
+mod tests {
+    use super::*;
+    use crate::store::testing;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever a value holds, separators too, the pairs stay what they were.
+        #[test]
+        fn a_value_never_becomes_two(values in prop::collection::vec(".{0,20}|[\\x00-\\x1f\\x7f\"\\\\]{0,8}", 0..6)) {
+            let mut texts = Texts::default();
+            let names: Vec<String> = (0..values.len()).map(|n| format!("name-{n}")).collect();
+            for (name, value) in names.iter().zip(&values) {
+                texts.add(name, value);
+            }
+            let clean = |v: &String| v.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>();
+            let wanted: Vec<(&str, String)> = names.iter().map(String::as_str).zip(values.iter().map(clean)).collect();
+            let found: Vec<(&str, String)> = texts.pairs().map(|(n, v)| (n, v.to_owned())).collect();
+            prop_assert_eq!(found, wanted);
+        }
+    }
+
+    #[tokio::test]
+    async fn postgresql_makes_the_same_object_of_them() {
+        let t = testing::database().await;
+        let mut texts = Texts::default();
+        for (name, value) in [("a", "1\u{1f}b\u{1f}2"), ("quoted", "\"\\ {}, NULL 'é\t"), ("empty", ""), ("null", "NULL")] {
+            texts.add(name, value);
+        }
+        for (texts, wanted) in [
+            (texts, serde_json::json!({"a": "1b2", "quoted": "\"\\ {}, NULL 'é\t", "empty": "", "null": "NULL"})),
+            (Texts::default(), serde_json::json!({})),
+        ] {
+            let made: serde_json::Value =
+                sqlx::query_scalar(concat!("SELECT ", object!("$1::text"))).bind(texts.0.as_str()).fetch_one(t.db.owner()).await.unwrap();
+            assert_eq!(made, wanted);
+        }
+    }
+}

@@ -57,13 +57,34 @@ fn fsync_ms() -> f64 {
 /// statement, so that it is neither sent nor read again; with `sent` it is a parameter and comes with each insert, as
 /// everybody who stores different bodies must do it.
 fn pgbench(database: &Database, body: &str, seconds: u64, sent: bool) -> f64 {
+    run_pgbench(database, body, seconds, sent, &[])
+}
+
+/// The same at a fixed rate: how long an insert takes from the moment when it was due, sorted.
+fn pgbench_at(database: &Database, body: &str, seconds: u64, rate: f64) -> Vec<Duration> {
+    let folder = std::env::temp_dir().join(format!("assay-pgbench-log-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let prefix = format!("--log-prefix={}", folder.join("log").display());
+    run_pgbench(database, body, seconds, false, &["-R", &format!("{rate:.0}"), "-l", &prefix]);
+    let logs = std::fs::read_dir(&folder).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let mut took: Vec<Duration> = logs
+        .flat_map(|log| log.lines().map(|line| Duration::from_micros(line.split(' ').nth(2).unwrap().parse().unwrap())).collect::<Vec<_>>())
+        .collect();
+    std::fs::remove_dir_all(folder).unwrap();
+    took.sort_unstable();
+    took
+}
+
+fn run_pgbench(database: &Database, body: &str, seconds: u64, sent: bool, more: &[&str]) -> f64 {
     let bin = PathBuf::from(std::env::var_os("PG_BIN").expect("PG_BIN is not set; run it with `make bench`"));
     let file = std::env::temp_dir().join(format!("assay-pgbench-{}.sql", std::process::id()));
     let body = format!("\\x{}", hex::encode(body));
     let value = if sent { ":body".to_owned() } else { format!("'{body}'") };
     std::fs::write(&file, format!("INSERT INTO single_rows (body) VALUES ({value});\n")).unwrap();
     let out = Command::new(bin.join("pgbench"))
-        .args(["-n", "-M", "prepared", "-c", "64", "-j", "2", "-T", &seconds.to_string(), "-D", &format!("body={body}"), "-f"])
+        .args(["-n", "-M", "prepared", "-c", "64", "-j", "2", "-T", &seconds.to_string(), "-D", &format!("body={body}")])
+        .args(more)
+        .arg("-f")
         .arg(&file)
         .arg(&database.url)
         .output()
@@ -109,6 +130,14 @@ fn cpu(assay: &Assay) -> [f64; 3] {
     let postgres = processes.filter_map(|pid| stat(&pid)).filter(|(parent, _)| *parent == postmaster).map(|(_, seconds)| seconds).sum();
     let own = |pid: u32| stat(&pid.to_string()).map_or(0.0, |(_, seconds)| seconds);
     [own(std::process::id()), own(assay.child.id()), postgres]
+}
+
+/// Processor time so far that the machine's host gave to others while we wanted it, and all of it; in ticks of all cores.
+fn stolen() -> (f64, f64) {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<f64> = line.split_whitespace().skip(1).take(8).filter_map(|n| n.parse().ok()).collect();
+    (ticks.get(7).copied().unwrap_or(0.0), ticks.iter().sum())
 }
 
 /// What each delivery of a run cost, in microseconds of processor time.
@@ -174,12 +203,22 @@ async fn bench_deliveries_over_http() {
     println!("ratio {:.2} (aim 1 or more); {:.2} where pgbench sends its bodies", whole / single, whole / sent);
     let rate = whole / 2.0;
     checkpoint();
+    let single = pgbench_at(&database, &typical, seconds, rate);
+    checkpoint();
     let requests = load::requests(&bodies, SECRET, "half", (rate * seconds as f64) as usize);
-    let before = cpu(&assay);
+    let (before, host) = (cpu(&assay), stolen());
     let half = load::open_loop(to, 256, rate, requests).await;
-    let after = cpu(&assay);
+    let (after, host_after) = (cpu(&assay), stolen());
     say(&format!("open loop at half of it, {rate:.0} a second"), &half);
     say_cpu(before, after, half.accepted);
+    let of_pgbench =
+        |q: f64| single.get((single.len().saturating_sub(1) as f64 * q) as usize).copied().unwrap_or_default().as_secs_f64() * 1e3;
+    println!(
+        "  pgbench at the same rate: p50 {:.2} ms, p99 {:.2} ms; the host took {:.1} % of the processors meanwhile",
+        of_pgbench(0.5),
+        of_pgbench(0.99),
+        100.0 * (host_after.0 - host.0) / (host_after.1 - host.1).max(1.0)
+    );
     println!(
         "p99 {:.2} ms (aim {:.2}: four fsyncs and 5 ms); resident {:.0} MB, peak {:.0} MB",
         half.quantile(0.99),

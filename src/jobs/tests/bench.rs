@@ -129,9 +129,15 @@ async fn wait_for(t: &TestDb, n: i64) {
     }
 }
 
-async fn checkpoint(t: &TestDb) {
-    sqlx::query("CHECKPOINT").execute(t.db.owner()).await.ok();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+/// A checkpoint by the superuser of `make bench`, and a rest, as the peers' harness has them before each of its runs.
+async fn checkpoint() {
+    let [bin, dir, port] = ["PG_BIN", "PG_DIR", "PG_PORT"].map(|name| std::env::var(name).expect("run it with `make bench`"));
+    let done = std::process::Command::new(std::path::Path::new(&bin).join("psql"))
+        .args(["-q", "-h", &dir, "-p", &port, "-U", "postgres", "-d", "postgres", "-c", "CHECKPOINT"])
+        .status()
+        .unwrap();
+    assert!(done.success());
+    tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
 /// Starts a worker on a full queue and waits until the database says that all is done.
@@ -162,12 +168,12 @@ async fn bench_drain() {
     let n = jobs();
     for slots in [1, 2, 3] {
         let t = database().await;
-        checkpoint(&t).await;
+        checkpoint().await;
         let from = meter(&t).await;
         fill_together(&t, n, slots as i64).await;
         let seconds = from.at.elapsed().as_secs_f64();
         report(&t, &format!("bulk enqueue, 1000 a call, {slots} callers"), n, &from, seconds).await;
-        checkpoint(&t).await;
+        checkpoint().await;
         let from = meter(&t).await;
         let seconds = drained(&t, n, slots).await;
         report(&t, &format!("drain, {slots} slots"), n, &from, seconds).await;
@@ -281,7 +287,7 @@ async fn bench_beside() {
     for round in 1..=4 {
         for (t, what) in [(&bare, "alone"), (&full, "beside 1 million scheduled and dead")] {
             fill(t, n).await;
-            checkpoint(t).await;
+            checkpoint().await;
             let seconds = drained(t, n * round, 2).await;
             println!("drain {what}, round {round}: {:.0}/s", n as f64 / seconds);
         }
@@ -332,6 +338,7 @@ async fn singles() {
     let t = database().await;
     let committer = Arc::new(Committer::start(t.db.service(), CommitterSettings::default()));
     let budget = Budget::new(1 << 30);
+    checkpoint().await;
     let from = meter(&t).await;
     let callers = (0..CALLERS).map(|caller| {
         let (committer, budget) = (Arc::clone(&committer), budget.clone());
@@ -377,7 +384,7 @@ async fn pickup() {
     let mut worker =
         Worker::spawn(t.url.pools(1, 10), Kinds::default().with(Stamp(Arc::clone(&seen))), Settings::default(), cancel.clone());
     worker.arrived().await;
-    checkpoint(&t).await;
+    checkpoint().await;
     for _ in 0..400 {
         tokio::time::sleep(Duration::from_millis(50)).await;
         put(&t, vec![job::<Stamp>(&At { us: chrono::Utc::now().timestamp_micros() }).unwrap()]).await;

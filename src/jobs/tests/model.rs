@@ -356,7 +356,7 @@ impl Model {
 
     /// What the leader does changes nothing of any job.
     async fn keep_house(&self, t: &TestDb, conn: &mut PgConnection) -> Result<(), String> {
-        counts::fold(conn).await.unwrap();
+        counts::fold(conn, None).await.unwrap();
         same("counts that had to be mended", counts::recount(conn).await.unwrap(), 0)?;
         for table in Hot::ALL {
             let done = compact(t.db.owner(), table, 10_000, Duration::from_secs(2)).await.unwrap();

@@ -80,7 +80,7 @@ async fn try_compact(owner: &PgPool, table: Hot, most: i64, wait: Duration) -> s
         Hot::Leases => sqlx::query_scalar("SELECT app.compact_leases()").fetch_one(&mut *tx).await?,
         Hot::Counts => {
             sqlx::query("LOCK TABLE job_count_deltas IN ACCESS EXCLUSIVE MODE").execute(&mut *tx).await?;
-            counts::fold(&mut tx).await?;
+            counts::fold(&mut tx, None).await?;
             sqlx::query("TRUNCATE job_count_deltas").execute(&mut *tx).await?;
             Some(0)
         }
