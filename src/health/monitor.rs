@@ -106,9 +106,9 @@ impl Monitor {
     }
 
     async fn run(self, db: Db, cancel: CancellationToken) {
-        let mut away = Away::default();
+        let (mut away, mut schema) = (Away::default(), None);
         loop {
-            let well = self.look(&db, &mut away).await;
+            let well = self.look(&db, &mut away, &mut schema).await;
             let wait = if self.is_ready() && well { EVERY } else { EAGERLY };
             if tokio::time::timeout(wait, cancel.cancelled()).await.is_ok() {
                 break;
@@ -121,14 +121,19 @@ impl Monitor {
 
     /// One look; whether there was an answer, and figures. The answer alone decides about readiness: a database that only
     /// reads, or whose table is locked, serves pages, and every node would be out of service at once.
-    async fn look(&self, db: &Db, away: &mut Away) -> bool {
+    async fn look(&self, db: &Db, away: &mut Away, schema: &mut Option<String>) -> bool {
         let began = Instant::now();
-        let (shared, database_latency_ms) = match tokio::time::timeout(LIMIT, ask(db)).await {
+        let (shared, database_latency_ms, mark) = match tokio::time::timeout(LIMIT, ask(db)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(e)) => return self.no_answer(away, began, &e.to_string()),
             Err(_) => return self.no_answer(away, began, "nothing came within 5 s"),
         };
         away.answered(Instant::now());
+        let before = std::mem::replace(schema, mark);
+        if before.is_some() && before != *schema {
+            tracing::info!("the database's schema was changed by another process: connections are made anew");
+            db.renew_connections();
+        }
         let storing = self.write(|s| s.deliveries.look((self.answered)(), Instant::now()));
         let local = Local { database_latency_ms, disk: disk::room(&self.data_dir), storing };
         let ours = shared.as_ref().is_none_or(|s| s.free || s.holder == self.me);
@@ -258,12 +263,13 @@ impl Monitor {
     }
 }
 
-/// The first read, and how long it took in milliseconds.
-async fn ask(db: &Db) -> sqlx::Result<(Option<store::Shared>, f64)> {
+/// The first read, how long it took in milliseconds, and which schema there is.
+async fn ask(db: &Db) -> sqlx::Result<(Option<store::Shared>, f64, Option<String>)> {
     let mut conn = db.service().acquire().await?;
     let begin = Instant::now();
     let shared = store::shared(&mut conn).await?;
-    Ok((shared, begin.elapsed().as_secs_f64() * 1000.0))
+    let latency = begin.elapsed().as_secs_f64() * 1000.0;
+    Ok((shared, latency, store::schema(&mut conn).await?))
 }
 
 /// The counts that are about to be read, made short where no worker does it.
@@ -290,6 +296,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot prepare must stop")]
     use super::*;
     use crate::store::testing::database;
+    use sqlx::Executor;
 
     async fn fresh(monitor: &Monitor) -> Arc<Snapshot> {
         for _ in 0..200 {
@@ -346,6 +353,34 @@ mod tests {
         }
         assert_eq!(left().await, (0, 3), "nobody leads: whoever measures does it");
         assert_eq!(fresh(&monitor).await.figures.pending, 3);
+        cancel.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_column_that_got_another_type_is_read_again_within_seconds() {
+        let t = database().await;
+        let cancel = CancellationToken::new();
+        let monitor = Monitor::spawn(t.db.clone(), "/".into(), Answered::default, cancel.clone());
+        fresh(&monitor).await;
+        // A few connections prepare it, then a newer program migrates.
+        let read = async || -> sqlx::Result<Vec<String>> { sqlx::query_scalar("SELECT key FROM renewal").fetch_all(t.db.service()).await };
+        t.db.owner().execute("CREATE TABLE renewal (key varchar(9)); GRANT SELECT ON renewal TO service_role").await.unwrap();
+        for _ in 0..8 {
+            assert!(read().await.is_ok());
+        }
+        t.db.owner().execute("ALTER TABLE renewal ALTER COLUMN key TYPE text; COMMENT ON SCHEMA app IS 'assay 9999'").await.unwrap();
+        let error = read().await.unwrap_err().to_string();
+        assert!(error.contains("cached plan must not change result type"), "{error}");
+        // One that had not prepared it may answer at once; none of those that had is left when twenty in turn do.
+        let mut well = 0;
+        for _ in 0..1000 {
+            well = if read().await.is_ok() { well + 1 } else { 0 };
+            if well == 20 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(well, 20, "connections of before are still used");
         cancel.cancel();
     }
 

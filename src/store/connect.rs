@@ -9,7 +9,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 
 /// Logs in for web requests; may become `authenticated` or `anon`, and is nothing by itself.
 pub(super) const WEB_ROLE: &str = "assay_web";
@@ -104,12 +109,14 @@ impl DatabaseUrl {
 
     /// Opens the pools. Connections are made when first needed, so this does not wait for PostgreSQL.
     pub fn pools(&self, web: u32, service: u32) -> Db {
+        let renewal = Arc::new(Renewal::default());
         Db {
-            pulses: std::sync::Arc::default(),
-            downloads: std::sync::Arc::new(tokio::sync::Semaphore::new(super::DOWNLOADS)),
-            owner: pool(2).connect_lazy_with(self.options.clone()),
-            service: pool(service).connect_lazy_with(self.options_for(WORKER_ROLE)),
-            web: pool(web).connect_lazy_with(self.options_for(WEB_ROLE)),
+            pulses: Arc::default(),
+            downloads: Arc::new(tokio::sync::Semaphore::new(super::DOWNLOADS)),
+            owner: pool(2, &renewal).connect_lazy_with(self.options.clone()),
+            service: pool(service, &renewal).connect_lazy_with(self.options_for(WORKER_ROLE)),
+            web: pool(web, &renewal).connect_lazy_with(self.options_for(WEB_ROLE)),
+            renewal,
         }
     }
 
@@ -132,8 +139,23 @@ impl DatabaseUrl {
     }
 }
 
+/// Since when connections are good: those made before are not used any more.
+#[derive(Debug, Default)]
+pub(crate) struct Renewal(RwLock<Option<Instant>>);
+
+impl Renewal {
+    pub(crate) fn now(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn outdates(&self, age: Duration) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_some_and(|since| age >= since.elapsed())
+    }
+}
+
 /// How every pool of ours holds its connections.
-pub(super) fn pool(size: u32) -> PgPoolOptions {
+fn pool(size: u32, renewal: &Arc<Renewal>) -> PgPoolOptions {
+    let renewal = Arc::clone(renewal);
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(Duration::from_secs(5))
@@ -141,8 +163,12 @@ pub(super) fn pool(size: u32) -> PgPoolOptions {
         .test_before_acquire(false)
         // A connection that was idle for a while may have died with its server: asked first, so that an outage
         // that is over fails nobody's work. A busy one costs no round trip.
-        .before_acquire(|conn, meta| {
+        .before_acquire(move |conn, meta| {
+            let outdated = renewal.outdates(meta.age);
             Box::pin(async move {
+                if outdated {
+                    return Ok(false);
+                }
                 if meta.idle_for > Duration::from_secs(1) {
                     conn.ping().await?;
                 }

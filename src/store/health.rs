@@ -143,6 +143,11 @@ pub async fn shared(conn: &mut PgConnection) -> sqlx::Result<Option<Shared>> {
     .await
 }
 
+/// Which schema the database has: another text after each change of it.
+pub async fn schema(conn: &mut PgConnection) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("SELECT obj_description(to_regnamespace('app'), 'pg_namespace')").fetch_one(conn).await
+}
+
 /// Takes or renews the turn, if it is ours or free; whether we have it.
 pub async fn take_turn(conn: &mut PgConnection, me: Uuid, turn: Duration) -> sqlx::Result<bool> {
     let taken = sqlx::query(

@@ -82,6 +82,7 @@ pub struct Db {
     pub(crate) service: PgPool,
     pub(crate) web: PgPool,
     pub(crate) pulses: std::sync::Arc<arrivals::Lately>,
+    pub(crate) renewal: std::sync::Arc<connect::Renewal>,
     /// Turns of downloads, each of which holds a connection of `web` as long as somebody reads it.
     pub(crate) downloads: std::sync::Arc<tokio::sync::Semaphore>,
 }
@@ -116,6 +117,12 @@ impl Db {
     pub fn for_jobs(&self, size: u32) -> Self {
         let options = self.service.options().clone().max_connections(size);
         Self { service: options.connect_lazy_with((*self.service.connect_options()).clone()), ..self.clone() }
+    }
+
+    /// Has every connection of the pools made anew before it is used again. A column's type may have changed, and what a
+    /// connection prepared before that fails for as long as it lives ("cached plan must not change result type").
+    pub fn renew_connections(&self) {
+        self.renewal.now();
     }
 
     /// The pool of gateway and workers.

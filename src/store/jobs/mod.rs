@@ -184,7 +184,7 @@ pub async fn lane_has(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<()>
 pub fn queue_pool(service: &PgPool, size: u32) -> PgPool {
     let options =
         service.connect_options().as_ref().clone().options([("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")]);
-    crate::store::connect::pool(size).connect_lazy_with(options)
+    service.options().clone().max_connections(size).connect_lazy_with(options)
 }
 
 /// The rule of `app.merge_payload`, for wishes of one call. What is not a JSON object is replaced by the newer.
