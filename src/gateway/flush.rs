@@ -196,9 +196,12 @@ fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
     error.as_database_error().and_then(|e| e.code()).is_some_and(|code| codes.iter().any(|c| code.starts_with(c)))
 }
 
+/// What the connection had prepared gives other types now ("cached plan must not change result type"): it would fail for ever.
+const OUTDATED: &str = "0A000";
+
 /// Whether the connection is of no more use: not an answer of the server, or its goodbye.
 fn is_away(error: &sqlx::Error) -> bool {
-    !matches!(error, sqlx::Error::Database(_)) || has_code(error, &["57P", "08", "57014"])
+    !matches!(error, sqlx::Error::Database(_)) || has_code(error, &["57P", "08", "57014", OUTDATED])
 }
 
 /// Whether a row's content is to blame: a value, a constraint, a size.

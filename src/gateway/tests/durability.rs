@@ -406,3 +406,25 @@ async fn old_keys_go_wherever_they_lie() {
             .unwrap();
     assert_eq!(left, (40_000, 0));
 }
+
+#[tokio::test]
+async fn a_column_that_got_another_type_costs_one_answer_and_a_new_connection() {
+    let one = GatewaySettings { committer: CommitterSettings { flushers: 1, ..CommitterSettings::default() }, ..settings() };
+    let b = Bench::with(one).await;
+    for _ in 0..2 {
+        assert_eq!(b.deliver("t1", &daily(1)).await.status, 200);
+    }
+    // A newer program migrates: what the flusher prepared to look a repetition up gives another type now.
+    sqlx::query("ALTER TABLE delivery_keys ALTER COLUMN trace_id TYPE varchar(300)").execute(b.t.db.owner()).await.unwrap();
+    assert_eq!(b.deliver("t1", &daily(1)).await.status, 503);
+    let mut last = None;
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        last = Some(b.deliver("t1", &daily(1)).await.status.as_u16());
+        if last == Some(200) {
+            break;
+        }
+    }
+    assert_eq!(last, Some(200));
+    assert_eq!(b.count("terra_webhooks_raw").await, 1);
+}
