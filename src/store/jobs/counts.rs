@@ -152,6 +152,25 @@ mod tests {
     use crate::store::testing;
 
     #[tokio::test]
+    async fn what_is_folded_in_turns_counts_once_and_is_exact_in_between() {
+        let t = testing::database().await;
+        sqlx::raw_sql(
+            "INSERT INTO job_count_deltas (type, status, delta, day, seconds, max_seconds)
+               SELECT 'a', 'completed', n, current_date, n, n FROM generate_series(1, 5) AS n",
+        )
+        .execute(t.db.owner())
+        .await
+        .unwrap();
+        let mut conn = t.db.service().acquire().await.unwrap();
+        for taken in [2, 2, 1, 0] {
+            assert_eq!(fold(&mut conn, Some(2)).await.unwrap(), taken);
+            assert_eq!(counts(&mut conn).await.unwrap(), [Count { kind: "a".into(), status: "completed".into(), count: 15 }]);
+        }
+        let day: (i64, f64, f64) = sqlx::query_as("SELECT count, seconds, max_seconds FROM job_days").fetch_one(&mut *conn).await.unwrap();
+        assert_eq!(day, (15, 15.0, 5.0));
+    }
+
+    #[tokio::test]
     async fn the_mean_of_a_day_is_of_those_that_ran_and_the_longest_of_all() {
         let t = testing::database().await;
         // Folded, appended since, and in the queue; of some no duration is known.
