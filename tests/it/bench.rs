@@ -60,8 +60,8 @@ fn pgbench(database: &Database, body: &str, seconds: u64, sent: bool) -> f64 {
     run_pgbench(database, body, seconds, sent, &[])
 }
 
-/// The same at a fixed rate: how long an insert takes from the moment when it was due, sorted.
-fn pgbench_at(database: &Database, body: &str, seconds: u64, rate: f64) -> Vec<Duration> {
+/// The same at a fixed rate: how long an insert takes from the moment when it was due.
+fn pgbench_at(database: &Database, body: &str, seconds: u64, rate: f64) -> Outcome {
     let folder = std::env::temp_dir().join(format!("assay-pgbench-log-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let prefix = format!("--log-prefix={}", folder.join("log").display());
@@ -72,7 +72,7 @@ fn pgbench_at(database: &Database, body: &str, seconds: u64, rate: f64) -> Vec<D
         .collect();
     std::fs::remove_dir_all(folder).unwrap();
     took.sort_unstable();
-    took
+    Outcome { took, ..Outcome::default() }
 }
 
 fn run_pgbench(database: &Database, body: &str, seconds: u64, sent: bool, more: &[&str]) -> f64 {
@@ -203,7 +203,7 @@ async fn bench_deliveries_over_http() {
     println!("ratio {:.2} (aim 1 or more); {:.2} where pgbench sends its bodies", whole / single, whole / sent);
     let rate = whole / 2.0;
     checkpoint();
-    let single = pgbench_at(&database, &typical, seconds, rate);
+    let inserts = pgbench_at(&database, &typical, seconds, rate);
     checkpoint();
     let requests = load::requests(&bodies, SECRET, "half", (rate * seconds as f64) as usize);
     let (before, host) = (cpu(&assay), stolen());
@@ -211,12 +211,10 @@ async fn bench_deliveries_over_http() {
     let (after, host_after) = (cpu(&assay), stolen());
     say(&format!("open loop at half of it, {rate:.0} a second"), &half);
     say_cpu(before, after, half.accepted);
-    let of_pgbench =
-        |q: f64| single.get((single.len().saturating_sub(1) as f64 * q) as usize).copied().unwrap_or_default().as_secs_f64() * 1e3;
     println!(
         "  pgbench at the same rate: p50 {:.2} ms, p99 {:.2} ms; the host took {:.1} % of the processors meanwhile",
-        of_pgbench(0.5),
-        of_pgbench(0.99),
+        inserts.quantile(0.5),
+        inserts.quantile(0.99),
         100.0 * (host_after.0 - host.0) / (host_after.1 - host.1).max(1.0)
     );
     println!(
