@@ -154,22 +154,6 @@ pub async fn open_dead_letters(conn: &mut PgConnection) -> sqlx::Result<Option<i
     .map(Some)
 }
 
-/// The latest health snapshot.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct Snapshot {
-    /// When it was taken.
-    pub at: Instant,
-    /// Worst of its checks.
-    pub status: String,
-    /// Check by name.
-    pub checks: Json<serde_json::Value>,
-}
-
-/// The newest snapshot, if one was ever taken.
-pub async fn snapshot(conn: &mut PgConnection) -> sqlx::Result<Option<Snapshot>> {
-    sqlx::query_as("SELECT at, status, checks FROM health_snapshots ORDER BY at DESC LIMIT 1").fetch_optional(conn).await
-}
-
 /// A setting that is on or off; `None`: the default.
 pub async fn switch(conn: &mut PgConnection, key: &str) -> sqlx::Result<Option<bool>> {
     let value: Option<Json<serde_json::Value>> =

@@ -254,7 +254,7 @@ fn health_card(health: String, checks: Vec<CheckRow>, checked: Option<Moment>) -
             <ul class="checks">{checks.into_iter().take(5).map(|c| view! { <li><span>{c.name}</span><StateChip state=c.state/></li> }).collect_view()}</ul>
             <p class="soft small">{match checked {
                 Some(at) => view! { "Checked "<TimeStamp at/> }.into_any(),
-                None => "Never checked: no leader has run yet.".into_any(),
+                None => "Not looked at yet: that happens within seconds of the start.".into_any(),
             }}</p>
         </Panel>
     }

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     components::{Bar, BarRow, Plot, bars, line, preferences, text},
     error::AppError,
+    health::Health,
     model::{Badge, Instant, Metric, Source},
     pages::clients::{KEY_METRICS, persons},
     server::context::Request,
@@ -37,7 +38,7 @@ pub(super) async fn overview(range: u32, metric: &str) -> Result<Overview, AppEr
     let mut tx = request.read().await?;
     let now = Utc::now();
     let read = read(&mut tx, range, metric, now).await.map_err(db)?;
-    Ok(assemble(read, range, metric, now, request.services.config.switched_off()))
+    Ok(assemble(read, &request.services.monitor.health(), range, metric, now, request.services.config.switched_off()))
 }
 
 /// What the caller's transaction saw.
@@ -53,7 +54,6 @@ struct Read {
     badly_signed: i64,
     unwell: Vec<(String, i64)>,
     dead_letters: Option<i64>,
-    snapshot: Option<store::Snapshot>,
     operation: Option<Operation>,
     advanced: bool,
     present: bool,
@@ -80,7 +80,6 @@ async fn read(tx: &mut sqlx::PgConnection, range: i32, metric: Option<Metric>, n
         badly_signed: deliveries::badly_signed(tx, now - TimeDelta::hours(1)).await?,
         unwell: store::unwell(tx).await?,
         dead_letters: store::open_dead_letters(tx).await?,
-        snapshot: store::snapshot(tx).await?,
         operation: operations::list(tx, 20).await?.into_iter().find(|o| shows(o, now)),
         advanced: store::switch(tx, "advanced_metrics").await?.unwrap_or(true),
         people: persons(tx, shown, now).await?,
@@ -96,7 +95,7 @@ fn of(list: &[(String, i64)], word: &str) -> i64 {
     list.iter().filter(|(w, _)| w == word).map(|(_, n)| *n).sum()
 }
 
-fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant, off: Vec<&'static str>) -> Overview {
+fn assemble(read: Read, seen: &Health, range: i32, metric: Option<Metric>, now: Instant, off: Vec<&'static str>) -> Overview {
     let sum = |word: &str| read.counts.iter().filter(|c| c.status == word).map(|c| c.count).sum::<i64>().max(0);
     let (pending, processing, failed) = (sum("pending"), sum("processing"), sum("failed"));
     let waited = read.waited;
@@ -108,7 +107,7 @@ fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant, off: V
     let on_their_way = read.counts.iter().filter(waits).map(|c| c.count).sum::<i64>().max(0);
     let q = &read.quality;
     let (hits, misses) = read.cache_reads;
-    let (health, checks) = health(read.snapshot.as_ref(), now);
+    let (health, checks, looked) = health(seen);
     Overview {
         taken: text::moment(now, now),
         empty: !read.present,
@@ -143,7 +142,7 @@ fn assemble(read: Read, range: i32, metric: Option<Metric>, now: Instant, off: V
         ),
         health,
         checks,
-        checked: read.snapshot.as_ref().map(|s| text::moment(s.at, now)),
+        checked: looked.map(|at| text::moment(at, now)),
         tiers: tiers(q),
         plot: plot(&read.trend, range, metric, now),
         metrics: Metric::ALL.iter().filter(|m| !m.is_vendor_score()).map(|m| (m.key().into(), m.name().into())).collect(),
@@ -316,29 +315,15 @@ fn operation(o: &Operation, now: Instant) -> OperationView {
     }
 }
 
-/// The snapshot's word and checks, worst first. A snapshot too old to speak for now says unknown.
-fn health(snapshot: Option<&store::Snapshot>, now: Instant) -> (String, Vec<CheckRow>) {
-    let Some(s) = snapshot.filter(|s| now - s.at < TimeDelta::minutes(5)) else {
-        return ("unknown".into(), Vec::new());
-    };
-    let rank = |state: &str| match state {
-        "error" | "unhealthy" => 0,
-        "degraded" => 1,
-        _ => 2,
-    };
-    let mut checks: Vec<CheckRow> = s
-        .checks
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, v)| {
-            let state = v.as_str().or_else(|| v.get("status").and_then(serde_json::Value::as_str))?;
-            matches!(state, "ok" | "degraded" | "error" | "healthy" | "unhealthy")
-                .then(|| CheckRow { name: name.clone(), state: state.into() })
-        })
-        .collect();
-    checks.sort_by(|a, b| (rank(&a.state), &a.name).cmp(&(rank(&b.state), &b.name)));
-    (s.status.clone(), checks)
+/// What this node saw last, some two seconds ago: its word, its checks, worst first, and when it looked.
+fn health(seen: &Health) -> (String, Vec<CheckRow>, Option<Instant>) {
+    match seen {
+        Health::Fresh(s) => {
+            let checks = s.checks.iter().map(|(name, c)| CheckRow { name: (*name).into(), state: c.status.into() }).collect();
+            (s.status().word().into(), checks, Some(s.at))
+        }
+        Health::Stale(old) => ("unknown".into(), Vec::new(), old.as_ref().map(|s| s.at)),
+    }
 }
 
 fn signs(read: &Read, failed: i64, health: &str, checks: &[CheckRow], off: Vec<&'static str>) -> Signs {
