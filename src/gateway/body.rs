@@ -34,18 +34,26 @@ pub enum BodyError {
 #[derive(Debug, Clone)]
 pub struct Budget {
     used: Arc<AtomicUsize>,
+    /// Of them, those of callers in doubt.
+    doubted: Arc<AtomicUsize>,
     limit: usize,
 }
 
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit: usize) -> Self {
-        Self { used: Arc::default(), limit }
+        Self { used: Arc::default(), doubted: Arc::default(), limit }
     }
 
     /// Holds nothing yet.
     pub fn hold(&self) -> Held {
-        Held { budget: self.clone(), bytes: 0 }
+        Held { budget: self.clone(), doubted: false, bytes: 0 }
+    }
+
+    /// As [`Budget::hold`], for a caller who used up what strangers may do: all of those have a quarter together, so that
+    /// bodies that never come to their end cannot keep out whoever signs.
+    pub fn hold_in_doubt(&self) -> Held {
+        Held { budget: self.clone(), doubted: true, bytes: 0 }
     }
 
     /// Bytes held now.
@@ -58,6 +66,7 @@ impl Budget {
 #[derive(Debug)]
 pub struct Held {
     budget: Budget,
+    doubted: bool,
     bytes: usize,
 }
 
@@ -66,8 +75,8 @@ impl Held {
     fn grow(&mut self, more: usize) -> Result<(), BodyError> {
         let small = self.bytes.saturating_add(more) <= SMALL;
         let limit = if small { self.budget.limit } else { self.budget.limit / 4 * 3 };
-        let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
-        if before.saturating_add(more) > limit {
+        take(&self.budget.used, more, limit)?;
+        if self.doubted && take(&self.budget.doubted, more, self.budget.limit / 4).is_err() {
             self.budget.used.fetch_sub(more, Ordering::Relaxed);
             return Err(BodyError::NoMemory);
         }
@@ -79,7 +88,19 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.doubted {
+            self.budget.doubted.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
+}
+
+/// Takes all of it, or nothing.
+fn take(used: &AtomicUsize, more: usize, limit: usize) -> Result<(), BodyError> {
+    if used.fetch_add(more, Ordering::Relaxed).saturating_add(more) <= limit {
+        return Ok(());
+    }
+    used.fetch_sub(more, Ordering::Relaxed);
+    Err(BodyError::NoMemory)
 }
 
 /// Reads a body of at most `limit` bytes, until `deadline`. A body of one frame is not copied.
@@ -192,6 +213,20 @@ mod tests {
         assert_eq!(small.grow(SMALL), Ok(()));
         assert_eq!(small.grow(1), Err(BodyError::NoMemory), "it is not small any more");
         assert_eq!(budget.used(), 7 * SMALL);
+    }
+
+    #[test]
+    fn callers_in_doubt_share_a_quarter_and_the_rest_is_left_to_others() {
+        let budget = Budget::new(8 * SMALL);
+        let (mut one, mut two) = (budget.hold_in_doubt(), budget.hold_in_doubt());
+        assert_eq!((one.grow(SMALL), two.grow(SMALL)), (Ok(()), Ok(())));
+        assert_eq!(budget.hold_in_doubt().grow(1), Err(BodyError::NoMemory));
+        assert_eq!(budget.used(), 2 * SMALL, "what was refused is not held");
+        assert_eq!(budget.hold().grow(4 * SMALL), Ok(()), "whoever is not in doubt has the rest");
+        drop(one);
+        assert_eq!(budget.hold_in_doubt().grow(SMALL), Ok(()), "given back");
+        drop(two);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

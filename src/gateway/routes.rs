@@ -148,19 +148,16 @@ impl Gateway {
         }
         if declared_length(headers).is_some_and(|n| n > MAX_BODY as u64) {
             drain(headers, body);
-            return Err(Refusal::body(BodyError::TooLarge));
+            return Err(self.unproven(Refusal::body(BodyError::TooLarge), caller));
         }
-        let mut held = self.budget.hold();
-        let raw = body::read(body, MAX_BODY, &mut held, arrived + BODY_LIMIT).await.map_err(Refusal::body)?;
-        let signed = self.verify(&claims, raw, admission::packing(headers), caller, &mut held).map_err(|unusable| match unusable {
-            Unusable::Mismatch => match self.limit_unsigned(caller) {
-                Ok(decision) => {
-                    let mut refusal = Refusal::signature(Problem::Mismatch);
-                    refusal.answer = limited(refusal.answer, &decision);
-                    refusal
-                }
-                Err(over) => over,
-            },
+        let doubted = self.limiter.is_used_up(&self.settings.unsigned, &address::limited_as(caller), Instant::now());
+        let mut held = if doubted { self.budget.hold_in_doubt() } else { self.budget.hold() };
+        let raw = body::read(body, MAX_BODY, &mut held, arrived + BODY_LIMIT).await.map_err(|error| match error {
+            BodyError::NoMemory => Refusal::body(error), // not the caller's fault
+            _ => self.unproven(Refusal::body(error), caller),
+        })?;
+        let signed = self.verify(&claims, raw, admission::packing(headers), doubted, &mut held).map_err(|unusable| match unusable {
+            Unusable::Mismatch => self.unproven(Refusal::signature(Problem::Mismatch), caller),
             Unusable::Body(error) => Refusal::body(error),
         })?;
         let sender = self.settings.secrets.sender(signed.secret);
@@ -183,18 +180,10 @@ impl Gateway {
     }
 
     /// A well-formed, fresh claim against the body. Large bodies are hashed where nobody else has to wait for it.
-    fn verify(
-        &self,
-        claims: &[Claim<'_>],
-        raw: Bytes,
-        packing: Packing,
-        caller: IpAddr,
-        held: &mut body::Held,
-    ) -> Result<Signed, Unusable> {
+    fn verify(&self, claims: &[Claim<'_>], raw: Bytes, packing: Packing, doubted: bool, held: &mut body::Held) -> Result<Signed, Unusable> {
         let (secrets, packed) = (&self.settings.secrets, packing == Packing::Gzip);
         // Whoever used up what strangers may do gets nothing unpacked any more.
-        let trusting = packed && !self.limiter.is_used_up(&self.settings.unsigned, &address::limited_as(caller), Instant::now());
-        apart(raw.len() > INLINE || packed, || admission::verify(claims, secrets, raw, packing, trusting, held))
+        apart(raw.len() > INLINE || packed, || admission::verify(claims, secrets, raw, packing, !doubted, held))
     }
 
     /// Admits, waits for the commit, answers.
@@ -252,6 +241,17 @@ impl Gateway {
         };
         refusal.answer = limited(refusal.answer, &decision);
         Err(refusal)
+    }
+
+    /// The refusal of a caller who claimed to have signed and did not prove it: it counts as those who did not sign.
+    fn unproven(&self, mut refusal: Refusal, caller: IpAddr) -> Refusal {
+        match self.limit_unsigned(caller) {
+            Ok(decision) => {
+                refusal.answer = limited(refusal.answer, &decision);
+                refusal
+            }
+            Err(over) => over,
+        }
     }
 
     #[allow(clippy::result_large_err, reason = "the error is the answer itself, made once")]

@@ -58,6 +58,27 @@ async fn badly_signed_deliveries_are_limited_after_they_were_read() {
     assert_eq!((counted(-60).await, counted(1).await), (100, 0));
 }
 
+/// A claim that looks well proves nothing as long as its body is not there.
+#[tokio::test]
+async fn bodies_that_never_come_to_their_end_are_limited_as_well() {
+    let b = Bench::with(hourly()).await;
+    let fake = format!("t={},v1={}", Utc::now().timestamp(), "0".repeat(64));
+    for n in 0..120 {
+        let (status, request) = match n % 2 {
+            0 => (413, webhook(&[("terra-signature", &fake), ("content-length", "99999999")], "{}")),
+            _ => {
+                let mut broken = webhook(&[("terra-signature", &fake)], "");
+                *broken.body_mut() = Body::from_stream(futures::stream::iter([Err::<String, _>(std::io::Error::other("gone"))]));
+                (400, broken)
+            }
+        };
+        let a = b.send(request).await;
+        assert_eq!(a.status.as_u16(), if n < 100 { status } else { 429 }, "request {n}: {:?}", a.body);
+        assert!(a.headers.contains_key("ratelimit"), "request {n}");
+    }
+    assert_eq!(b.deliver("signed", &daily(1)).await.status, 200, "whoever signs is not limited by it");
+}
+
 #[tokio::test]
 async fn a_sender_has_a_limit_of_its_own() {
     let b = Bench::with(GatewaySettings { sender_rate: 5, ..settings() }).await;
