@@ -4,19 +4,25 @@
 //! busy. So a connection that begins with a probe stays on the door's thread and is answered there from memory, whatever
 //! the threads of pages and deliveries are doing; every other connection is handed to them. On a connection of a
 //! prober anything else may be asked too: it is answered by the others.
+//!
+//! No connection stays for ever without asking anything: neither one that is silent nor one whose request has no end.
 
 use axum::{
-    Router, ServiceExt,
-    extract::Request,
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request},
     http::StatusCode,
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    serve::{Listener, ListenerExt},
+    serve::Listener,
 };
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
+    pin::pin,
     time::Duration,
 };
 use tokio::{
@@ -24,39 +30,18 @@ use tokio::{
     runtime::{Builder, Handle},
     sync::{mpsc, oneshot},
 };
-use tokio_util::sync::CancellationToken;
-use tower::Service;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::{Service, ServiceExt as _};
 
 /// What is answered at the door.
 const PROBES: [&str; 3] = ["/healthz", "/readyz", "/functions/v1/health-check"];
 /// So long a connection may be silent at first.
 const SILENCE: Duration = Duration::from_secs(60);
+/// So long the next request of a connection may take to come, up to the end of its head. Longer than the proxies before it
+/// keep a connection that nobody uses (two minutes at most), so that none of them sends into one that is being closed.
+const HEAD: Duration = Duration::from_secs(150);
 /// Accepted connections that wait to be served.
 const WAITING: usize = 1024;
-
-/// Connections that were looked at.
-struct Handed {
-    streams: mpsc::Receiver<(std::net::TcpStream, SocketAddr)>,
-    address: SocketAddr,
-}
-
-impl Listener for Handed {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        while let Some((stream, peer)) = self.streams.recv().await {
-            if let Ok(stream) = TcpStream::from_std(stream) {
-                return (stream, peer);
-            }
-        }
-        std::future::pending().await // the door is closed; whoever serves is told to stop by its token
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
-    }
-}
 
 /// Serves the application on the listener until `cancel`, with `front` before it for all but probes; done when the last
 /// connection ended.
@@ -65,14 +50,13 @@ impl Listener for Handed {
 /// A sentence when the door's thread cannot be started.
 pub fn open<S: Serve>(listener: TcpListener, app: Router, front: S, cancel: CancellationToken) -> Result<impl Future<Output = ()>, String> {
     let failed = |e: io::Error| format!("the thread that answers probes could not be started: {e}.");
-    let address = listener.local_addr().map_err(failed)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let [(to_door, at_door), (to_others, others)] = std::array::from_fn(|_| mpsc::channel(WAITING));
     let at_the_door = answers(app, Handle::current());
     let (stop, closed) = (cancel.clone(), oneshot::channel());
     let thread = move || {
         runtime.block_on(async {
-            let probes = serve(Handed { streams: at_door, address }, at_the_door, stop.clone());
+            let probes = serve(at_door, at_the_door, HEAD, stop.clone());
             let receive = stop.run_until_cancelled(receive(listener, to_door, to_others));
             if let (Some(Err(error)), ()) = tokio::join!(receive, probes) {
                 tracing::error!(%error, "connections cannot be accepted");
@@ -82,7 +66,7 @@ pub fn open<S: Serve>(listener: TcpListener, app: Router, front: S, cancel: Canc
     };
     std::thread::Builder::new().name("door".into()).spawn(thread).map_err(failed)?;
     Ok(async move {
-        serve(Handed { streams: others, address }, front, cancel).await;
+        serve(others, front, HEAD, cancel).await;
         let _ = closed.1.await;
     })
 }
@@ -91,17 +75,39 @@ pub fn open<S: Serve>(listener: TcpListener, app: Router, front: S, cancel: Canc
 pub trait Serve: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {}
 impl<S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static> Serve for S {}
 
-async fn serve(streams: Handed, app: impl Serve, cancel: CancellationToken) {
-    let streams = streams.tap_io(|stream| {
-        let _ = stream.set_nodelay(true); // answers are written whole; without it they come a little later
-    });
-    let stop = async move { cancel.cancelled().await };
-    let _ = axum::serve(streams, ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app))
-        .with_graceful_shutdown(stop)
-        .await;
+/// Serves the connections that were looked at until `cancel`, then lets what is being answered come to its end.
+async fn serve(mut streams: Handed, app: impl Serve, head: Duration, cancel: CancellationToken) {
+    let open = TaskTracker::new();
+    while let Some(Some((stream, peer))) = cancel.run_until_cancelled(streams.recv()).await {
+        if let Ok(stream) = TcpStream::from_std(stream) {
+            open.spawn(connection(stream, peer, app.clone(), head, cancel.clone()));
+        }
+    }
+    cancel.cancelled().await; // where the door was closed by a fault, whoever is connected is still served
+    open.close();
+    open.wait().await;
 }
 
-type Hand = mpsc::Sender<(std::net::TcpStream, SocketAddr)>;
+/// Answers the requests of one connection, one after the other.
+async fn connection(stream: TcpStream, peer: SocketAddr, app: impl Serve, head: Duration, cancel: CancellationToken) {
+    let _ = stream.set_nodelay(true); // answers are written whole; without it they come a little later
+    let answer = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        app.clone().oneshot(request)
+    });
+    let served = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(head).serve_connection(TokioIo::new(stream), answer);
+    let mut served = pin!(served);
+    if cancel.run_until_cancelled(served.as_mut()).await.is_none() {
+        served.as_mut().graceful_shutdown();
+        let _ = served.await; // broken off by its other side: nobody to tell
+    }
+}
+
+/// A connection that was looked at, and whose it is.
+type Connected = (std::net::TcpStream, SocketAddr);
+type Handed = mpsc::Receiver<Connected>;
+type Hand = mpsc::Sender<Connected>;
 
 /// Accepts for ever.
 async fn receive(listener: TcpListener, to_door: Hand, to_others: Hand) -> io::Result<()> {
@@ -175,6 +181,41 @@ mod tests {
         for line in ["", "GET /healthzz HTTP/1.1", "POST /healthz HTTP/1.1", "GET /", "PRI * HTTP/2.0", "\u{16}\u{3}\u{1}"] {
             assert!(!is_probe(line.as_bytes()), "{line}");
         }
+    }
+
+    /// Half a request line, a head without an end, a connection that asks nothing more: all are closed; a body may take longer.
+    #[tokio::test]
+    async fn a_connection_whose_next_request_does_not_come_is_closed() {
+        use std::io::{Read, Write};
+        const LIMIT: Duration = Duration::from_millis(300);
+        let cancel = CancellationToken::new();
+        let app = Router::new().route("/sum", post(async |body: String| body.len().to_string()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (hand, streams) = mpsc::channel(8);
+        let server = tokio::spawn(serve(streams, app, LIMIT, cancel.clone()));
+        let connect = async || {
+            let mine = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (theirs, peer) = listener.accept().unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            hand.send((theirs, peer)).await.unwrap();
+            mine.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            mine
+        };
+        const WHOLE: &str = "POST /sum HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n";
+        for (said, then, answered) in [("POS", "", ""), ("POST /sum HTTP/1.1\r\nhost: x\r\n", "", ""), (WHOLE, "ok", "\r\n\r\n2")] {
+            let mut stream = connect().await;
+            let read = tokio::task::spawn_blocking(move || {
+                stream.write_all(said.as_bytes()).unwrap();
+                std::thread::sleep(if then.is_empty() { Duration::ZERO } else { LIMIT * 2 });
+                stream.write_all(then.as_bytes()).unwrap();
+                let (begun, mut text) = (Instant::now(), String::new());
+                stream.read_to_string(&mut text).map(|_| (text, begun.elapsed()))
+            });
+            let (text, took) = read.await.unwrap().expect("closed by the server");
+            assert!(text.ends_with(answered) && took >= LIMIT / 2, "{said:?}: {text:?} after {took:?}");
+        }
+        cancel.cancel();
+        tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -91,29 +91,31 @@ impl Connection {
 
     /// The answer's status; its body is read and thrown away.
     async fn send(&mut self, request: &[u8]) -> std::io::Result<u16> {
-        let broken = || std::io::Error::from(std::io::ErrorKind::InvalidData);
         self.stream.write_all(request).await?;
         self.buffer.clear();
         loop {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            let Some(end) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
-            let head = std::str::from_utf8(self.buffer.get(..end).unwrap_or_default()).map_err(|_| broken())?;
-            let length: usize = head
-                .lines()
-                .find_map(|line| line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")))
-                .and_then(|(_, value)| value.trim().parse().ok())
-                .ok_or_else(broken)?;
-            let status = head.get(9..12).and_then(|s| s.parse().ok()).ok_or_else(broken)?;
-            while self.buffer.len() < end + 4 + length {
-                if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                    return Err(std::io::ErrorKind::UnexpectedEof.into());
-                }
+            if let Some(status) = whole(&self.buffer)? {
+                return Ok(status);
             }
-            return Ok(status);
         }
     }
+}
+
+/// The status of an answer that has come to its end.
+fn whole(answer: &[u8]) -> std::io::Result<Option<u16>> {
+    let broken = || std::io::Error::from(std::io::ErrorKind::InvalidData);
+    let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { return Ok(None) };
+    let head = std::str::from_utf8(answer.get(..end).unwrap_or_default()).map_err(|_| broken())?;
+    let length: usize = head
+        .lines()
+        .find_map(|line| line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")))
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .ok_or_else(broken)?;
+    let status = head.get(9..12).and_then(|s| s.parse().ok()).ok_or_else(broken)?;
+    Ok((answer.len() >= end + 4 + length).then_some(status))
 }
 
 /// Keeps `connections` busy until `span` is over or the requests are used up.
@@ -150,79 +152,144 @@ pub async fn saturate(address: SocketAddr, connections: usize, span: Duration, r
 /// Sends `rate` requests a second for as long as there are requests, each at its own time, over at most `connections`
 /// connections. A request that finds none free waits for one, and that wait is part of its time.
 pub async fn open_loop(address: SocketAddr, connections: usize, rate: f64, requests: VecDeque<Vec<u8>>) -> Outcome {
-    let (free, due) = (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(Mutex::new(VecDeque::<(Instant, Vec<u8>)>::new())));
-    let tasks: Vec<_> = (0..connections)
-        .map(|_| {
-            let (free, due) = (Arc::clone(&free), Arc::clone(&due));
-            tokio::spawn(async move {
-                let mut outcome = Outcome::default();
-                let Ok(mut connection) = Connection::open(address).await else {
-                    outcome.failed += 1;
-                    return outcome;
-                };
-                // A permit is a request that is due; the semaphore closes after the last.
-                while let Ok(permit) = free.acquire().await {
-                    permit.forget();
-                    let Some((at, request)) = due.lock().unwrap().pop_front() else { continue };
-                    match connection.send(&request).await {
-                        Ok(status) => outcome.add(status, at.elapsed()),
-                        Err(_) => {
-                            outcome.failed += 1;
-                            match Connection::open(address).await {
-                                Ok(fresh) => connection = fresh,
-                                Err(_) => break,
-                            }
-                        }
-                    }
-                }
-                outcome
-            })
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_millis(300)).await; // connections stand before the first request is due
-    let started = Instant::now();
     let gap = Duration::from_secs_f64(1.0 / rate);
-    let clock = std::thread::spawn({
-        let (free, due) = (Arc::clone(&free), Arc::clone(&due));
-        move || ring(started, gap, requests, &free, &due)
-    });
-    while !clock.is_finished() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    // Eight seconds are Terra's patience; whatever is still waiting then was not taken.
-    let end = Instant::now() + Duration::from_secs(8);
-    while !due.lock().unwrap().is_empty() && Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let unsent = std::mem::take(&mut *due.lock().unwrap()).len() as u64;
-    free.close();
-    let mut outcome = collect(tasks).await;
-    outcome.unsent = unsent;
-    outcome.span = started.elapsed();
-    outcome
+    tokio::task::spawn_blocking(move || Loop::new(address, connections).and_then(|l| l.run(gap, requests)).unwrap()).await.unwrap()
 }
 
-/// How late a request may be sent: fewer wake-ups than one for each leave the cores to what is measured.
+/// How late a request may be sent and an answer noticed: fewer wake-ups than one for each leave the cores to what is measured.
 const TICK: Duration = Duration::from_micros(250);
+/// Terra's patience: what is not answered so long after the last request was not taken.
+const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Makes each request due at its own time, on a thread of its own: the runtime's timer knows milliseconds only, would send a
-/// millisecond's requests at once, and charge the server for the time that they waited here.
-fn ring(
-    started: Instant,
-    gap: Duration,
-    requests: VecDeque<Vec<u8>>,
-    free: &tokio::sync::Semaphore,
-    due: &Mutex<VecDeque<(Instant, Vec<u8>)>>,
-) {
-    let mut at = started;
-    for request in requests {
-        at += gap;
-        let wait = at.saturating_duration_since(Instant::now());
-        if !wait.is_zero() {
-            std::thread::sleep(wait.max(TICK));
+/// One thread that wakes every [`TICK`], reads what was answered and sends what is due. A runtime with a task for each connection
+/// cost as much processor time a request as half of the server's.
+struct Loop {
+    address: SocketAddr,
+    poll: mio::Poll,
+    lines: Vec<Line>,
+    /// Connections without a request, the last used on top.
+    free: Vec<usize>,
+    outcome: Outcome,
+}
+
+/// A connection of the open loop.
+struct Line {
+    stream: mio::net::TcpStream,
+    /// The request under way: when it was due, and what of it was not yet taken by the socket.
+    asked: Option<(Instant, Vec<u8>, usize)>,
+    answer: Vec<u8>,
+}
+
+impl Loop {
+    fn new(address: SocketAddr, connections: usize) -> std::io::Result<Self> {
+        let mut this = Self { address, poll: mio::Poll::new()?, lines: Vec::new(), free: Vec::new(), outcome: Outcome::default() };
+        for n in 0..connections {
+            let line = this.open(n)?;
+            this.lines.push(line);
+            this.free.push(n);
         }
-        due.lock().unwrap().push_back((at, request));
-        free.add_permits(1);
+        Ok(this)
+    }
+
+    fn open(&self, n: usize) -> std::io::Result<Line> {
+        let stream = std::net::TcpStream::connect(self.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = mio::net::TcpStream::from_std(stream);
+        self.poll.registry().register(&mut stream, mio::Token(n), mio::Interest::READABLE | mio::Interest::WRITABLE)?;
+        Ok(Line { stream, asked: None, answer: Vec::with_capacity(2048) })
+    }
+
+    fn run(mut self, gap: Duration, requests: VecDeque<Vec<u8>>) -> std::io::Result<Outcome> {
+        std::thread::sleep(Duration::from_millis(300)); // connections stand before the first request is due
+        let (started, mut at) = (Instant::now(), Instant::now());
+        let mut events = mio::Events::with_capacity(1024);
+        let mut requests = requests.into_iter().map(|request| {
+            at += gap;
+            (at, request)
+        });
+        let (mut next, mut due) = (requests.next(), VecDeque::new());
+        let mut last = started;
+        loop {
+            self.poll.poll(&mut events, Some(Duration::ZERO))?;
+            for event in &events {
+                self.look(event.token().0);
+            }
+            let now = Instant::now();
+            while let Some(request) = next.take_if(|(at, _)| *at <= now) {
+                last = request.0;
+                due.push_back(request);
+                next = requests.next();
+            }
+            while !due.is_empty()
+                && let Some(n) = self.free.pop()
+            {
+                self.lines[n].asked = due.pop_front().map(|(at, request)| (at, request, 0));
+                self.look(n);
+            }
+            let idle = due.is_empty() && self.free.len() == self.lines.len();
+            match &next {
+                Some((at, _)) if idle => std::thread::sleep(at.saturating_duration_since(now).max(TICK)),
+                None if idle || now > last + PATIENCE => break,
+                _ => std::thread::sleep(TICK),
+            }
+        }
+        self.outcome.unsent = due.len() as u64;
+        self.outcome.failed += (self.lines.len() - self.free.len()) as u64; // never answered
+        self.outcome.span = started.elapsed();
+        self.outcome.took.sort_unstable();
+        Ok(self.outcome)
+    }
+
+    /// Sends and reads what the connection allows now.
+    fn look(&mut self, n: usize) {
+        let line = &mut self.lines[n];
+        match line.go_on() {
+            Ok(None) => {}
+            Ok(Some((status, took))) => {
+                self.outcome.add(status, took);
+                self.free.push(n);
+            }
+            Err(_) => {
+                let asked = line.asked.is_some();
+                if let Ok(fresh) = self.open(n) {
+                    self.lines[n] = fresh;
+                }
+                if asked {
+                    self.outcome.failed += 1;
+                    self.free.push(n);
+                }
+            }
+        }
+    }
+}
+
+impl Line {
+    /// The answer's status and how long it took, once it is whole.
+    fn go_on(&mut self) -> std::io::Result<Option<(u16, Duration)>> {
+        use std::io::{ErrorKind, Read, Write};
+        if let Some((_, request, sent)) = &mut self.asked {
+            while *sent < request.len() {
+                match self.stream.write(&request[*sent..]) {
+                    Ok(n) => *sent += n,
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        let mut part = [0; 4096];
+        loop {
+            match self.stream.read(&mut part) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(n) => self.answer.extend_from_slice(&part[..n]),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
+        }
+        let Some(status) = whole(&self.answer)? else { return Ok(None) };
+        self.answer.clear();
+        let (at, ..) = self.asked.take().ok_or(ErrorKind::InvalidData)?; // an answer nobody asked for
+        Ok(Some((status, at.elapsed())))
     }
 }
 
