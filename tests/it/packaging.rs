@@ -266,18 +266,23 @@ fn before_others(dir: &Path) -> String {
     format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default())
 }
 
-#[test]
-fn a_backup_shows_no_password_and_a_failed_one_leaves_nothing() {
-    let dir = scratch("backup");
+/// Stand-ins for PostgreSQL's programs, which say into `$SAID` what they were given. The dump ends with `$STATUS`.
+fn dump_and_restore(dir: &Path) {
     program(
-        &dir,
+        dir,
         "pg_dump",
         r#"printf '%s\n' "$@" >"$SAID/arguments"
 printf '%s' "${PGPASSWORD-}" >"$SAID/password"
 for word in "$@"; do case $word in --file=*) echo half >"${word#--file=}" ;; esac; done
 exit "$STATUS""#,
     );
-    program(&dir, "pg_restore", "exit 0");
+    program(dir, "pg_restore", "exit 0");
+}
+
+#[test]
+fn a_backup_shows_no_password_and_a_failed_one_leaves_nothing() {
+    let dir = scratch("backup");
+    dump_and_restore(&dir);
     for (status, url, called, password) in [
         (
             "0",
@@ -307,6 +312,41 @@ exit "$STATUS""#,
         let left: Vec<String> = std::fs::read_dir(&backups).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         assert!(left.iter().all(|name| name.ends_with(".dump")), "{left:?}");
         assert_eq!(left.len(), usize::from(status == "0"), "{left:?}");
+        std::fs::remove_dir_all(&backups).unwrap();
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_stamp_that_somebody_else_left_stops_no_backup() {
+    let dir = scratch("stamp");
+    dump_and_restore(&dir);
+    // Root may touch everything, and the test may be root.
+    program(&dir, "touch", "exit 1");
+    let (backups, stamp) = (dir.join("backups"), dir.join("backups/stamp"));
+    let long_ago = |file: &Path| std::fs::File::create(file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    for (stamp, made) in [(&stamp, true), (&dir.join("pg_dump/stamp"), false)] {
+        std::fs::create_dir_all(&backups).unwrap();
+        let old = backups.join("assay-20200101T013000Z.dump");
+        long_ago(&old);
+        if made {
+            long_ago(stamp);
+            std::fs::set_permissions(stamp, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+        }
+        let done = Command::new("sh")
+            .arg(root().join("packaging/backup.sh"))
+            .arg(&backups)
+            .arg("1")
+            .env("PATH", before_others(&dir))
+            .env("DATABASE_URL", "postgres://assay@h/d")
+            .env("STATUS", "0")
+            .env("SAID", &dir)
+            .env("ASSAY_BACKUP_STAMP", stamp)
+            .output()
+            .unwrap();
+        assert_eq!(done.status.success(), made, "{}", String::from_utf8_lossy(&done.stderr));
+        assert_eq!(std::fs::metadata(stamp).is_ok_and(|m| m.modified().unwrap() > std::time::UNIX_EPOCH), made);
+        assert!(!old.exists(), "old dumps go, whatever becomes of the stamp");
         std::fs::remove_dir_all(&backups).unwrap();
     }
     std::fs::remove_dir_all(dir).unwrap();
