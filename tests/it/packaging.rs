@@ -1,5 +1,6 @@
 //! The packaging files: what can be checked without the programs they are for, and with them where they are here.
 
+use crate::docs::blocks;
 use assay::server::config::Options;
 use clap::Parser;
 use std::collections::BTreeSet;
@@ -353,22 +354,56 @@ fn a_stamp_that_somebody_else_left_stops_no_backup() {
 }
 
 #[test]
-fn the_program_of_before_is_kept_at_the_second_upgrade_too() {
+fn an_upgrade_keeps_the_program_of_before_and_ends_at_what_fails() {
     let dir = scratch("upgrade");
     let checklist = read("docs/DEPLOYMENT_CHECKLIST.md");
-    let step = checklist.split("\n## 10. Upgrade").nth(1).unwrap().split("\n## ").next().unwrap();
-    let here = format!("{}/", dir.display());
-    let kept: String = step
-        .lines()
-        .filter(|line| line.starts_with("sudo ") && line.contains("/opt/assay.before"))
-        .map(|line| line.replace("sudo ", "").replace("/opt/", &here) + "\n")
-        .collect();
-    std::fs::create_dir(dir.join("assay")).unwrap();
-    for version in ["1", "2"] {
-        std::fs::write(dir.join("assay/version"), version).unwrap();
-        assert!(Command::new("sh").args(["-ec", &kept]).status().unwrap().success(), "{kept}");
-        assert_eq!(std::fs::read_to_string(dir.join("assay.before/version")).unwrap(), version);
+    let block = blocks(&checklist, "bash").into_iter().find(|b| b.text.contains("/opt/assay.before")).unwrap();
+    // Its places lie in this test's own folder.
+    let within = |text: String, place: &str| text.replace(place, &format!("${{HERE:?}}{place}"));
+    let lines = ["/opt/", "/home/", "/proc/"].into_iter().fold(block.text, within);
+    let (bin, opt, checkout) = (dir.join("bin"), dir.join("opt/assay"), dir.join("home/you/assay"));
+    for folder in [bin.clone(), opt.join("packaging"), checkout.join("packaging"), checkout.join("docs"), checkout.join("target/release")] {
+        std::fs::create_dir_all(folder).unwrap();
     }
+    let site = checkout.join("target/site");
+    std::fs::create_dir(&site).unwrap();
+    // What runs is a copy of what was there at its start.
+    program(
+        &bin,
+        "systemctl",
+        r#"cd "$HERE" || exit
+case $1 in
+start) mkdir -p proc/1 && cp opt/assay/assay proc/1/exe ;;
+stop) rm -r proc ;;
+show) echo 1 ;;
+esac"#,
+    );
+    program(&bin, "curl", r#"test -e "$HERE/proc/1/exe""#);
+    for place in [&opt, &checkout] {
+        program(&place.join("packaging"), "backup.sh", "exit 0");
+    }
+    let run = |command: &str| {
+        let path = before_others(&bin);
+        Command::new("bash").args(["-c", command]).env("HERE", &dir).env("PATH", path).current_dir(&opt).output().unwrap()
+    };
+    let built = checkout.join("target/release");
+    program(&opt, "assay", "echo assay 0");
+    assert!(run("systemctl start assay").status.success());
+    for version in [1, 2] {
+        program(&built, "assay", &format!("echo assay {version}"));
+        let done = run(&lines);
+        let said = String::from_utf8_lossy(&done.stdout);
+        let success = done.status.success() && said.ends_with(&format!("assay {version}\n"));
+        assert!(success, "{said}{}", String::from_utf8_lossy(&done.stderr));
+        let before = std::fs::read_to_string(dir.join("opt/assay.before/assay")).unwrap();
+        assert!(before.contains(&format!("assay {}", version - 1)), "{before}");
+    }
+    let running = dir.join("proc/1/exe");
+    std::fs::remove_file(built.join("assay")).unwrap();
+    assert!(!run(&lines).status.success() && running.exists(), "nothing was built: the old one is not stopped");
+    program(&built, "assay", "echo assay 3");
+    std::fs::remove_dir(&site).unwrap();
+    assert!(!run(&lines).status.success() && !running.exists(), "what could not be copied is not started");
     std::fs::remove_dir_all(dir).unwrap();
 }
 
