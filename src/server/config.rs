@@ -66,7 +66,7 @@ const SIGNATURE_TOLERANCE: &str = "300";
 /// The options as written by the operator. Flags win over variables.
 #[derive(Clone, clap::Args)]
 pub struct Options {
-    /// PostgreSQL's address with the owner's name and password. Absent: the program starts a PostgreSQL of its own.
+    /// PostgreSQL's address with the owner's name and password, which may also be in PGPASSWORD or .pgpass; without one, pg_hba.conf must let assay_web and assay_worker in without one, too. Absent: the program starts a PostgreSQL of its own.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", global = true)]
     database_url: Option<String>,
     /// Address and port to listen on.

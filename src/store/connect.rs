@@ -2,13 +2,13 @@
 //!
 //! The two login roles are made by the owner at migration. Their passwords are derived from the owner's, so
 //! that every node with the same `DATABASE_URL` can log in and nothing has to be handed round. Without a
-//! password in the URL (a socket with trust authentication, as the embedded database has) they have none.
+//! password of the owner (a socket with trust authentication, as the embedded database has) they have none.
 
 use super::Db;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
 use std::{
     fmt,
     str::FromStr,
@@ -70,7 +70,8 @@ impl DatabaseUrl {
             sentence: "DATABASE_URL is not a PostgreSQL address; it looks like postgres://user:password@host:5432/database.".into(),
             away: false,
         })?;
-        Ok(Self { options: tuned(options), password: password_of(url) })
+        let password = password_of(&options);
+        Ok(Self { options: tuned(options), password })
     }
 
     /// The owner on a Unix socket with trust authentication: the embedded database.
@@ -127,7 +128,6 @@ impl DatabaseUrl {
 
     /// Waits until the owner can connect, or says why not.
     pub async fn check(&self) -> Result<(), ConnectError> {
-        use sqlx::ConnectOptions;
         let attempt = tokio::time::timeout(Duration::from_secs(10), self.options.connect()).await;
         let at = format!("{}:{}", self.options.get_host(), self.options.get_port());
         let (why, away) = match attempt {
@@ -186,11 +186,14 @@ pub(super) fn plain(error: &sqlx::Error) -> String {
     }
 }
 
-/// The password part of a URL, percent-decoded; sqlx does not give it back.
-fn password_of(url: &str) -> Option<String> {
-    let rest = url.split_once("://")?.1;
-    let authority = rest.split(['/', '?']).next()?;
-    let password = authority.rsplit_once('@')?.0.split_once(':')?.1;
+/// The password that sqlx logs in with, wherever it found it: before the `@`, in `?password=`, in PGPASSWORD or in .pgpass. It gives it
+/// back as part of an address only, and panics where a name or a host does not go into one: so these are others here.
+fn password_of(options: &PgConnectOptions) -> Option<String> {
+    let address = options.clone().username("owner").host("host").to_url_lossy();
+    percent_decoded(address.password()?).filter(|p| !p.is_empty())
+}
+
+fn percent_decoded(password: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(password.len());
     let mut input = password.bytes();
     while let Some(b) = input.next() {
@@ -201,7 +204,7 @@ fn password_of(url: &str) -> Option<String> {
             bytes.push(b);
         }
     }
-    String::from_utf8(bytes).ok().filter(|p| !p.is_empty())
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -210,9 +213,18 @@ mod tests {
 
     #[test]
     fn passwords_are_found_decoded_and_never_shown() {
-        assert_eq!(password_of("postgres://u:a%40b@h:1/d").as_deref(), Some("a@b"));
-        assert_eq!(password_of("postgres://u@h/d"), None);
-        assert_eq!(password_of("postgres://h/d"), None);
+        let password = |url: &str| DatabaseUrl::parse(url).ok().and_then(|u| u.password);
+        for url in [
+            "postgres://u:a%40b%25%26%C3%A4@h:1/d",
+            "postgres://u:a%40b%25%26%C3%A4@[::1]:1/d?sslmode=disable",
+            "postgres://u@h/d?password=a%40b%25%26%C3%A4",
+            "postgres://a%2Fb:a%40b%25%26%C3%A4@%2Ftmp/d",
+            "postgres:///d?host=::1&user=u&password=a%40b%25%26%C3%A4",
+        ] {
+            assert_eq!(password(url).as_deref(), Some("a@b%&ä"), "{url}");
+        }
+        let around = std::env::var("PGPASSWORD").ok().filter(|p| !p.is_empty());
+        assert_eq!((password("postgres://u@h/d"), password("postgres://h/d")), (around.clone(), around));
         let url = DatabaseUrl::parse("postgres://u:secret@h/d").map(|u| format!("{u:?}"));
         assert_eq!(url.ok().as_deref(), Some("DatabaseUrl(u@h:5432)"));
         assert!(DatabaseUrl::parse("mysql://u@h/d").is_err());

@@ -32,12 +32,17 @@ impl MigrateError {
 
 impl From<sqlx::Error> for MigrateError {
     fn from(e: sqlx::Error) -> Self {
-        let may_not = e.as_database_error().and_then(|d| d.code()).is_some_and(|code| code == "42501");
+        let may_not = code(&e).is_some_and(|c| c == "42501");
         let why = plain(&e);
         let what = if may_not { who_may(&why) } else { "" };
         let sentence = format!("the database schema could not be brought up to date: {}.{what}", why.trim_end_matches('.'));
         Self { sentence, away: may_pass(&e) }
     }
+}
+
+/// PostgreSQL's code of an error.
+fn code(e: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    e.as_database_error()?.code()
 }
 
 /// What mends a missing right: a migration makes the roles that hold rights; all else belongs to the owner.
@@ -140,8 +145,7 @@ impl Tries {
 
     /// Whether an error is worth another try. Pauses before it says yes.
     async fn once_more(&mut self, error: &sqlx::Error) -> bool {
-        let code = error.as_database_error().and_then(|d| d.code());
-        let busy = code.is_some_and(|c| c == "40P01" || c == "55P03") && self.begin.elapsed() < Self::ALL;
+        let busy = code(error).is_some_and(|c| c == "40P01" || c == "55P03") && self.begin.elapsed() < Self::ALL;
         if busy {
             self.made += 1;
             tokio::time::sleep(Self::PAUSE).await;
@@ -189,7 +193,7 @@ async fn put_objects(conn: &mut PgConnection, wanted: &str) -> Result<(), Migrat
             Ok(_) => try_objects(conn, wanted, &tries.lock_timeout()).await,
             Err(e) => Err(e),
         };
-        let gone = |e: &sqlx::Error| e.as_database_error().and_then(|d| d.code()).is_some_and(|c| c == "42P01");
+        let gone = |e: &sqlx::Error| code(e).is_some_and(|c| c == "42P01");
         let again = match &done {
             Err(e) if gone(e) && tries.made < 3 => {
                 tries.made += 1;
@@ -245,11 +249,15 @@ async fn quiet(conn: &mut PgConnection) -> Result<(), MigrateError> {
 /// may have changed since.
 ///
 /// # Errors
-/// A sentence when the owner may not do so. What else is wrong is told by whoever needs the connection.
+/// A sentence when the owner may not do so, or has no password that theirs could follow. What else is wrong is told by whoever
+/// needs the connection.
 pub async fn ensure_logins(url: &DatabaseUrl, db: &super::Db) -> Result<(), MigrateError> {
     match db.service().acquire().await {
-        Err(sqlx::Error::Database(e)) if e.code().is_some_and(|code| code.starts_with("28")) => {
-            tracing::info!("the owner's password has changed: the login roles get theirs anew");
+        Err(e) if code(&e).is_some_and(|c| c.starts_with("28")) => {
+            if url.password_for(WORKER_ROLE).is_none() {
+                return Err(MigrateError::lasting(without_password(&plain(&e))));
+            }
+            tracing::info!("a login role is not let in, as after a change of the owner's password: they get theirs anew");
             let mut conn = url.owner_options().connect().await?;
             login_roles(&mut conn, url).await?;
             conn.close().await?;
@@ -257,6 +265,12 @@ pub async fn ensure_logins(url: &DatabaseUrl, db: &super::Db) -> Result<(), Migr
         }
         _ => Ok(()),
     }
+}
+
+fn without_password(why: &str) -> String {
+    format!(
+        "PostgreSQL does not let the login role {WORKER_ROLE} in: {why}. It has no password, because DATABASE_URL has none to derive it from: the owner's must stand there before the @, as in postgres://user:password@host:5432/database. To do without, let pg_hba.conf take {WEB_ROLE} and {WORKER_ROLE} in without a password, like the owner."
+    )
 }
 
 /// Makes the two login roles and lets them become what they need, nothing else. Roles belong to the cluster, so

@@ -39,9 +39,21 @@ impl Cluster {
 
     /// From now on logging in takes the right password, as on a server that is more than a test's.
     pub fn ask_for_passwords(&self) {
+        self.let_in("host all all 127.0.0.1/32 scram-sha-256");
+    }
+
+    /// From now on only the owner logs in without a password.
+    pub fn trust_the_owner_alone(&self) {
+        self.let_in("host all assay_owner 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256");
+    }
+
+    /// Who logs in over the network, as lines of `pg_hba.conf`.
+    fn let_in(&self, lines: &str) {
         shell(
-            r#"printf 'local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n' > "$PG_DIR/data/pg_hba.conf"
-               cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_DIR/data" reload"#,
+            &format!(
+                r#"printf '%s\n' 'local all postgres trust' '{lines}' > "$PG_DIR/data/pg_hba.conf"
+                   cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_DIR/data" reload"#
+            ),
             &self.variables,
         );
     }

@@ -92,6 +92,18 @@ async fn a_database_without_a_connection_left_may_have_one_later() {
     let _ = std::fs::remove_dir_all(dir);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_without_a_password_that_are_asked_for_one_are_no_changed_password() {
+    let cluster = Cluster::start();
+    let database = cluster.database().await;
+    cluster.trust_the_owner_alone();
+    let dir = scratch();
+    let mut c = command(&database.url.replace(":test@", "@"), free_port(), &dir);
+    c.env_remove("PGPASSWORD").arg("migrate");
+    refused(c, "must stand there before the @");
+    let _ = std::fs::remove_dir_all(dir);
+}
+
 #[tokio::test]
 async fn an_address_that_may_come_with_the_network_is_tried_again() {
     if std::net::TcpListener::bind("192.0.2.1:0").is_ok() {

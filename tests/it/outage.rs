@@ -165,3 +165,22 @@ async fn a_changed_password_of_the_owner_needs_no_more_than_the_new_address() {
     let page = reqwest::get(format!("{}/status", assay.address)).await.unwrap();
     assert_eq!(page.status(), 200, "pages log in by a role of their own");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_owners_password_may_stand_elsewhere_than_before_the_at() {
+    let cluster = Cluster::start();
+    cluster.ask_for_passwords();
+    let mut database = cluster.database().await;
+    let client = reqwest::Client::new();
+    let without = database.url.replace(":test@", "@");
+    for (trace, url, around) in
+        [("around", without.clone(), vec![("PGPASSWORD", "test")]), ("parameter", format!("{without}?password=test"), vec![])]
+    {
+        database.url = url;
+        let mut assay = Assay::start_with(&database, &around).await;
+        assert_eq!(send(&client, &assay.address, trace, &daily("p", "2026-11-20", 5000)).await.unwrap().status(), 200);
+        let page = reqwest::get(format!("{}/status", assay.address)).await.unwrap();
+        assert_eq!(page.status(), 200, "pages log in by a role of their own");
+        assert!(assay.terminate().await.success());
+    }
+}
