@@ -273,6 +273,20 @@ fn without_password(why: &str) -> String {
     )
 }
 
+/// Why the login roles are not what they must be.
+enum LoginError {
+    /// They belong to the installation in this database, of this owner.
+    Taken { database: String, owner: String },
+    /// What PostgreSQL said.
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for LoginError {
+    fn from(e: sqlx::Error) -> Self {
+        Self::Database(e)
+    }
+}
+
 /// Makes the two login roles and lets them become what they need, nothing else. Roles belong to the cluster, so
 /// another database may be making them in the same moment: then PostgreSQL says so, and we look again.
 async fn login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> Result<(), MigrateError> {
@@ -280,18 +294,58 @@ async fn login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> Result<(), M
     for attempt in 0..8_u64 {
         match try_login_roles(conn, url).await {
             Ok(()) => return Ok(()),
-            Err(e) => last = Some(e),
+            Err(LoginError::Taken { database, owner }) => return Err(MigrateError::lasting(taken(&database, &owner))),
+            Err(LoginError::Database(e)) => last = Some(e),
         }
         tokio::time::sleep(Duration::from_millis(20 << attempt.min(5))).await;
     }
-    let (why, away) = last.map_or_else(Default::default, |e| (plain(&e), may_pass(&e)));
-    let sentence = format!(
-        "the login roles {WEB_ROLE} and {WORKER_ROLE} could not be made: {why}. The owner in DATABASE_URL needs CREATEROLE for it, this once (step 3 of docs/DEPLOYMENT_CHECKLIST.md)."
-    );
+    let (why, away) = last.as_ref().map_or_else(Default::default, |e| (plain(e), may_pass(e)));
+    let may_not = last.as_ref().and_then(code).is_some_and(|c| c == "42501");
+    let what = if may_not { who_may_make(conn).await? } else { String::new() };
+    let sentence = format!("the login roles {WEB_ROLE} and {WORKER_ROLE} could not be made: {why}.{what}");
     Err(MigrateError { sentence, away })
 }
 
-async fn try_login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> sqlx::Result<()> {
+/// What an owner lacks that may not make the login roles, or not change them.
+async fn who_may_make(conn: &mut PgConnection) -> sqlx::Result<String> {
+    let (owner, makes_roles): (String, bool) =
+        sqlx::query_as("SELECT quote_ident(rolname), rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user")
+            .fetch_one(conn)
+            .await?;
+    Ok(if makes_roles {
+        format!(
+            " Another owner made them, and from PostgreSQL 16 on CREATEROLE alone does not reach these. As PostgreSQL's superuser: GRANT anon, authenticated, service_role, {WEB_ROLE}, {WORKER_ROLE} TO {owner} WITH ADMIN OPTION (step 2 of docs/DEPLOYMENT_CHECKLIST.md)."
+        )
+    } else {
+        " The owner in DATABASE_URL needs CREATEROLE for it, this once (step 3 of docs/DEPLOYMENT_CHECKLIST.md).".to_owned()
+    })
+}
+
+fn taken(database: &str, owner: &str) -> String {
+    format!(
+        "another owner has an installation on this PostgreSQL server: {owner}, in the database {database}. Roles belong to the whole server, and the passwords of {WEB_ROLE} and {WORKER_ROLE} follow one owner's, so theirs are left as they are. Let one owner own all databases of Assay on a server, or take another server; if that database is not used any more, drop it or give it to this owner (step 2 of docs/DEPLOYMENT_CHECKLIST.md)."
+    )
+}
+
+/// A database that somebody else owns and where Assay is, too: its rights say so, or somebody who is logged in. Its owner and
+/// whoever owns this one may differ from the user in `DATABASE_URL`.
+async fn installation_of_another_owner(conn: &mut PgConnection) -> sqlx::Result<Option<(String, String)>> {
+    sqlx::query_as(
+        "SELECT d.datname::text, pg_get_userbyid(d.datdba)::text FROM pg_database d
+          WHERE d.datdba NOT IN (SELECT datdba FROM pg_database WHERE datname = current_database()
+                                 UNION ALL SELECT oid FROM pg_roles WHERE rolname = current_user)
+            AND (EXISTS (SELECT FROM aclexplode(d.datacl) a JOIN pg_roles r ON r.oid = a.grantee
+                          WHERE a.privilege_type = 'CONNECT' AND r.rolname = 'service_role')
+                 OR EXISTS (SELECT FROM pg_stat_activity s WHERE s.datid = d.oid AND s.usename IN ($1, $2)))
+          ORDER BY d.datname LIMIT 1",
+    )
+    .bind(WEB_ROLE)
+    .bind(WORKER_ROLE)
+    .fetch_optional(conn)
+    .await
+}
+
+async fn try_login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> Result<(), LoginError> {
     for (role, inherit, may_become) in
         [(WEB_ROLE, "NOINHERIT", ["anon", "authenticated"].as_slice()), (WORKER_ROLE, "INHERIT", &["service_role"])]
     {
@@ -311,10 +365,16 @@ async fn try_login_roles(conn: &mut PgConnection, url: &DatabaseUrl) -> sqlx::Re
                 conn.execute(AssertSqlSafe(format!("GRANT {group} TO {role}"))).await?;
             }
         }
-        // The password is hexadecimal, so it cannot end the literal. It is set only where it does not work yet.
+        // The password is hexadecimal, so it cannot end the literal. It is set only where it does not work yet, and nobody
+        // else's would cease to.
         if let Some(password) = url.password_for(role) {
-            let works = url.owner_options().clone().username(role).password(&password).connect().await.is_ok();
-            if !works {
+            let login = url.owner_options().clone().username(role).password(&password).connect().await;
+            if let Err(refusal) = login {
+                if let Some((database, owner)) = installation_of_another_owner(conn).await? {
+                    // Only a wrong password says that it is theirs; another reason may pass.
+                    let wrong = code(&refusal).is_some_and(|c| c == "28P01");
+                    return Err(if wrong { LoginError::Taken { database, owner } } else { refusal.into() });
+                }
                 conn.execute(AssertSqlSafe(format!("ALTER ROLE {role} PASSWORD '{password}'"))).await?;
             }
         }

@@ -2,8 +2,8 @@
 //! nothing damaged.
 
 use crate::cluster::Cluster;
-use crate::process::{Assay, Database, binary, command, free_port};
-use sqlx::{AssertSqlSafe, Executor};
+use crate::process::{Assay, Database, binary, command, daily, eventually, free_port, send};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::process::{Command, Stdio};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -130,6 +130,42 @@ async fn a_user_who_does_not_own_the_database_is_told_what_to_do() {
     migrate.arg("migrate");
     refused(migrate, "ALTER SCHEMA public OWNER TO");
     conn.execute(AssertSqlSafe(format!("DROP ROLE {stranger}"))).await.unwrap();
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_owner_on_a_server_is_refused_and_the_first_goes_on() {
+    let cluster = Cluster::start();
+    cluster.ask_for_passwords();
+    let first = cluster.database().await;
+    let mut assay = Assay::start(&first).await;
+    let mut server = PgConnection::connect(&first.server).await.unwrap();
+    server.execute("CREATE ROLE assay_other LOGIN CREATEROLE CREATEDB PASSWORD 'other'").await.unwrap();
+    let second = Database::on(&first.server.replace("assay_owner:test@", "assay_other:other@")).await;
+    let dir = scratch();
+    let migrate = || {
+        let mut migrate = command(&second.url, free_port(), &dir);
+        migrate.arg("migrate");
+        migrate
+    };
+    refused(migrate(), &format!("assay_owner, in the database {}", first.name));
+    // Whoever logs in anew does so with the password that was there.
+    cluster.end_connections();
+    let client = reqwest::Client::new();
+    eventually("the first one stores deliveries", 20, async || {
+        send(&client, &assay.address, "after", &daily("p", "2026-11-20", 5000)).await.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    assert!(assay.terminate().await.success());
+    // When the first one has gone, its roles are handed over as the sentence says.
+    server.execute(AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", first.name))).await.unwrap();
+    let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int").fetch_one(&mut server).await.unwrap();
+    if version >= 160_000 {
+        refused(migrate(), "TO assay_other WITH ADMIN OPTION");
+    }
+    let hand_over = "GRANT anon, authenticated, service_role, assay_web, assay_worker TO assay_other WITH ADMIN OPTION";
+    server.execute(hand_over).await.unwrap();
+    assert!(migrate().status().unwrap().success());
     let _ = std::fs::remove_dir_all(dir);
 }
 
