@@ -1,12 +1,12 @@
 //! `POST /functions/v1/terra-webhook-test`: a realistic delivery of any type, through the same door as Terra's.
 //!
 //! With `dryRun` nothing is stored: the answer shows the body, the headers and what normalising yields. Without, the
-//! delivery is signed and received like any other, for a person who is marked as simulated and can be removed; the audit
-//! log says who sent it.
+//! delivery is signed and received like any other, for a person who is marked as simulated and can be removed, until a
+//! delivery from outside makes them real; the audit log says who sent it.
 
 use super::{Gateway, answer};
 use crate::calibration::simulator::{self, Delivery, TEST_KINDS};
-use crate::store::{audit, audit::Actor, deliveries};
+use crate::store::{audit, audit::Actor, deliveries, simulated::TRIAL_AGENT};
 use crate::terra;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
@@ -203,7 +203,7 @@ fn headers(delivery: &Delivery, signature: &str) -> HeaderMap {
     let ordering = delivery.ordering_ms.to_string();
     let pairs = [
         ("content-type", "application/json"),
-        ("user-agent", "assay-webhook-test"),
+        ("user-agent", TRIAL_AGENT),
         ("x-terra-signature", signature),
         ("x-terra-trace-id", &delivery.trace_id),
         ("x-terra-ordering-timestamp", &ordering),

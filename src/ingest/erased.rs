@@ -32,7 +32,7 @@ pub(super) async fn among<'e>(
 }
 
 /// Whether a kind of event says that somebody is there.
-fn begins(kind: &EventKind) -> bool {
+pub(super) fn begins(kind: &EventKind) -> bool {
     matches!(kind, EventKind::Auth | EventKind::UserReauth | EventKind::Data(_) | EventKind::S3Payload)
 }
 

@@ -3,7 +3,8 @@
 //! One call works in the caller's transaction and promises: its effect is there once, whatever the order and number of
 //! deliveries, because records merge by [`terra::merge`] under the lock of the person's row; one bad delivery never costs
 //! another its effect; a delivery whose person is not known yet is parked, and wakes when the authorisation arrives;
-//! what Terra still sends for a person who was erased is emptied and makes nobody anew.
+//! what Terra still sends for a person who was erased is emptied and makes nobody anew; a simulated person of whom Terra
+//! sends something is real from then on.
 //!
 //! The way: connections and persons locked → events of connections applied → whose is it → normalised → merged into
 //! `records` → days made anew → what changed written to `unified_metrics` → deliveries settled.
@@ -11,6 +12,7 @@
 mod days;
 mod erased;
 mod identity;
+mod real;
 
 use crate::model::{FindingKind, Instant, Ordering, Source};
 use crate::store::connections;
@@ -190,11 +192,12 @@ async fn together(tx: &mut PgConnection, deliveries: &[RawDelivery], erased: &BT
     let known = || parsed.iter().filter(|p| !erased.contains(&p.delivery.id)).filter_map(|p| Some((p.delivery, &p.said.as_ref().ok()?.0)));
     let mut identities = Identities::new(known());
     identities.learn(connections::lock(tx, &identities.wanted()).await?);
-    connections::lock_persons(tx, &identities.persons()).await?;
+    let simulated = connections::lock_persons(tx, &identities.persons()).await?;
     let more = erased::among(tx, known()).await?;
     if !more.is_empty() {
         return Ok(Attempt::Without(more));
     }
+    real::notice(tx, known(), &identities, &simulated).await?;
     let mut outcomes = Vec::with_capacity(parsed.len());
     let mut records = Vec::new();
     for item in parsed {

@@ -126,13 +126,13 @@ pub async fn write(conn: &mut PgConnection, changed: &[&ConnectionState], merged
 }
 
 /// Makes the persons that are missing and locks all of them until the transaction ends, in the order of their names: one
-/// transaction at a time works on a person's records.
+/// transaction at a time works on a person's records. Returns those who are simulated.
 ///
 /// # Errors
 /// The database's.
-pub async fn lock_persons(conn: &mut PgConnection, user_ids: &[String]) -> sqlx::Result<()> {
+pub async fn lock_persons(conn: &mut PgConnection, user_ids: &[String]) -> sqlx::Result<Vec<String>> {
     if user_ids.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     sqlx::query(
         "INSERT INTO persons (user_id) SELECT u.id FROM unnest($1::text[]) AS u (id)
@@ -142,8 +142,12 @@ pub async fn lock_persons(conn: &mut PgConnection, user_ids: &[String]) -> sqlx:
     .bind(user_ids)
     .execute(&mut *conn)
     .await?;
-    sqlx::query("SELECT FROM persons WHERE user_id = ANY($1) ORDER BY user_id FOR UPDATE").bind(user_ids).execute(conn).await?;
-    Ok(())
+    let simulated: Vec<Option<String>> =
+        sqlx::query_scalar("SELECT CASE WHEN simulated THEN user_id END FROM persons WHERE user_id = ANY($1) ORDER BY user_id FOR UPDATE")
+            .bind(user_ids)
+            .fetch_all(conn)
+            .await?;
+    Ok(simulated.into_iter().flatten().collect())
 }
 
 /// Terra's ids of a person's connections that may still be alive there. None for a simulated person, whom Terra does

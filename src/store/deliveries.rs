@@ -450,7 +450,8 @@ pub async fn badly_signed(conn: &mut PgConnection, since: DateTime<Utc>) -> sqlx
 }
 
 /// Marks a person as simulated, making them if need be, also where they were erased; whether that may be. A person who
-/// exists and is not simulated stays as they are, unless `always`: the checklist's own test user.
+/// exists and is not simulated stays as they are, unless `always`: the checklist's own test user. What comes of them from
+/// outside makes them real (`simulated::make_real`).
 pub async fn claim_simulated(conn: &mut PgConnection, user_id: &str, always: bool) -> sqlx::Result<bool> {
     super::tombstones::exhume(conn, &[user_id.to_owned()]).await?;
     sqlx::query_scalar(

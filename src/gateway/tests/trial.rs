@@ -1,8 +1,11 @@
 //! The test endpoint.
 
 use super::*;
+use crate::calibration::simulator::World;
 use crate::gateway::trial::OrderedBy;
 use crate::store::audit::Actor;
+use crate::store::{connections, simulated};
+use uuid::Uuid;
 
 const PATH: &str = "/functions/v1/terra-webhook-test";
 
@@ -58,6 +61,57 @@ async fn the_audit_log_says_who_sent_a_test_event_and_a_dry_run_is_no_deed() {
             "page@example.com test_event.send test-user-id daily OURA 1",
         ]
     );
+}
+
+/// Works on all that is stored, once more on what was worked on before; who is simulated then.
+async fn work(b: &Bench) -> Vec<String> {
+    let mut tx = b.t.db.begin_service().await.unwrap();
+    let all: Vec<(Uuid, chrono::DateTime<Utc>)> =
+        sqlx::query_as("SELECT id, created_at FROM terra_webhooks_raw ORDER BY id").fetch_all(&mut *tx).await.unwrap();
+    crate::ingest::process_stored(&mut tx, &all).await.unwrap();
+    tx.commit().await.unwrap();
+    simulated::all(b.t.db.service()).await.unwrap()
+}
+
+#[tokio::test]
+async fn whoever_was_tested_before_they_came_is_real_once_they_come() {
+    let b = Bench::new().await;
+    let test = r#"{"type":"daily","user_id":"client-17"}"#;
+    for _ in 0..2 {
+        assert_eq!(b.send(order("Bearer the-service-key", test)).await.status, 200);
+        assert_eq!(work(&b).await, ["client-17"]);
+    }
+    let mut conn = b.t.db.service().acquire().await.unwrap();
+    let user = r#""user":{"user_id":"terra-17","provider":"GARMIN","reference_id":"client-17"}"#;
+    // The news of an end, or a failed try, is not somebody who comes.
+    for (trace, body) in [("t1", format!(r#"{{"type":"deauth",{user}}}"#)), ("t2", format!(r#"{{"type":"auth","status":"error",{user}}}"#))]
+    {
+        assert_eq!(b.deliver(trace, &body).await.status, 200);
+    }
+    assert_eq!(work(&b).await, ["client-17"]);
+    assert!(connections::known(&mut conn, "", 10).await.unwrap().is_empty());
+    assert_eq!(b.deliver("t3", &format!(r#"{{"type":"auth","status":"success",{user}}}"#)).await.status, 200);
+    assert_eq!(work(&b).await, [""; 0]);
+    let known = connections::known(&mut conn, "", 10).await.unwrap();
+    assert!(known.iter().any(|c| c.terra_user_id == "terra-17"), "reconciled: {known:?}");
+    assert!(connections::giving(&mut conn, "client-17").await.unwrap().contains(&"terra-17".to_owned()), "backfilled");
+    assert!(connections::at_terra(&mut conn, "client-17").await.unwrap().contains(&"terra-17".to_owned()), "deauthenticated");
+    b.send(order("Bearer the-service-key", test)).await.is(409, "reason", "real_person");
+}
+
+#[tokio::test]
+async fn data_make_a_tested_person_real_and_the_simulators_own_stay_simulated() {
+    let b = Bench::new().await;
+    assert_eq!(b.send(order("Bearer the-service-key", r#"{"type":"auth","user_id":"person-1"}"#)).await.status, 200);
+    let world = World::new(7, 2, 2, "2026-11-22".parse().unwrap());
+    let ids: Vec<String> = world.clients().into_iter().map(|client| client.user_id).collect();
+    simulated::mark(b.t.db.service(), &ids, &ids).await.unwrap();
+    for delivery in world.deliveries() {
+        assert_eq!(b.deliver(&delivery.trace_id, &String::from_utf8(delivery.body).unwrap()).await.status, 200);
+    }
+    assert_eq!(work(&b).await, ["person-1", "sim-001", "sim-002"]);
+    assert_eq!(b.deliver("t1", &daily(900)).await.status, 200);
+    assert_eq!(work(&b).await, ["sim-001", "sim-002"]);
 }
 
 #[tokio::test]

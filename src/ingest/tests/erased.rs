@@ -90,26 +90,26 @@ async fn an_erasure_that_is_about_to_commit_is_waited_for() {
 #[tokio::test]
 async fn a_simulated_person_comes_back_when_they_are_simulated_anew_and_not_by_a_feed_that_goes_on() {
     let t = database().await;
-    crate::store::simulated::mark(t.db.service(), &["sim".into()], &["Sim".into()]).await.unwrap();
-    let day = [delivery(1, 1, &daily("t1", Some("sim"), 900))];
+    crate::store::simulated::mark(t.db.service(), &["sim-1".into()], &["Sim".into()]).await.unwrap();
+    let day = [delivery(1, 1, &daily("t1", Some("sim-1"), 900))];
     store(&t.db, &day).await;
     run(&t.db, &day).await;
-    erase::erase_person(&t.db, &Actor::system(), "sim").await.unwrap();
+    erase::erase_person(&t.db, &Actor::system(), "sim-1").await.unwrap();
     let later = i64::MAX / 2_000_000;
-    let goes_on = [delivery(2, later, &daily("t1", Some("sim"), 901))];
+    let goes_on = [delivery(2, later, &daily("t1", Some("sim-1"), 901))];
     store(&t.db, &goes_on).await;
     assert!(matches!(run(&t.db, &goes_on).await.outcomes[0].status, Status::Ignored(_)));
     assert_eq!(persons(&t.db).await, [""; 0]);
-    crate::store::simulated::mark(t.db.service(), &["sim".into()], &["Sim".into()]).await.unwrap();
-    let again = [delivery(3, later + 1, &daily("t1", Some("sim"), 902))];
+    crate::store::simulated::mark(t.db.service(), &["sim-1".into()], &["Sim".into()]).await.unwrap();
+    let again = [delivery(3, later + 1, &daily("t1", Some("sim-1"), 902))];
     store(&t.db, &again).await;
     run(&t.db, &again).await;
     let simulated: Vec<bool> = sqlx::query_scalar("SELECT simulated FROM persons").fetch_all(t.db.service()).await.unwrap();
-    assert_eq!((persons(&t.db).await, simulated), (vec!["sim".to_owned()], vec![true]));
+    assert_eq!((persons(&t.db).await, simulated), (vec!["sim-1".to_owned()], vec![true]));
     // Who was erased as a real person is not exhumed by anybody's wish to simulate them.
     sqlx::query("UPDATE persons SET simulated = false").execute(t.db.service()).await.unwrap();
-    erase::erase_person(&t.db, &Actor::system(), "sim").await.unwrap();
-    crate::store::tombstones::exhume(&mut t.db.service().acquire().await.unwrap(), &["sim".into()]).await.unwrap();
+    erase::erase_person(&t.db, &Actor::system(), "sim-1").await.unwrap();
+    crate::store::tombstones::exhume(&mut t.db.service().acquire().await.unwrap(), &["sim-1".into()]).await.unwrap();
     let buried: i64 = sqlx::query_scalar("SELECT count(*) FROM tombstones").fetch_one(t.db.service()).await.unwrap();
     assert_eq!(buried, 2);
 }
