@@ -6,7 +6,7 @@
 use super::body::{BodyError, Held, gunzip};
 use super::signature::{Claim, Secrets};
 use crate::store::deliveries::{NewDelivery, Status, Texts};
-use crate::terra::{self, EventKind};
+use crate::terra;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -125,7 +125,7 @@ pub fn admit(content: Bytes, headers: &HeaderMap, now: DateTime<Utc>) -> Admitte
     let (envelope, status, reason) = match judge(&content) {
         Err(reason) => (terra::Envelope::default(), Status::Invalid, Some(reason)),
         Ok(envelope) => {
-            let reason = of_no_use(&envelope);
+            let reason = envelope.of_no_use().map(|why| (why.code(), why.to_string()));
             (envelope, if reason.is_some() { Status::Ignored } else { Status::Pending }, reason)
         }
     };
@@ -150,21 +150,6 @@ pub fn admit(content: Bytes, headers: &HeaderMap, now: DateTime<Utc>) -> Admitte
         body: content,
     };
     Admitted { delivery, reason }
-}
-
-/// Why a JSON object is stored but not processed. A body without a `type` may still be data in the older form: the
-/// worker decides, if it names a connection.
-fn of_no_use(envelope: &terra::Envelope) -> Option<(&'static str, String)> {
-    if let Some(problem) = &envelope.problem {
-        return Some(("unusable_id", format!("An id in the body cannot be used: {problem}.")));
-    }
-    match EventKind::from_word(&envelope.kind) {
-        EventKind::Unknown(word) if word.is_empty() => {
-            envelope.terra_user_id.is_none().then(|| ("no_type", "The body names neither an event type nor a connection.".into()))
-        }
-        EventKind::Unknown(word) => Some(("unknown_type", format!("Events of the type \"{word}\" are not used."))),
-        _ => None,
-    }
 }
 
 /// A version 7 id whose time is the time of receipt to the millisecond: it finds the partition.

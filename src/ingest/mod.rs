@@ -17,7 +17,7 @@ mod real;
 use crate::model::{FindingKind, Instant, Ordering, Source};
 use crate::store::connections;
 use crate::store::raw::{self, RawDelivery, Settled};
-use crate::terra::{self, Event, EventKind, Normalised, Stamp, StoredRecord};
+use crate::terra::{self, Event, EventKind, NoUse, Normalised, Stamp, StoredRecord};
 use chrono::NaiveDate;
 use identity::Identities;
 use sqlx::{Connection, PgConnection};
@@ -184,7 +184,7 @@ async fn one_by_one(tx: &mut PgConnection, deliveries: &[RawDelivery]) -> sqlx::
 /// A delivery on its way through the batch: what it says, or why it says nothing.
 struct Parsed<'d> {
     delivery: &'d RawDelivery,
-    said: Result<(Event, Normalised), String>,
+    said: Result<(Event, Normalised), Status>,
 }
 
 async fn together(tx: &mut PgConnection, deliveries: &[RawDelivery], erased: &BTreeSet<Uuid>) -> sqlx::Result<Attempt> {
@@ -219,15 +219,25 @@ async fn together(tx: &mut PgConnection, deliveries: &[RawDelivery], erased: &BT
 /// Reads one delivery. Its document is dropped here: a batch of large bodies must not lie in memory as trees.
 fn parse(delivery: &RawDelivery) -> Parsed<'_> {
     let read = || {
-        let mut event = terra::parse(&delivery.body).map_err(|why| why.to_string())?;
-        if let Some(problem) = &event.problem {
-            return Err(format!("An id in the body cannot be used: {problem}."));
+        let mut event = terra::parse(&delivery.body).map_err(|why| Status::Failed(why.to_string()))?;
+        if let Some(why) = of_no_use(delivery, &event) {
+            return Err(Status::Ignored(why.to_string()));
         }
         let normalised = terra::normalise(&event, Instant::from_timestamp_millis(delivery.ordering_ms));
         event.body = serde_json::Value::Null;
         Ok((event, normalised))
     };
     Parsed { delivery, said: read() }
+}
+
+/// Why it is of no use, in the gateway's words where it would not let it on to us, so that a replay leaves its row as it is; or
+/// an id that only the whole body shows to be unusable. Nearly every delivery is beyond doubt without a second look.
+fn of_no_use(delivery: &RawDelivery, event: &Event) -> Option<NoUse> {
+    if event.problem.is_none() && !delivery.kind.is_empty() && !matches!(event.kind, EventKind::Unknown(_)) {
+        return None;
+    }
+    let at_the_gateway = terra::envelope(&delivery.body).ok().and_then(|envelope| envelope.of_no_use());
+    at_the_gateway.or_else(|| event.problem.clone().map(NoUse::UnusableId))
 }
 
 /// What becomes of a delivery, now that everybody in the batch is known. Its records are added to `records`.
@@ -237,12 +247,11 @@ fn outcome(item: Parsed<'_>, identities: &Identities, records: &mut Vec<(String,
     let findings = said.as_ref().map_or(0, |(_, said)| said.findings.len() + said.records.iter().map(|r| r.findings.len()).sum::<usize>());
     let findings = u32::try_from(findings).unwrap_or(u32::MAX);
     let status = match said {
-        Err(why) => Status::Failed(why),
+        Err(status) => status,
         Ok((event, normalised)) => match (&event.kind, &user_id) {
             (EventKind::Data(_), Some(user_id)) => data(delivery, &event, normalised, user_id, records),
             (EventKind::Data(_), None) => nobody(&event),
-            (EventKind::Unknown(word), _) if word.is_empty() => Status::Ignored("The body has no type.".to_owned()),
-            (EventKind::Unknown(word), _) => Status::Ignored(format!("Events of the type \"{word}\" are not used.")),
+            (EventKind::Unknown(word), _) => Status::Ignored(NoUse::of_word(word).to_string()),
             (EventKind::S3Payload, _) => Status::Linked("The payload lies behind a link and is being fetched.".to_owned()),
             _ => Status::Completed { readings: 0, note: None },
         },

@@ -11,7 +11,7 @@
 //!
 //! Starting writes its audit entry in the commit of the deed.
 
-use super::{Db, audit, audit::Actor, jobs, jobs::NewJob, maintenance, operations, operations::Operation};
+use super::{Db, audit, audit::Actor, jobs, jobs::NewJob, maintenance, operations, operations::Operation, tombstones};
 use crate::model::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -25,7 +25,8 @@ const PRIORITY: i16 = 8;
 /// The name of the kind of the chunks' jobs.
 pub const KIND: &str = "replay";
 
-/// Which deliveries. Empty fields do not narrow. Conflicts and bodies that are not JSON are never replayed.
+/// Which deliveries. Empty fields do not narrow. Conflicts, bodies that are not JSON, and what was emptied because its person
+/// was erased are never replayed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Filter {
@@ -85,10 +86,10 @@ impl Filter {
     }
 }
 
-// $1 ids, $2 from, $3 until, $4 kind, $5 provider, $6 user, $7 status, $8 error
+// $1 ids, $2 from, $3 until, $4 kind, $5 provider, $6 user, $7 status, $8 error, $9 what erased persons' say
 macro_rules! matching {
     () => {
-        "r.status NOT IN ('conflict', 'invalid') AND ($1::uuid[] IS NULL OR r.id = ANY ($1))
+        "r.status NOT IN ('conflict', 'invalid') AND r.error IS DISTINCT FROM $9 AND ($1::uuid[] IS NULL OR r.id = ANY ($1))
          AND ($2::timestamptz IS NULL OR r.created_at >= $2) AND ($3::timestamptz IS NULL OR r.created_at < $3)
          AND ($4::text IS NULL OR r.type = $4) AND ($5::text IS NULL OR r.provider = $5) AND ($6::text IS NULL OR r.user_id = $6)
          AND ($7::text IS NULL OR r.status = $7) AND ($8::text IS NULL OR position(lower($8) IN lower(r.error)) > 0)"
@@ -98,7 +99,16 @@ macro_rules! matching {
 macro_rules! bind {
     ($query:expr, $filter:expr) => {{
         let f: &Filter = $filter;
-        $query.bind(&f.ids).bind(f.from).bind(f.until).bind(&f.kind).bind(&f.provider).bind(&f.user_id).bind(&f.status).bind(&f.error)
+        $query
+            .bind(&f.ids)
+            .bind(f.from)
+            .bind(f.until)
+            .bind(&f.kind)
+            .bind(&f.provider)
+            .bind(&f.user_id)
+            .bind(&f.status)
+            .bind(&f.error)
+            .bind(tombstones::REASON)
     }};
 }
 
@@ -128,17 +138,17 @@ pub async fn start(db: &Db, actor: &Actor, filter: &Filter) -> sqlx::Result<Oper
         sqlx::query(concat!(
             "WITH numbered AS (
                -- A rank, not a number: what was received in one moment is never divided.
-               SELECT r.created_at, (rank() OVER (ORDER BY r.created_at) - 1) / $11 AS chunk FROM terra_webhooks_raw r WHERE ",
+               SELECT r.created_at, (rank() OVER (ORDER BY r.created_at) - 1) / $12 AS chunk FROM terra_webhooks_raw r WHERE ",
             matching!(),
             "),
              chunks AS (SELECT count(*) AS n, min(created_at) AS first, max(created_at) AS last FROM numbered GROUP BY chunk),
              jobs AS (
                INSERT INTO background_jobs (type, priority, payload, max_attempts, user_id)
-               SELECT 'replay', $12, jsonb_build_object('v', 1, 'operation', $9::uuid, 'filter', $10::jsonb, 'first', first,
+               SELECT 'replay', $13, jsonb_build_object('v', 1, 'operation', $10::uuid, 'filter', $11::jsonb, 'first', first,
                         'last', last, 'deliveries', n), 3, $6 FROM chunks ORDER BY first)
              UPDATE operations SET total = t.deliveries, chunks_total = t.chunks,
                     state = CASE WHEN t.chunks = 0 THEN 'completed' ELSE 'running' END, finished_at = CASE WHEN t.chunks = 0 THEN now() END
-               FROM (SELECT coalesce(sum(n), 0)::bigint AS deliveries, count(*)::int AS chunks FROM chunks) t WHERE id = $9"
+               FROM (SELECT coalesce(sum(n), 0)::bigint AS deliveries, count(*)::int AS chunks FROM chunks) t WHERE id = $10"
         )),
         filter
     )
@@ -157,7 +167,7 @@ pub async fn start(db: &Db, actor: &Actor, filter: &Filter) -> sqlx::Result<Oper
 }
 
 /// Replays one delivery, ahead of everything that waits; returns its job, which a second press joins. `None`: there is no
-/// such delivery, or it is a conflict or no JSON. The caller has checked that the actor is an administrator.
+/// such delivery, or it is never replayed (see [`Filter`]). The caller has checked that the actor is an administrator.
 ///
 /// # Errors
 /// The database's; then nothing was started.
@@ -165,9 +175,10 @@ pub async fn one(db: &Db, actor: &Actor, delivery_id: Uuid) -> sqlx::Result<Opti
     let mut tx = db.begin_service().await?;
     let found: Option<(Instant, Option<String>)> = sqlx::query_as(
         "SELECT created_at, user_id FROM terra_webhooks_raw
-              WHERE id = $1 AND created_at = app.received_at($1) AND status NOT IN ('conflict', 'invalid')",
+              WHERE id = $1 AND created_at = app.received_at($1) AND status NOT IN ('conflict', 'invalid') AND error IS DISTINCT FROM $2",
     )
     .bind(delivery_id)
+    .bind(tombstones::REASON)
     .fetch_optional(&mut *tx)
     .await?;
     let Some((at, user_id)) = found else { return Ok(None) };
@@ -196,7 +207,7 @@ pub async fn chunk(conn: &mut PgConnection, filter: &Filter, first: Instant, las
     bind!(
         sqlx::query_as(concat!(
             "SELECT r.id, r.created_at FROM terra_webhooks_raw r
-              WHERE r.created_at BETWEEN $9 AND $10 AND ",
+              WHERE r.created_at BETWEEN $10 AND $11 AND ",
             matching!(),
             " ORDER BY r.created_at, r.id"
         )),

@@ -15,6 +15,7 @@ mod envelope;
 mod event;
 pub mod fields;
 mod merge;
+mod no_use;
 mod normalise;
 pub mod providers;
 mod reader;
@@ -25,6 +26,7 @@ pub use day::{DayReading, day_readings, day_values};
 pub use envelope::{Envelope, envelope};
 pub use event::{Event, EventKind, Invalid, TerraUser, parse};
 pub use merge::{Stamp, StoredRecord, StoredValue, merge};
+pub use no_use::NoUse;
 pub use normalise::{Normalised, normalise};
 pub use text::{MAX_TERRA_ID, MAX_USER_ID};
 

@@ -5,6 +5,7 @@ use super::super::rig::{Rig, daily, user};
 use crate::jobs::kinds;
 use crate::store::audit::Actor;
 use crate::store::replay::{self, Filter};
+use crate::store::tombstones;
 use chrono::{Days, NaiveDate, Utc};
 use serde_json::json;
 use uuid::Uuid;
@@ -70,19 +71,38 @@ fn of(user_id: &str) -> Filter {
 #[tokio::test]
 async fn a_replay_goes_all_the_way_and_changes_nothing_when_nothing_changed() {
     let mut rig = filled().await;
+    // What the gateway stores without a job: an id that cannot be used, no type. And what an erased person left.
+    let long = "x".repeat(crate::terra::MAX_USER_ID + 1);
+    rig.deliver("long", 4, &json!({ "type": "daily", "user": user("t-long", Some(&long)), "data": [] })).await;
+    rig.deliver("untyped", 5, &json!({ "user": { "provider": "GARMIN", "reference_id": "anna" } })).await;
+    let gone = rig.deliver("gone", 6, &json!({ "type": "hormone", "user": user("t-eve", Some("eve")) })).await;
+    let at = sqlx::query_scalar("SELECT created_at FROM terra_webhooks_raw WHERE id = $1").bind(gone).fetch_one(rig.t.db.service()).await;
+    tombstones::redact(&mut rig.t.db.service().acquire().await.unwrap(), &[(gone, at.unwrap())]).await.unwrap();
+    let words = rig.texts(
+        "SELECT concat(status, ': ', error) FROM terra_webhooks_raw WHERE trace_id IN ('gone', 'long', 'untyped') ORDER BY trace_id",
+    );
+    assert_eq!(
+        words.await,
+        [
+            format!("ignored: {}", tombstones::REASON),
+            "ignored: An id in the body cannot be used: reference_id is longer than 512 characters.".to_owned(),
+            "ignored: The body names neither an event type nor a connection.".to_owned(),
+        ]
+    );
     let before = derived(&rig).await;
     assert_eq!(rig.number("SELECT count(*) FROM metric_confidence_cache").await, 480);
     let scored = "SELECT count(*) FROM job_history WHERE type = 'confidence_calculation'";
     let scorings = rig.number(scored).await;
 
-    assert_eq!(count(&rig, &Filter::default()).await, 243);
+    assert_eq!(count(&rig, &Filter::default()).await, 245, "not what an erased person left");
     let started = replay::start(&rig.t.db, &Actor::system(), &Filter::default()).await.unwrap();
-    assert_eq!((started.kind.as_str(), started.state.as_str(), started.total), ("replay", "running", 243));
+    assert_eq!((started.kind.as_str(), started.state.as_str(), started.total), ("replay", "running", 245));
     rig.quiet(true).await;
-    assert_eq!(operation(&rig, started.id).await, ("completed".into(), 243, 242, 1));
+    assert_eq!(operation(&rig, started.id).await, ("completed".into(), 245, 244, 1));
     assert!(rig.number(scored).await > scorings, "the scores were made again");
     unchanged(&rig, &before).await;
     assert_eq!(rig.number("SELECT count(*) FROM job_history WHERE type = 'replay'").await, 3);
+    assert_eq!(replay::one(&rig.t.db, &Actor::system(), gone).await.unwrap(), None);
 
     // What is lost comes back, with the values and scores it had.
     let value = "SELECT (to_jsonb(m) - 'updated_at' - 'created_at')::text || c.confidence_score FROM unified_metrics m
@@ -105,7 +125,7 @@ async fn a_replay_goes_all_the_way_and_changes_nothing_when_nothing_changed() {
             "SELECT concat_ws(' ', actor, subject, detail ->> 'deliveries') FROM audit_log WHERE action = 'deliveries.replay' ORDER BY at",
         )
         .await;
-    assert_eq!(entries, ["system 243", "system ben 120"]);
+    assert_eq!(entries, ["system 245", "system ben 120"]);
     rig.stop().await;
 }
 

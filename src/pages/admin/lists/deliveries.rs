@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{Instant, Metric, Source},
     store::{
-        job_lists,
+        job_lists, tombstones,
         webhook_lists::{self as store, COUNTED, Detail, Filter, Row, WINDOW},
     },
     terra::EventKind,
@@ -206,7 +206,8 @@ pub(super) async fn one(conn: &mut PgConnection, id: Uuid, now: Instant) -> sqlx
         Ok(json) => pretty(&json),
         Err(_) => text::cut(&String::from_utf8_lossy(&d.body), 60_000),
     };
-    let again = !matches!(d.row.status.as_str(), "conflict" | "invalid" | "pending" | "processing");
+    let erased = d.row.error.as_deref() == Some(tombstones::REASON);
+    let again = !erased && !matches!(d.row.status.as_str(), "conflict" | "invalid" | "pending" | "processing");
     let mut parts = vec![made(&jobs, now)];
     if !records.is_empty() {
         parts.push(records_part(&records));
