@@ -18,6 +18,7 @@ mod checklist;
 mod cluster;
 mod command_line;
 mod connecting;
+mod crowd;
 mod decisions;
 mod docs;
 mod durability;

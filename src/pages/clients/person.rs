@@ -48,11 +48,13 @@ pub(super) async fn load(user_id: &str, metric_key: &str, day: &str, query: &str
     if user_id.contains('\0') || user_id.is_empty() {
         return Err(AppError::not_found("This person"));
     }
-    let mut tx = request.read().await?;
     let db = |e: sqlx::Error| request.db(&e);
+    let registry = rescore::registry(&mut *request.services.db.service().acquire().await.map_err(db)?).await.map_err(db)?;
+    // The page's one connection of the pages' pool: where each page waits for a second one, as many pages as there are
+    // connections get none.
+    let mut tx = request.read().await?;
     let person = clients::person(&mut tx, user_id).await.map_err(db)?.ok_or_else(|| AppError::not_found("This person"))?;
     note_reading(&request, user_id).await?;
-    let registry = rescore::registry(&mut *request.services.db.service().acquire().await.map_err(db)?).await.map_err(db)?;
     let seen = Seen {
         person,
         admin: request.account()?.role == Role::Admin,
@@ -66,7 +68,7 @@ pub(super) async fn load(user_id: &str, metric_key: &str, day: &str, query: &str
             match query.get("tab").as_str() {
                 "activity" => activity::page(&mut tx, &seen).await.map_err(db)?,
                 _ => {
-                    let doubts = findings::shown(findings::server::load(user_id).await?);
+                    let doubts = findings::shown(findings::server::load(&mut tx, user_id).await.map_err(db)?);
                     let gaps = gaps::panel(&request, &mut tx, user_id, seen.now).await?;
                     overview(&mut tx, &seen, &query, gaps, doubts).await.map_err(db)?
                 }
