@@ -433,8 +433,9 @@ pub async fn add_counts(pool: &PgPool, node: &str, answered: &[Answered], refuse
     tokio::time::timeout(limit, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
-/// Deliveries since a time that were signed, but not with our secret, or by a wrong clock; of very many minutes and addresses
-/// the newest 100,000 are added up. Whoever does not sign at all may be anybody, and is not counted.
+/// Deliveries since a time that were signed, but not with our secret, or by a wrong clock; of very many rows, a minute, reason
+/// and address each, the newest 100,000 of whatever reason are looked through. Whoever does not sign at all may be anybody, and
+/// is not counted.
 ///
 /// # Errors
 /// The database's.

@@ -167,7 +167,11 @@ pub(super) async fn refused(conn: &mut PgConnection, query: &Query, now: Instant
         tabs: tabs("refused"),
         parts: vec![Part {
             title: format!("{}{more} turned away", text::count(total)),
-            note: if more.is_empty() { String::new() } else { "Added up are the newest 100,000 minutes of a reason and address.".into() },
+            note: if more.is_empty() {
+                String::new()
+            } else {
+                format!("Added up are the newest {} minutes of a reason and address.", text::count(WINDOW))
+            },
             fields: vec![super::Field {
                 options: times.map(|(v, w)| (v.into(), w.into())).to_vec(),
                 ..field("since", "Since", &word, &[])
@@ -335,6 +339,13 @@ mod tests {
         assert_eq!(first.next, "/admin/webhooks?tab=refused&page=2");
         let second = part("tab=refused&page=2").await;
         assert_eq!((second.title.as_str(), second.rows.len(), second.next.as_str()), ("460 turned away", 30, ""));
+        assert_eq!(second.note, "");
+        let sql = "INSERT INTO refused_deliveries
+                   SELECT now() - make_interval(mins => (n % 60)::int), 'signature_stale', '10.0.0.' || n, 2 FROM generate_series(1, $1::int8) n";
+        sqlx::query(sql).bind(WINDOW).execute(t.db.owner()).await.unwrap();
+        let cut = part("tab=refused").await;
+        let said = format!("{}+ turned away", text::count(2 * WINDOW));
+        assert_eq!((cut.title, cut.note.as_str()), (said, "Added up are the newest 25,000 minutes of a reason and address."));
     }
 
     #[tokio::test]
