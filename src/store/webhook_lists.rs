@@ -2,6 +2,9 @@
 //!
 //! Newest first, by the index on the time of receipt. What no index narrows is looked for among the newest [`WINDOW`]
 //! only. Statements are planned for their values, not kept.
+//!
+//! That a worker has a delivery in hand is never written to its row, which would cost each delivery a write more: it is read off
+//! the leases of the workers' batches, a few rows, of which a hash table is made once a statement.
 
 use crate::model::Instant;
 use chrono::NaiveDate;
@@ -65,6 +68,15 @@ pub struct Row {
     pub findings: i32,
 }
 
+/// The state as it is shown. A delivery's job has its id; that of one which was parked first has another, so it says pending
+/// until it is done.
+macro_rules! state {
+    () => {
+        "CASE WHEN status = 'pending' AND id IN (SELECT unnest(ids) FROM job_leases WHERE type = 'webhook_processing')
+              THEN 'processing' ELSE status END AS status"
+    };
+}
+
 // $1 state, $2 type, $3 provider, $4 person, $5 since, $6 trace id, $7 its ids, $8 and $9 after this one, $10 window,
 // $12 in the body, $13 in the headers
 macro_rules! by_index {
@@ -82,7 +94,9 @@ macro_rules! by_index {
 macro_rules! found {
     () => {
         concat!(
-            "(SELECT id, created_at, type, provider, user_id, status, error, processed_count, processed_at, signed_by, findings, headers, body",
+            "(SELECT id, created_at, type, provider, user_id, ",
+            state!(),
+            ", error, processed_count, processed_at, signed_by, findings, headers, body",
             by_index!(),
             "LIMIT $10) d
          WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2) AND ($3::text IS NULL OR provider = $3)
@@ -191,11 +205,13 @@ pub struct Detail {
 /// # Errors
 /// The database's.
 pub async fn one(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Detail>> {
-    sqlx::query_as(
-        "SELECT id, created_at, type AS kind, provider, user_id, status, error, processed_count, processed_at, signed_by, findings, trace_id, terra_user_id, ordering_ms,
+    sqlx::query_as(concat!(
+        "SELECT id, created_at, type AS kind, provider, user_id, ",
+        state!(),
+        ", error, processed_count, processed_at, signed_by, findings, trace_id, terra_user_id, ordering_ms,
                 headers, substr(body, 1, 65536) AS body, length(body) AS size
            FROM terra_webhooks_raw WHERE id = $1 AND created_at = app.received_at($1)",
-    )
+    ))
     .bind(id)
     .fetch_optional(conn)
     .await
@@ -309,7 +325,10 @@ pub async fn refused(conn: &mut PgConnection, since: Instant, limit: i64, offset
 #[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
     use super::*;
-    use crate::store::testing;
+    use crate::gateway::admission::admit;
+    use crate::store::{deliveries, jobs::claim, testing};
+    use axum::http::HeaderMap;
+    use std::time::Duration;
 
     const FILL: &str = "
       INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, provider, user_id, status, ordering_ms, body)
@@ -351,6 +370,31 @@ mod tests {
                 }
             }
             assert_eq!((ids.len(), count(&mut conn, &filter).await.unwrap()), (expected, expected as i64), "{filter:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_a_worker_has_in_hand_says_processing() {
+        let t = testing::database().await;
+        let mut conn = t.db.service().acquire().await.unwrap();
+        for n in 0..3 {
+            let body = format!(r#"{{"type":"daily","user":{{"user_id":"t{n}","provider":"OURA"}},"data":[]}}"#);
+            let delivery = admit(body.into(), &HeaderMap::new(), chrono::Utc::now()).delivery;
+            deliveries::insert(&mut conn, &[&delivery]).await.unwrap();
+        }
+        let lease = Duration::from_secs(30);
+        let ask = claim::Claim { kind: "webhook_processing", priority: 5, floor: None, limit: 2, epoch: 1, worker: Uuid::now_v7(), lease };
+        let held: Vec<Uuid> = claim::claim(&mut conn, &ask).await.unwrap().iter().map(|job| job.id).collect();
+        assert_eq!(held.len(), 2);
+        for (status, expected) in [(None, 3), (Some("processing"), 2), (Some("pending"), 1), (Some("completed"), 0)] {
+            let filter = Filter { status: status.map(str::to_owned), ..Filter::default() };
+            let rows = page(&mut conn, &filter, None, 10).await.unwrap();
+            assert_eq!((rows.len(), count(&mut conn, &filter).await.unwrap()), (expected, expected as i64), "{status:?}");
+            for row in rows {
+                let word = if held.contains(&row.id) { "processing" } else { "pending" };
+                let alone = one(&mut conn, row.id).await.unwrap().unwrap().row.status;
+                assert_eq!((row.status.as_str(), alone.as_str()), (word, word), "{status:?}");
+            }
         }
     }
 
