@@ -148,7 +148,7 @@ impl Lead {
         }
         if trusted() {
             // Once a second at most, and only when something moved.
-            if counts::fold(conn, counts::A_TURN).await? > 0 {
+            if counts::fold(conn, Some(counts::A_TURN)).await? > 0 {
                 maintenance::announce(conn, "jobs", &[], 1).await?;
             }
         }

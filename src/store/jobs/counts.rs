@@ -37,10 +37,10 @@ pub async fn counts(conn: &mut PgConnection) -> sqlx::Result<Vec<Count>> {
 }
 
 /// The most that is folded at once, so that what gathered for long takes several short turns instead of a long one.
-pub const A_TURN: Option<i64> = Some(50_000);
+pub const A_TURN: u64 = 50_000;
 
 /// Folds what the statements appended, at most so many of them (`None`: all). Two at the same time harm nothing.
-pub async fn fold(conn: &mut PgConnection, most: Option<i64>) -> sqlx::Result<u64> {
+pub async fn fold(conn: &mut PgConnection, most: Option<u64>) -> sqlx::Result<u64> {
     let n: i64 = sqlx::query_scalar(
         "WITH taken AS (DELETE FROM job_count_deltas WHERE ctid = ANY (ARRAY(SELECT ctid FROM job_count_deltas LIMIT $1))
                         RETURNING type, status, delta, day, seconds, max_seconds),
@@ -54,22 +54,22 @@ pub async fn fold(conn: &mut PgConnection, most: Option<i64>) -> sqlx::Result<u6
               SET count = d.count + excluded.count, seconds = d.seconds + excluded.seconds, max_seconds = greatest(d.max_seconds, excluded.max_seconds))
          SELECT count(*) FROM taken",
     )
-    .bind(most)
+    .bind(most.map(u64::cast_signed))
     .fetch_one(conn)
     .await?;
     Ok(n.unsigned_abs())
 }
 
-/// Folds a turn's worth if no worker leads: where only deliveries are taken in, what they append would grow for as long,
+/// Folds at most so many if no worker leads: where only deliveries are taken in, what they append would grow for as long,
 /// and every look at the counts with it. The commit need not wait for the disk: what is lost with the server is folded again.
-pub async fn fold_unled(conn: &mut PgConnection) -> sqlx::Result<u64> {
+pub async fn fold_unled(conn: &mut PgConnection, most: u64) -> sqlx::Result<u64> {
     let unled: bool = sqlx::query_scalar(
         "WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
          SELECT NOT EXISTS (SELECT FROM leases WHERE name = 'jobs' AND expires_at > now()) FROM lazily",
     )
     .fetch_one(&mut *conn)
     .await?;
-    if unled { fold(conn, A_TURN).await } else { Ok(0) }
+    if unled { fold(conn, Some(most)).await } else { Ok(0) }
 }
 
 /// Counts the hot part anew and mends what hand-written SQL (a DELETE, an UPDATE of status) had moved past the
