@@ -2,6 +2,8 @@
 //!
 //! A lane (kind and priority) is ranked by when its head became due plus half a minute for each step of priority.
 //! That is the aging: whatever comes later, a job of priority 9 is ahead of it after four and a half minutes.
+//! Priority 0 does not take part in it: a job with a deadline is of no use after that, so it goes first, however long the others have
+//! waited, and only a few claims in a row.
 //!
 //! Each lane has a floor: before it this worker knows of nothing. Claims and looks begin there, so that what was taken
 //! already is not walked again, however long some old transaction keeps the dead rows. Whoever puts a job behind a floor
@@ -21,6 +23,11 @@ use uuid::Uuid;
 
 /// How much later a job of the next priority ranks.
 const STEP: TimeDelta = TimeDelta::seconds(30);
+/// The priority of jobs with a deadline.
+const DEADLINE: i16 = 0;
+/// After so many claims in a row of jobs with a deadline one goes by rank alone: a flood of them keeps the others waiting, but not for
+/// ever.
+const IN_A_ROW: u32 = 3;
 /// Looks are never closer than this, however often we are woken; further apart while there is work at hand.
 const GAP: Duration = Duration::from_millis(2);
 const BUSY_GAP: Duration = Duration::from_millis(25);
@@ -70,6 +77,8 @@ struct State {
     full: Option<Instant>,
     full_cost: Duration,
     turn: u64,
+    /// How many of the last claims were of jobs with a deadline.
+    in_a_row: u32,
 }
 
 impl State {
@@ -148,7 +157,8 @@ impl Board {
 
     fn best(&self) -> Option<Pick> {
         let state = self.state();
-        let lane = state.lanes.iter().min_by_key(|l| rank(l.head, l.priority))?;
+        let by_rank = state.in_a_row >= IN_A_ROW;
+        let lane = state.lanes.iter().min_by_key(|l| (!by_rank && l.priority != DEADLINE, rank(l.head, l.priority)))?;
         let floor = state.floors.get(&(lane.kind.clone(), lane.priority)).copied();
         let limited = state.rules.get(&lane.kind).is_some_and(|r| r.limited);
         Some(Pick { kind: lane.kind.clone(), priority: lane.priority, floor, limited, turn: lane.turn })
@@ -257,6 +267,7 @@ impl Board {
         let at = state.lanes.iter().position(|l| l.kind == pick.kind && l.priority == pick.priority);
         let heard_since = at.and_then(|i| state.lanes.get(i)).is_some_and(|l| l.turn != pick.turn);
         if let Some(last) = last {
+            state.in_a_row = if pick.priority == DEADLINE { state.in_a_row.saturating_add(1) } else { 0 };
             // What was heard of since may lie before it.
             if !heard_since {
                 let floor = state.floors.entry((pick.kind.clone(), pick.priority)).or_insert(last);

@@ -1,6 +1,7 @@
 //! Which lane comes next, and what a floor may hide.
 
 use super::*;
+use crate::jobs::{JobKind, kinds::S3Fetch};
 use proptest::prelude::*;
 
 fn at(s: i64) -> DateTime<Utc> {
@@ -25,9 +26,29 @@ fn urgent_first_but_nothing_starves() {
     assert_eq!(best(&board(&[("recalculation", 8, 181), ("webhook_processing", 2, 0)])).as_deref(), Some("recalculation"));
 }
 
+#[test]
+fn what_has_a_deadline_goes_before_any_backlog_but_a_flood_of_it_leaves_others_their_turn() {
+    let board = board(&[("replay", 8, 3_600), ("backfill", 6, 3_600), (S3Fetch::NAME, S3Fetch::PRIORITY, 0)]);
+    let mut taken = Vec::new();
+    for n in 0..6 {
+        let Some(pick) = board.best() else { unreachable!("three lanes were put there") };
+        board.claimed(&pick, Some((at(6_000), Uuid::from_u128(n))), true); // each lane always has more
+        taken.push(pick.kind);
+    }
+    let link = S3Fetch::NAME;
+    assert_eq!(taken, [link, link, link, "backfill", link, link]);
+}
+
+#[test]
+fn after_a_few_in_a_row_what_has_a_deadline_still_goes_first_where_nothing_has_waited_for_long() {
+    let board = board(&[("replay", 8, 100), (S3Fetch::NAME, S3Fetch::PRIORITY, 0)]);
+    board.state().in_a_row = IN_A_ROW;
+    assert_eq!(best(&board).as_deref(), Some(S3Fetch::NAME));
+}
+
 proptest! {
     /// Against a flood of any priorities that comes second by second, the oldest and least urgent job is taken
-    /// within four and a half minutes of its time.
+    /// within four and a half minutes of its time and the few claims that jobs with a deadline may make in a row.
     #[test]
     fn whatever_floods_the_queue_a_job_waits_no_longer_than_its_priority_says(priority in 0_i16..10, flood in prop::collection::vec(0_i16..10, 300)) {
         let board = Board::new(vec!["old".into(), "flood".into()], Duration::from_secs(1));
@@ -42,7 +63,8 @@ proptest! {
             }
             board.claimed(&pick, Some((at(second as i64), Uuid::nil())), false);
         }
-        prop_assert!(taken.is_some_and(|s| s <= i64::from(priority) * 30 + 1), "taken after {taken:?} s with priority {priority}");
+        let most = i64::from(priority) * 30 + 1 + i64::from(IN_A_ROW);
+        prop_assert!(taken.is_some_and(|s| s <= most), "taken after {taken:?} s with priority {priority}");
     }
 }
 

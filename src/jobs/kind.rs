@@ -55,7 +55,8 @@ pub struct Claimed<P> {
 pub trait JobKind: Send + Sync + 'static {
     /// The name in the table's `type`.
     const NAME: &'static str;
-    /// 0 first, 9 last. A job waits at most half a minute longer a step than one of priority 0.
+    /// 1 first, 9 last: a job waits at most half a minute longer a step. 0: it has a deadline, and goes before all others however long
+    /// they have waited; for few and short jobs only.
     const PRIORITY: i16 = 5;
     /// Attempts before it is dead.
     const MAX_ATTEMPTS: i32 = 5;

@@ -31,7 +31,7 @@ impl S3Fetch {
 
 impl JobKind for S3Fetch {
     const NAME: &'static str = "s3_fetch";
-    // The link lives for some five minutes.
+    // The link lives for some five minutes: a deadline, so it goes before any backlog of slow work.
     const PRIORITY: i16 = 0;
     const MAX_ATTEMPTS: i32 = 6;
     const TIMEOUT: Duration = Duration::from_secs(60);

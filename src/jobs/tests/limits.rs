@@ -136,7 +136,7 @@ async fn urgent_jobs_go_first_but_one_that_has_waited_for_long_goes_before_a_flo
         ..job::<Busy>(&Ask { n, ..Ask::default() }).unwrap()
     };
     put(&t, vec![of(-1, 9, 300), of(-2, 8, 60)]).await;
-    put(&t, (0..3000).map(|n| of(n, 0, 0)).collect()).await;
+    put(&t, (0..3000).map(|n| of(n, 1, 0)).collect()).await; // 0 would be a deadline, which goes before any age
     let (busy, cancel) = (Busy::default(), CancellationToken::new());
     let worker = Worker::spawn(t.url.pools(1, 8), Kinds::default().with(busy.clone()), Settings { slots: 1, ..settings() }, cancel.clone());
     until("some of it", Duration::from_secs(20), async || busy.0.lock().unwrap().len() > 100).await;
