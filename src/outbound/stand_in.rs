@@ -32,6 +32,8 @@ struct World {
     users: BTreeMap<String, Value>,
     /// Known to `/userInfo` only by `is_authenticated: false`.
     shut_out: Vec<String>,
+    /// Those for which `/userInfo` answers with an error in this status.
+    faults: BTreeMap<String, StatusCode>,
     seen: Vec<Seen>,
     /// Answers to be given first, before the usual one.
     next: Vec<Response>,
@@ -86,6 +88,16 @@ impl Terra {
     /// The provider does not let Terra in for this user.
     pub(crate) fn shut_out(&self, id: &str) {
         self.world.lock().unwrap().shut_out.push(id.to_owned());
+    }
+
+    /// For this user `/userInfo` answers with an error in this status, until it is mended.
+    pub(crate) fn fault(&self, id: &str, status: StatusCode) {
+        self.world.lock().unwrap().faults.insert(id.to_owned(), status);
+    }
+
+    /// All users are answered for again.
+    pub(crate) fn mend(&self) {
+        self.world.lock().unwrap().faults.clear();
     }
 
     /// Answers the next request so, whatever it is.
@@ -151,6 +163,9 @@ async fn deauthenticate(State(world): Shared, Query(query): Asked) -> Response {
 async fn user_info(State(world): Shared, Query(query): Asked) -> Response {
     let world = world.lock().unwrap();
     let id = &query["user_id"];
+    if let Some(status) = world.faults.get(id) {
+        return error(*status, "Cannot answer for this user");
+    }
     match world.users.get(id) {
         Some(user) => Json(json!({ "status": "success", "user": user, "is_authenticated": !world.shut_out.contains(id) })).into_response(),
         None => error(StatusCode::NOT_FOUND, "User not found"),

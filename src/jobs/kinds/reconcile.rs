@@ -1,7 +1,8 @@
 //! Compares our connections with Terra's, in case an event of theirs never reached us.
 //!
 //! Terra's list of users shows where the two may differ; each such connection is then asked for by itself, and only that
-//! answer changes anything. An event that is newer than the question always wins.
+//! answer changes anything. An event that is newer than the question always wins. A connection that Terra cannot answer for is passed
+//! over and counted; it keeps none behind it.
 
 use super::{Nothing, same, text};
 use crate::jobs::{Claimed, Ctx, JobKind, Outcome};
@@ -11,7 +12,10 @@ use crate::store::connections::{self, ConnectionState, Known};
 use crate::store::{raw, tombstones};
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 /// Connections read at once.
 const PAGE: i64 = 1000;
@@ -19,6 +23,8 @@ const PAGE: i64 = 1000;
 const PAGES: u32 = 1000;
 /// Our clock and Terra's may differ by so much; an event of the last minute is believed before the comparison.
 const MARGIN_MS: i64 = 60_000;
+/// After so many faults in a row it is not the connections: Terra is away.
+const AWAY: u32 = 5;
 
 /// Compares our connections with Terra's.
 pub struct Reconcile {
@@ -50,6 +56,10 @@ impl JobKind for Reconcile {
             Err(Stopped::Terra(TerraError::Limited(wait))) => Ok(same(jobs, Outcome::Snooze(wait))),
             Err(Stopped::Terra(error)) if error.may_pass() => Ok(same(jobs, Outcome::Retry(error.to_string()))),
             Err(Stopped::Terra(error)) => Ok(same(jobs, Outcome::Dead(error.to_string()))),
+            Err(Stopped::Unanswered(unanswered, why)) => {
+                let why = format!("Terra answered for none of {unanswered} connections about which we may differ. Of the last: {why}");
+                Ok(same(jobs, Outcome::Retry(why)))
+            }
             Err(Stopped::Lost) => Ok(same(jobs, Outcome::Lost)),
             Err(Stopped::Asked) => Ok(same(jobs, Outcome::Snooze(Duration::ZERO))),
         }
@@ -58,10 +68,34 @@ impl JobKind for Reconcile {
 
 enum Stopped {
     Terra(TerraError),
+    /// So many were asked about, and none could be compared; why not the last of them.
+    Unanswered(u32, TerraError),
     /// The job is not ours any more.
     Lost,
     /// The worker shuts down.
     Asked,
+}
+
+/// Whom a question that failed is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// All connections: those behind it would fail alike.
+    All,
+    /// A fault at Terra or with this connection; those behind it show which.
+    Either,
+    /// This connection only.
+    One,
+}
+
+impl About {
+    const fn of(error: &TerraError) -> Self {
+        match error {
+            TerraError::Settings(_) | TerraError::Refused(_) | TerraError::Limited(_) | TerraError::TooWide => Self::All,
+            // Also no answer in time: Terra may be waiting for this one's provider.
+            TerraError::Unreachable(_) | TerraError::Faulty(_) => Self::Either,
+            TerraError::Unknown | TerraError::Answered { .. } | TerraError::Unreadable(_) => Self::One,
+        }
+    }
 }
 
 /// What one connection is to become.
@@ -82,17 +116,32 @@ async fn compare(ctx: &Ctx, job: &Claimed<Nothing>, client: &Client) -> Result<R
         Err(error) => return Ok(Err(Stopped::Terra(error))),
     };
     let ours = all_known(ctx).await?;
-    let (mut changed, mut asked) = (0, 0);
-    for id in doubtful(&ours, &theirs) {
+    let (mut changed, mut asked, mut unanswered, mut faults) = (0, 0, 0, 0);
+    let mut last = None;
+    let mut waiting: VecDeque<(&str, bool)> = doubtful(&ours, &theirs).into_iter().map(|id| (id, false)).collect();
+    while let Some((id, again)) = waiting.pop_front() {
         if ctx.stop.is_cancelled() {
             return Ok(Err(Stopped::Asked));
         }
         let asked_ms = Utc::now().timestamp_millis() - MARGIN_MS;
         let said = match client.user_info(id).await {
             Ok(said) => said,
-            Err(error) => return Ok(Err(Stopped::Terra(error))),
+            Err(error) => {
+                let about = About::of(&error);
+                faults = if about == About::Either { faults + 1 } else { 0 };
+                if about == About::All || faults >= AWAY {
+                    return Ok(Err(Stopped::Terra(error)));
+                }
+                if about == About::Either && !again {
+                    waiting.push_back((id, true)); // a fault may have passed when the others were asked
+                } else {
+                    unanswered += 1;
+                    last = Some(error);
+                }
+                continue;
+            }
         };
-        asked += 1;
+        (asked, faults) = (asked + 1, 0);
         let Some((state, reason)) = verdict(ours.get(id), said.as_ref()) else { continue };
         let user = said.map(|info| info.user).filter(usable);
         match apply(ctx, job, &Change { terra_user_id: id.to_owned(), state, reason, user, asked_ms }).await? {
@@ -100,7 +149,15 @@ async fn compare(ctx: &Ctx, job: &Claimed<Nothing>, client: &Client) -> Result<R
             None => return Ok(Err(Stopped::Lost)),
         }
     }
-    Ok(Ok(json!({ "connections": ours.len(), "at_terra": theirs.len(), "asked": asked, "changed": changed })))
+    if let Some(why) = last {
+        tracing::warn!(asked, unanswered, %why, "Terra could not answer for some connections; they are as before");
+        if asked == 0 {
+            return Ok(Err(Stopped::Unanswered(unanswered, why)));
+        }
+    }
+    Ok(Ok(json!({
+        "connections": ours.len(), "at_terra": theirs.len(), "asked": asked, "changed": changed, "unanswered": unanswered,
+    })))
 }
 
 /// Everybody Terra has for us, by Terra's id.

@@ -105,6 +105,64 @@ async fn a_terra_that_is_away_or_refuses_changes_nothing() {
     rig.stop().await;
 }
 
+/// How often Terra was asked about each of these since the last time.
+fn asked(terra: &Terra, ids: &[&str]) -> Vec<usize> {
+    let seen = terra.seen();
+    let about = |id: &str| seen.iter().filter(|s| s.path == "/userInfo" && s.query.get("user_id").is_some_and(|of| of == id)).count();
+    ids.iter().copied().map(about).collect()
+}
+
+#[tokio::test]
+async fn a_connection_that_terra_cannot_answer_for_keeps_none_behind_it() {
+    let terra = Terra::start().await;
+    let mut rig = Rig::new(kinds::with_terra(Some(terra.client()))).await;
+    let ids = ["a-refused", "b-odd", "c-broken", "d-gone", "e-gone"];
+    for id in ids {
+        auth(&rig, id, &format!("p-{id}"), "auth", 1_000).await;
+    }
+    rig.quiet(true).await;
+    // The second's answer comes with 200 and is no user.
+    terra.fault("a-refused", StatusCode::BAD_REQUEST);
+    terra.fault("b-odd", StatusCode::OK);
+    terra.fault("c-broken", StatusCode::INTERNAL_SERVER_ERROR);
+    reconcile(&rig).await;
+    let states = rig.texts("SELECT concat_ws(' ', terra_user_id, state) FROM connections ORDER BY terra_user_id").await;
+    assert_eq!(states, ["a-refused active", "b-odd active", "c-broken active", "d-gone deauthorised", "e-gone deauthorised"]);
+    assert_eq!(asked(&terra, &ids), [1, 1, 2, 1, 1], "a fault may pass; nothing else is asked twice");
+    let result: serde_json::Value = serde_json::from_str(&rig.texts(RESULT).await[0]).unwrap();
+    let figures = ["asked", "changed", "unanswered"].map(|name| result[name].as_i64());
+    assert_eq!(figures, [Some(2), Some(2), Some(3)]);
+    // Of the three that are left it can answer for none: that is tried again, and fails in the end.
+    reconcile(&rig).await;
+    assert_eq!(asked(&terra, &ids), [3, 3, 6, 0, 0], "three attempts");
+    let died = rig.texts("SELECT error FROM background_jobs WHERE type = 'reconcile' AND status = 'failed'").await;
+    assert!(died.len() == 1 && died[0].starts_with("Terra answered for none of 3 connections"), "{died:?}");
+    terra.mend();
+    reconcile(&rig).await;
+    assert_eq!(rig.number("SELECT count(*) FROM connections WHERE state = 'deauthorised'").await, 5);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn many_faults_in_a_row_are_terras_and_end_the_comparison() {
+    let terra = Terra::start().await;
+    let mut rig = Rig::new(kinds::with_terra(Some(terra.client()))).await;
+    let ids = ["a", "b", "c", "d", "e", "f"];
+    for id in ids {
+        auth(&rig, id, &format!("p-{id}"), "auth", 1_000).await;
+    }
+    rig.quiet(true).await;
+    for id in &ids[..5] {
+        terra.fault(id, StatusCode::BAD_GATEWAY);
+    }
+    reconcile(&rig).await;
+    assert_eq!(asked(&terra, &ids), [3, 3, 3, 3, 3, 0], "three attempts, and none of them reached the last");
+    let died = rig.texts("SELECT error FROM background_jobs WHERE type = 'reconcile' AND status = 'failed'").await;
+    assert_eq!(died, ["Terra answered 502; it is tried again later."]);
+    assert_eq!(rig.number("SELECT count(*) FROM connections WHERE state = 'active'").await, 6);
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn whoever_is_to_be_erased_leaves_terra_first() {
     let terra = Terra::start().await;
