@@ -6,6 +6,7 @@ use crate::model::Model;
 use chrono::NaiveDate;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header::HeaderMap, header::HeaderValue, redirect::Policy};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -260,12 +261,20 @@ impl Client {
     /// Ends a connection at Terra, which then forgets its data. `false`: Terra did not know it.
     ///
     /// # Errors
-    /// [`TerraError`].
+    /// [`TerraError`]; also when Terra refuses it in an answer of 200, as its description allows, and when that answer cannot be read:
+    /// whoever asked tells people that the connection has ended, so Terra must have said so.
     pub async fn deauthenticate(&self, terra_user_id: &str) -> Result<bool, TerraError> {
-        match send(self.ask(Method::DELETE, "auth/deauthenticateUser")?.query(&[("user_id", terra_user_id)])).await {
-            Ok(_) => Ok(true),
-            Err(TerraError::Unknown) => Ok(false),
-            Err(other) => Err(other),
+        let answer = match send(self.ask(Method::DELETE, "auth/deauthenticateUser")?.query(&[("user_id", terra_user_id)])).await {
+            Ok(answer) => answer,
+            Err(TerraError::Unknown) => return Ok(false),
+            Err(other) => return Err(other),
+        };
+        let status = answer.status().as_u16();
+        let json: Value = read(answer).await?;
+        // The description does not require the word; without it the status counts.
+        match json.get("status").and_then(Value::as_str) {
+            Some("error") => Err(TerraError::Answered { status, said: words(&json) }),
+            _ => Ok(true),
         }
     }
 
@@ -320,7 +329,11 @@ async fn read<T: DeserializeOwned>(response: Response) -> Result<T, TerraError> 
 /// Terra's own words about a refusal, on one line.
 async fn said(response: Response) -> String {
     let body = body(response).await.unwrap_or_default();
-    let json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    words(&serde_json::from_slice::<Value>(&body).unwrap_or_default())
+}
+
+/// The words in it about a refusal.
+fn words(json: &Value) -> String {
     let words = ["message", "detail"].into_iter().find_map(|name| json.get(name)?.as_str()).unwrap_or("it gave no reason");
     words.chars().filter(|c| !c.is_control()).take(200).collect::<String>().trim_end_matches('.').to_owned()
 }

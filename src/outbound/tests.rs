@@ -155,6 +155,27 @@ async fn users_are_listed_page_by_page_and_asked_for_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_refusal_to_end_a_connection_is_no_end_though_it_comes_with_200() {
+    let terra = Terra::start().await;
+    terra.user("t1", Some("me"), true);
+    let client = terra.client();
+    for (answer, sentence) in [
+        (r#"{"status":"error","message":"The provider did not revoke it."}"#, "Terra answered 200: The provider did not revoke it."),
+        (r#"{"status":"error"}"#, "Terra answered 200: it gave no reason."),
+    ] {
+        terra.answer_next(answer);
+        assert_eq!(client.deauthenticate("t1").await.unwrap_err().to_string(), sentence);
+    }
+    for unreadable in ["", "<html>"] {
+        terra.answer_next(unreadable);
+        assert!(matches!(client.deauthenticate("t1").await, Err(TerraError::Unreadable(_))), "{unreadable}");
+    }
+    assert_eq!(terra.users(), ["t1"]);
+    terra.answer_next("{}"); // the word is not required
+    assert_eq!(client.deauthenticate("t1").await, Ok(true));
+}
+
+#[tokio::test]
 async fn an_erasure_ends_the_connections_at_terra_first_and_no_refusal_there_stops_it() {
     use crate::store::{audit::Actor, testing::database};
     let (terra, t) = (Terra::start().await, database().await);

@@ -183,4 +183,7 @@ async fn whoever_is_to_be_erased_leaves_terra_first() {
     terra.answer_next(StatusCode::BAD_GATEWAY);
     let left = deauthenticate_person(&rig.t.db, &client, "you").await.unwrap();
     assert_eq!((left.ended, left.failed.len()), (0, 1));
+    terra.answer_next(r#"{"status":"error"}"#); // with 200
+    let left = deauthenticate_person(&rig.t.db, &client, "you").await.unwrap();
+    assert_eq!((left.ended, left.failed.len()), (0, 1));
 }
