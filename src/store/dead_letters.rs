@@ -120,13 +120,16 @@ pub async fn count_open(conn: &mut PgConnection, filter: &DeadFilter) -> sqlx::R
     .await
 }
 
-/// Marks the open letters of these jobs as retried.
+/// Marks the open letters of these jobs as retried. A job that is still dead keeps its letter open: whoever had it locked brings it
+/// back and marks the letter, or does not, and then it waits for a decision as before.
 pub async fn mark_retried(conn: &mut PgConnection, jobs: &[Uuid]) -> sqlx::Result<u64> {
     if jobs.is_empty() || !exists(conn).await? {
         return Ok(0);
     }
     let done = sqlx::query(
-        "UPDATE background_jobs_dlq SET retried = true, retried_at = now() WHERE original_job_id = ANY ($1) AND retried = false",
+        "UPDATE background_jobs_dlq d SET retried = true, retried_at = now()
+          WHERE d.original_job_id = ANY ($1) AND d.retried = false
+            AND NOT EXISTS (SELECT 1 FROM background_jobs j WHERE j.id = d.original_job_id AND j.status = 'failed')",
     )
     .bind(jobs)
     .execute(conn)
@@ -150,7 +153,8 @@ pub async fn discard(conn: &mut PgConnection, letter: Uuid, note: &str) -> sqlx:
 }
 
 /// Redrives at most `limit` open letters of a filter in one transaction: jobs that are still there come back as
-/// they are; for a job that is gone a new one is enqueued with its payload. The letters are marked, not deleted.
+/// they are; for a job that is gone a new one is enqueued with its payload. The letters are marked, not deleted. What somebody else
+/// has locked is passed over, and its letter stays open.
 ///
 /// # Errors
 /// The database's; then nothing has changed.
@@ -162,7 +166,7 @@ pub async fn redrive(conn: &mut PgConnection, filter: &DeadFilter, limit: i64) -
         return Ok(Retried::default());
     }
     let mut result = super::jobs::settle::retry(&mut tx, &DeadFilter { ids: Some(ids.clone()), ..DeadFilter::default() }, i64::MAX).await?;
-    // What is still unmarked has no failed job any more.
+    // What is still unmarked has no failed job any more, or one that somebody else has locked.
     result.recreated = sqlx::query(concat!(
         "WITH lost AS (
            UPDATE background_jobs_dlq d SET retried = true, retried_at = now()
@@ -177,7 +181,7 @@ pub async fn redrive(conn: &mut PgConnection, filter: &DeadFilter, limit: i64) -
     .execute(&mut *tx)
     .await?
     .rows_affected();
-    // A letter whose job lives (it was brought back by other means) is settled as well, else a redrive would never end.
+    // A letter whose job lives (it was brought back by other means) is settled as well, else it would come up again and again.
     mark_retried(&mut tx, &ids).await?;
     tx.commit().await?;
     Ok(result)

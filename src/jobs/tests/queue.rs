@@ -118,6 +118,31 @@ async fn a_permanent_error_dies_at_once_and_a_redrive_recreates_what_was_deleted
 }
 
 #[tokio::test]
+async fn a_redrive_leaves_the_letter_of_a_job_that_somebody_else_has_locked() {
+    let t = database().await;
+    let ids = put(&t, vec![ask("", 1), ask("", 2)]).await;
+    let mut conn = t.db.service().acquire().await.unwrap();
+    let rows = take(&mut conn, "act", 10, 1, Uuid::now_v7()).await;
+    let back: Vec<Setback> = rows.iter().map(|r| Setback { class: Class::Permanent, ..fail(r.id, "x") }).collect();
+    assert_eq!(set_back(&mut conn, 1, &back).await.unwrap().failed, 2);
+    // Somebody is about to bring the first back, and then does not.
+    let mut other = t.db.begin_service().await.unwrap();
+    sqlx::query("SELECT FROM background_jobs WHERE id = $1 FOR UPDATE").bind(ids[0]).execute(&mut *other).await.unwrap();
+    let first = dead_letters::redrive(&mut conn, &DeadFilter::default(), 100).await.unwrap();
+    assert_eq!((first.retried, first.merged, first.recreated), (1, 0, 0));
+    other.rollback().await.unwrap();
+    assert_eq!((status(&t, ids[0]).await, status(&t, ids[1]).await), ("failed".into(), "pending".into()));
+    let open = dead_letters::list(&mut conn, &DeadFilter::default(), true, 9).await.unwrap();
+    assert_eq!(open.iter().map(|l| l.original_job_id).collect::<Vec<_>>(), ids[..1]);
+    let second = dead_letters::redrive(&mut conn, &DeadFilter::default(), 100).await.unwrap();
+    assert_eq!((second.retried, second.merged, second.recreated), (1, 0, 0));
+    assert_eq!(dead_letters::count_open(&mut conn, &DeadFilter::default()).await.unwrap(), 0);
+    assert_eq!(status(&t, ids[0]).await, "pending");
+    let (kept, counted) = both_counts(&t).await;
+    assert_eq!(kept, counted);
+}
+
+#[tokio::test]
 async fn a_thousand_wishes_under_one_key_are_one_job_and_a_returning_one_merges() {
     let t = database().await;
     let wish = |since: &str| job::<Act>(&Ask { key: Some("p1".into()), since: Some(since.into()), ..Ask::default() }).unwrap();
