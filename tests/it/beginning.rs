@@ -82,12 +82,12 @@ async fn clearing_the_simulation_leaves_who_is_real() {
     let database = Database::new().await;
     let assay = Assay::start(&database).await;
     let mut conn = database.connect().await;
-    sqlx::raw_sql("INSERT INTO persons (user_id, simulated) VALUES ('made-up-1', true), ('made-up-2', true)")
+    sqlx::raw_sql("INSERT INTO persons (user_id, simulated) VALUES ('sim-made-up-1', true), ('sim-made-up-2', true)")
         .execute(&mut conn)
         .await
         .unwrap();
     let http = reqwest::Client::new();
-    for person in ["made-up-1", "made-up-2", "real"] {
+    for person in ["sim-made-up-1", "sim-made-up-2", "real"] {
         assert_eq!(send(&http, &assay.address, person, &daily(person, "2026-11-20", 9000)).await.unwrap().status(), 200);
     }
     eventually("all are scored", 30, async || {
