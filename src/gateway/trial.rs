@@ -1,4 +1,4 @@
-//! `POST /functions/v1/terra-webhook-test`: a realistic delivery of any type, through the same door as Terra's.
+//! `POST /functions/v1/terra-webhook-test`: a realistic delivery of a type of data, or an authorisation, through the same door as Terra's.
 //!
 //! With `dryRun` nothing is stored: the answer shows the body, the headers and what normalising yields. Without, the
 //! delivery is signed and received like any other, for a person who is marked as simulated and can be removed, until a
