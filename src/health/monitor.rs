@@ -35,10 +35,12 @@ const TURN: Duration = Duration::from_secs(6);
 const SLOWLY: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
 const AT_FIRST: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 
-/// Counts are folded so many at once, with so long a pause; fewer than that are left until after the next look.
+/// Between two statements of a look. A dozen of them in one go kept a core for 10 to 15 ms, beside deliveries that are answered
+/// in one.
+const REST: Duration = Duration::from_millis(20);
+/// Counts are folded so many at once, with so long a pause, until the next look.
 const A_LITTLE: u64 = 250;
-const PAUSE: Duration = Duration::from_millis(50);
-const FEW: u64 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What came of a look: whether there was an answer, and figures; whether it is this node's turn to measure.
 struct Looked {
@@ -146,6 +148,7 @@ impl Monitor {
             Err(_) => return self.no_answer(away, began, "nothing came within 5 s"),
         };
         away.answered(Instant::now());
+        tokio::time::sleep(self.rest()).await;
         let before = std::mem::replace(schema, mark);
         if before.is_some() && before != *schema {
             tracing::info!("the database's schema was changed by another process: connections are made anew");
@@ -165,6 +168,7 @@ impl Monitor {
         let checks = judge_by_known(taken.as_ref().map(|(_, figures)| figures), &local, why.as_deref());
         self.tell(why.as_deref());
         if turn {
+            tokio::time::sleep(self.rest()).await;
             self.keep(db, &checks, away).await;
         } else if !ours {
             away.settle();
@@ -176,6 +180,12 @@ impl Monitor {
             s.gate.looked(true, Instant::now());
         });
         Looked { well: why.is_none(), turn }
+    }
+
+    /// How long to rest between two statements: the first look is waited for.
+    fn rest(&self) -> Duration {
+        let waited_for = self.state.read().unwrap_or_else(PoisonError::into_inner).last.is_none();
+        if waited_for { Duration::ZERO } else { REST }
     }
 
     fn no_answer(&self, away: &mut Away, began: Instant, why: &str) -> Looked {
@@ -203,6 +213,7 @@ impl Monitor {
             let taken = store::take_turn(&mut tx, self.me, TURN).await?;
             tx.commit().await?;
             *turn = taken;
+            tokio::time::sleep(self.rest()).await;
         }
         match known {
             Some(known) if !*turn => Ok(known),
@@ -214,7 +225,8 @@ impl Monitor {
     /// Measures and publishes; what is published without the turn goes nowhere.
     async fn measure(&self, db: &Db, turn: bool, slow: Option<store::Slow>) -> sqlx::Result<Known> {
         let mut tx = db.begin_service_within(STEP).await?;
-        let mut figures = store::figures(&mut tx).await?;
+        let mut figures = store::figures(&mut tx, self.rest()).await?;
+        tokio::time::sleep(self.rest()).await;
         figures.slow = slow.unwrap_or_default();
         let nothing_yet = figures.slow.silence.is_empty() && figures.slow.badges == [0; 5];
         let often = if nothing_yet { AT_FIRST } else { SLOWLY };
@@ -286,13 +298,13 @@ async fn ask(db: &Db) -> sqlx::Result<(Option<store::Shared>, f64, Option<String
     Ok((shared, latency, store::schema(&mut conn).await?))
 }
 
-/// Makes the counts short where no worker does it, until `end` or until only a few are left. In one go every two seconds, what
-/// a busy gateway appends kept a core for up to 34 ms, and every delivery of that moment waited: that alone was one in a hundred.
+/// Makes the counts short where no worker does it, until `end` or until none is left. In one go every two seconds, what a busy
+/// gateway appends kept a core for up to 34 ms, and every delivery of that moment waited: that alone was one in a hundred.
 async fn fold(db: &Db, end: Instant) {
     let mut most = A_LITTLE;
     while Instant::now() + PAUSE < end {
         match fold_some(db, most).await {
-            Ok(n) if n < FEW => return,
+            Ok(0) => return,
             // What gathered for long is folded in ever larger turns.
             Ok(n) => most = if n < most { A_LITTLE } else { counts::A_TURN.min(most * 2) },
             Err(e) => return tracing::debug!(error = %e, "the counts of jobs could not be folded; after the next look once more"),

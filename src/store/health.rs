@@ -72,8 +72,8 @@ pub struct Slow {
     pub badges: [i64; 5],
 }
 
-/// Reads them. Statements are kept apart where a table may have been dropped.
-pub async fn figures(conn: &mut PgConnection) -> sqlx::Result<Figures> {
+/// Reads them, with a rest after each statement. Statements are kept apart where a table may have been dropped.
+pub async fn figures(conn: &mut PgConnection, rest: Duration) -> sqlx::Result<Figures> {
     let mut figures: Figures = sqlx::query_as(
         "WITH c AS (
            SELECT status, sum(n)::bigint AS n FROM (
@@ -100,8 +100,10 @@ pub async fn figures(conn: &mut PgConnection) -> sqlx::Result<Figures> {
     )
     .fetch_one(&mut *conn)
     .await?;
+    tokio::time::sleep(rest).await;
     figures.waiting = super::jobs::counts::waiting(&mut *conn).await?;
     figures.oldest_ready_s = figures.waiting.iter().map(|(_, seconds)| *seconds).reduce(f64::max);
+    tokio::time::sleep(rest).await;
     figures.paused = super::job_kinds::paused(&mut *conn).await?;
     figures.dead_letters = super::dashboard::open_dead_letters(conn).await?;
     Ok(figures)
@@ -225,7 +227,7 @@ mod tests {
         assert!(shared(&mut conn).await.unwrap().is_none());
         assert!(take_turn(&mut conn, a, Duration::from_secs(5)).await.unwrap());
         assert!(!take_turn(&mut conn, b, Duration::from_secs(5)).await.unwrap(), "it is a's turn");
-        let measured = Figures { pending: 7, waiting: vec![("x".into(), 1.5)], ..figures(&mut conn).await.unwrap() };
+        let measured = Figures { pending: 7, waiting: vec![("x".into(), 1.5)], ..figures(&mut conn, Duration::ZERO).await.unwrap() };
         assert!(publish(&mut conn, b, &measured).await.unwrap().is_none(), "b has no turn");
         assert!(publish(&mut conn, a, &measured).await.unwrap().is_some());
         let read = shared(&mut conn).await.unwrap().unwrap();
@@ -246,7 +248,7 @@ mod tests {
         .execute(t.db.owner())
         .await
         .unwrap();
-        let f = figures(&mut t.db.service().acquire().await.unwrap()).await.unwrap();
+        let f = figures(&mut t.db.service().acquire().await.unwrap(), Duration::ZERO).await.unwrap();
         assert_eq!((f.webhooks_accepted, f.webhooks_failed), (40, 3));
     }
 
@@ -275,7 +277,7 @@ mod tests {
             ("with a free place that nobody takes", "false, 2, NULL, '-infinity'", leased, true),
         ] {
             sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{}; {free}; {lease}", kind(limits)))).execute(t.db.owner()).await.unwrap();
-            let f = figures(&mut conn).await.unwrap();
+            let f = figures(&mut conn, Duration::ZERO).await.unwrap();
             assert_eq!(f.oldest_ready_s.is_some_and(|s| s > 3599.0), waits, "{what}: {f:?}");
             assert_eq!((f.waiting.len(), f.pending), (usize::from(waits), 1), "{what}: {f:?}");
             assert_eq!(f.paused, if what == "paused" { vec!["slow".to_owned()] } else { vec![] }, "{what}");

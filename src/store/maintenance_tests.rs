@@ -23,7 +23,11 @@ async fn the_view_is_made_anew_for_news_only_and_its_age_is_that_of_its_contents
     let due = "UPDATE schedules SET next_run_at = now() - interval '1 second'";
     sqlx::query(due).execute(&mut *conn).await.unwrap();
     assert!(!skip_refresh_without_news(&mut conn).await.unwrap(), "it was never made");
-    assert_eq!(health::figures(&mut t.db.service().acquire().await.unwrap()).await.unwrap().view_age_s, None, "never made: no age");
+    assert_eq!(
+        health::figures(&mut t.db.service().acquire().await.unwrap(), std::time::Duration::ZERO).await.unwrap().view_age_s,
+        None,
+        "never made: no age"
+    );
     refresh_latest(t.db.owner()).await.unwrap();
     sqlx::query(due).execute(&mut *conn).await.unwrap();
     assert!(skip_refresh_without_news(&mut conn).await.unwrap(), "nothing was written since");
@@ -45,13 +49,15 @@ async fn the_view_is_made_anew_for_news_only_and_its_age_is_that_of_its_contents
         .await
         .unwrap();
     schedules::fire_due(&mut conn).await.unwrap();
-    let age = health::figures(&mut t.db.service().acquire().await.unwrap()).await.unwrap().view_age_s.unwrap();
+    let age = health::figures(&mut t.db.service().acquire().await.unwrap(), std::time::Duration::ZERO).await.unwrap().view_age_s.unwrap();
     assert!((3600.0..3700.0).contains(&age), "{age}");
     // Two at once: the second waits for the first.
     let (a, b) = futures::join!(refresh_latest(t.db.owner()), refresh_latest(t.db.owner()));
     assert!(a.unwrap().is_some() && b.unwrap().is_some());
     assert_eq!(value(&t, "SELECT max(value) FROM latest_unified_metrics").await, Some(7.0));
-    assert!(health::figures(&mut t.db.service().acquire().await.unwrap()).await.unwrap().view_age_s.unwrap() < 60.0);
+    assert!(
+        health::figures(&mut t.db.service().acquire().await.unwrap(), std::time::Duration::ZERO).await.unwrap().view_age_s.unwrap() < 60.0
+    );
     // The next one is put off.
     let wait = value(&t, "SELECT extract(epoch FROM next_run_at - now())::float8 FROM schedules").await.unwrap();
     assert!(wait > 0.0 && wait < 120.0, "{wait}");
