@@ -395,8 +395,8 @@ mod tests {
             (32, 1, true),
             (32, 64, true),
             (32, 67, false),
-            (44, 90, false),
-            (45, 90, true),
+            (43, 90, false),
+            (44, 90, true),
             (512, 512, true),
         ] {
             assert_eq!(is_worth_overlapping(waiting, in_flush, 3), worth, "{waiting} beside {in_flush}");
