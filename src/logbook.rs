@@ -262,6 +262,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_line_that_is_refused_takes_only_its_own_part_with_it() {
+        let t = database().await;
+        let (book, mut receiver) = Logbook::new();
+        let mut lines: Vec<LogLine> = (0..3 * PART)
+            .map(|n| LogLine {
+                level: if n == PART { "unheard of" } else { "info" },
+                function: "webhook-terra",
+                message: n.to_string(),
+                metadata: "{}".into(),
+                request_id: None,
+                user_id: None,
+                duration_ms: 1,
+            })
+            .collect();
+        book.store(t.db.service(), &mut receiver, &mut lines).await;
+        assert!(lines.is_empty());
+        let kept: Vec<i32> =
+            sqlx::query_scalar("SELECT message::int4 FROM edge_function_logs ORDER BY 1").fetch_all(t.db.owner()).await.unwrap();
+        let part = PART as i32;
+        assert_eq!(kept, (0..part).chain(2 * part..3 * part).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
     async fn what_the_database_does_not_take_is_kept_within_a_bound_and_writing_never_waits() {
         let t = database().await;
         let (book, mut receiver) = Logbook::new();
