@@ -23,8 +23,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// A connection unused for this long is asked whether it still lives before a batch is trusted to it.
 const STALE: Duration = Duration::from_secs(1);
 /// Fewer waiting deliveries are not worth a statement of their own beside one that runs: it costs PostgreSQL, beyond its rows,
-/// as much as several of them, and both are slower for it. At half of the full rate 8 meant a 99th percentile of 5 to 7 ms, 32
-/// one of 4 to 5 ms.
+/// as much as several of them, and both are slower for it. What 8 and 32 came to is in docs/BENCHMARKS.md.
 const WORTH_OVERLAPPING: usize = 32;
 /// A flush that runs longer than this is not waited for: it may hang on a lock.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -217,7 +216,7 @@ impl Shared {
         let wanted = queue.flushing == 0 || queue.waiting.len() == 1 || self.overlaps(&queue);
         drop(queue);
         if wanted {
-            // Whoever stored last is called first: a backend of PostgreSQL that comes to its turn cold takes twice as long.
+            // Whoever stored last is called first: where one flusher is enough, its backend's caches should serve.
             self.more.notify_last();
         }
         Ok(())

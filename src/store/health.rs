@@ -72,7 +72,7 @@ pub struct Slow {
     pub badges: [i64; 5],
 }
 
-/// Reads them, with a rest after each statement. Statements are kept apart where a table may have been dropped.
+/// Reads them, with rests in between. Statements are kept apart where a table may have been dropped.
 pub async fn figures(conn: &mut PgConnection, rest: Duration) -> sqlx::Result<Figures> {
     let mut figures: Figures = sqlx::query_as(
         "WITH c AS (
