@@ -10,7 +10,7 @@ use crate::store::maintenance::{LogLine, write_log};
 use sqlx::PgPool;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -165,8 +165,10 @@ impl Logbook {
 
     async fn store_for_ever(&self, pool: PgPool, mut receiver: mpsc::Receiver<Line>, cancel: CancellationToken) {
         let mut lines: Vec<LogLine> = Vec::new();
+        let mut next = Instant::now() + EVERY;
         loop {
-            let last = tokio::time::timeout(EVERY, cancel.cancelled()).await.is_ok();
+            let last = tokio::time::timeout_at(next.into(), cancel.cancelled()).await.is_ok();
+            next = Instant::now() + EVERY; // storing takes its rests, and an allowance is for a second
             self.store(&pool, &mut receiver, &mut lines).await;
             if last {
                 return;

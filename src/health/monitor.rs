@@ -38,9 +38,11 @@ const AT_FIRST: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 /// Between two statements of a look. A dozen of them in one go kept a core for 10 to 15 ms, beside deliveries that are answered
 /// in one.
 const REST: Duration = Duration::from_millis(20);
-/// Counts are folded so many at once, with so long a pause, until the next look.
+/// Counts are folded so many at once, with so long a pause, until the next look; where fewer than a few come in a pause, they are
+/// left until after it.
 const A_LITTLE: u64 = 250;
 const PAUSE: Duration = Duration::from_millis(100);
+const FEW: u64 = 50;
 
 /// What came of a look: whether there was an answer, and figures; whether it is this node's turn to measure.
 struct Looked {
@@ -298,13 +300,13 @@ async fn ask(db: &Db) -> sqlx::Result<(Option<store::Shared>, f64, Option<String
     Ok((shared, latency, store::schema(&mut conn).await?))
 }
 
-/// Makes the counts short where no worker does it, until `end` or until none is left. In one go every two seconds, what a busy
+/// Makes the counts short where no worker does it, until `end` or until only a few are left. In one go every two seconds, what a busy
 /// gateway appends kept a core for up to 34 ms, and every delivery of that moment waited: that alone was one in a hundred.
 async fn fold(db: &Db, end: Instant) {
     let mut most = A_LITTLE;
     while Instant::now() + PAUSE < end {
         match fold_some(db, most).await {
-            Ok(0) => return,
+            Ok(n) if n < FEW => return,
             // What gathered for long is folded in ever larger turns.
             Ok(n) => most = if n < most { A_LITTLE } else { counts::A_TURN.min(most * 2) },
             Err(e) => return tracing::debug!(error = %e, "the counts of jobs could not be folded; after the next look once more"),
