@@ -5,7 +5,7 @@
 //! waited for, or finds its job gone and writes nothing. What came while that took its time is looked for once more, under
 //! the locks of the connections and the person; whatever comes later waits for these and finds the tombstones.
 
-use super::{Db, audit, audit::Actor, tombstones};
+use super::{Db, audit, audit::Actor, person_jobs::jobs_of_person, tombstones};
 use crate::model::Instant;
 use serde::Serialize;
 use serde_json::json;
@@ -194,6 +194,7 @@ pub(super) async fn at_least(conn: &mut PgConnection, user_id: &str) -> sqlx::Re
         let rows = match table {
             "terra_webhooks_raw" => format!("({DELIVERIES}) d"),
             "delivery_keys" => format!("delivery_keys k JOIN ({DELIVERIES}) d ON d.trace_id = k.trace_id AND d.id = k.raw_id"),
+            "background_jobs" => concat!("(", jobs_of_person!(), ") j").to_owned(),
             _ => format!("{table} WHERE user_id = $1"),
         };
         let n = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {rows}"))).bind(user_id).fetch_one(&mut *conn).await?;

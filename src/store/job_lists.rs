@@ -4,7 +4,10 @@
 //! an index. What no index narrows (a payload, a kind in history, an error's text among those that had one) is looked for
 //! among the newest [`WINDOW`] only, so that no page reads a history of millions. Statements are planned for their values, not kept.
 
-use super::jobs::{cancelled, giving_up, into_history};
+use super::{
+    jobs::{cancelled, giving_up, into_history},
+    person_jobs,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -248,11 +251,14 @@ macro_rules! bind_done {
     };
 }
 
-/// What runs is named by the leases: a handful of rows, where the queue may hold millions.
+/// The filter for the queue, which may hold millions: what runs is named by the leases, a handful of rows, and a person's jobs
+/// by [`person_jobs`].
 async fn narrowed(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<Filter> {
     let mut filter = filter.clone();
-    if filter.status.as_deref() == Some("processing") && filter.ids.is_none() {
+    if filter.ids.is_none() && filter.status.as_deref() == Some("processing") {
         filter.ids = Some(sqlx::query_scalar("SELECT unnest(ids) FROM job_leases LIMIT $1").bind(WINDOW).fetch_all(conn).await?);
+    } else if let (None, Some(user)) = (&filter.ids, &filter.user_id) {
+        filter.ids = Some(person_jobs::of_person(conn, user).await?);
     }
     Ok(filter)
 }
@@ -266,8 +272,8 @@ fn window(narrowed_outside: bool, limit: i64) -> i64 {
 /// # Errors
 /// The database's.
 pub async fn page(conn: &mut PgConnection, filter: &Filter, after: Cursor, limit: i64) -> sqlx::Result<(Vec<Row>, Option<Cursor>)> {
-    let filter = narrowed(conn, filter).await?;
-    let (rows, end, more) = read(conn, &filter, after, limit).await?;
+    let queue = narrowed(conn, filter).await?;
+    let (rows, end, more) = read(conn, filter, &queue, after, limit).await?;
     Ok((rows, more.then_some(end)))
 }
 
@@ -276,19 +282,25 @@ pub async fn page(conn: &mut PgConnection, filter: &Filter, after: Cursor, limit
 /// # Errors
 /// The database's.
 pub async fn search(conn: &mut PgConnection, filter: &Filter, after: Cursor, limit: i64) -> sqlx::Result<Page> {
-    let filter = narrowed(conn, filter).await?;
-    let (rows, end, more) = read(conn, &filter, after, limit).await?;
-    let further = if more { None } else { behind(conn, &filter, after, end).await? };
+    let queue = narrowed(conn, filter).await?;
+    let (rows, end, more) = read(conn, filter, &queue, after, limit).await?;
+    let further = if more { None } else { behind(conn, filter, &queue, after, end).await? };
     Ok(Page { rows, next: more.then_some(end), further })
 }
 
-/// A page, where it ended, and whether more was found.
-async fn read(conn: &mut PgConnection, filter: &Filter, after: Cursor, limit: i64) -> sqlx::Result<(Vec<Row>, Cursor, bool)> {
+/// A page, where it ended, and whether more was found. `queue` is the filter, [`narrowed`].
+async fn read(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    queue: &Filter,
+    after: Cursor,
+    limit: i64,
+) -> sqlx::Result<(Vec<Row>, Cursor, bool)> {
     let ask = limit + 1;
     let mut rows: Vec<Row> = Vec::new();
     if filter.wants(&["pending", "processing", "failed"]) {
         const SQL: &str = concat!(columns!("max_attempts"), hot!(), " ORDER BY id DESC LIMIT $9");
-        let query = bind_hot!(sqlx::query_as(SQL), filter, after.hot, window(filter.is_read(), ask), ask);
+        let query = bind_hot!(sqlx::query_as(SQL), queue, after.hot, window(filter.is_read(), ask), ask);
         rows.extend(query.fetch_all(&mut *conn).await?);
     }
     if filter.wants(&["completed", "cancelled"]) && !filter.not_due {
@@ -302,11 +314,11 @@ async fn read(conn: &mut PgConnection, filter: &Filter, after: Cursor, limit: i6
 }
 
 /// Where the windows behind `after` end, if there are older jobs; where none was used, where the rows ended.
-async fn behind(conn: &mut PgConnection, filter: &Filter, after: Cursor, end: Cursor) -> sqlx::Result<Option<Cursor>> {
+async fn behind(conn: &mut PgConnection, filter: &Filter, queue: &Filter, after: Cursor, end: Cursor) -> sqlx::Result<Option<Cursor>> {
     let (mut further, mut goes_on) = (end, false);
     if filter.is_read() && filter.wants(&["pending", "processing", "failed"]) {
         const SQL: &str = concat!("SELECT id", in_queue!(), "OFFSET $8 - 1 LIMIT 2");
-        let query = bind_hot!(sqlx::query_scalar::<_, Uuid>(SQL), filter, after.hot, WINDOW, 2_i64);
+        let query = bind_hot!(sqlx::query_scalar::<_, Uuid>(SQL), queue, after.hot, WINDOW, 2_i64);
         if let [last, _] = query.fetch_all(&mut *conn).await?.as_slice() {
             (further.hot, goes_on) = (Some(*last), true);
         }
@@ -352,12 +364,12 @@ fn merged(rows: Vec<Row>, after: Cursor, limit: i64) -> (Vec<Row>, Cursor, bool)
 /// # Errors
 /// The database's.
 pub async fn count(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<i64> {
-    let filter = narrowed(conn, filter).await?;
+    let queue = narrowed(conn, filter).await?;
     let most = COUNTED + 1;
     let mut n = 0;
     if filter.wants(&["pending", "processing", "failed"]) {
         const SQL: &str = concat!("SELECT count(*) FROM (SELECT 1 FROM ", hot!(), " LIMIT $9) c");
-        let query = bind_hot!(sqlx::query_scalar::<_, i64>(SQL), filter, None::<Uuid>, window(filter.is_read(), most), most);
+        let query = bind_hot!(sqlx::query_scalar::<_, i64>(SQL), queue, None::<Uuid>, window(filter.is_read(), most), most);
         n += query.fetch_one(&mut *conn).await?;
     }
     if filter.wants(&["completed", "cancelled"]) && !filter.not_due {
@@ -394,8 +406,8 @@ pub async fn count_later(conn: &mut PgConnection, kinds: &[String]) -> sqlx::Res
 /// The database's.
 pub async fn matching(conn: &mut PgConnection, filter: &Filter, after: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     const SQL: &str = concat!("SELECT id FROM ", hot!(), " ORDER BY id DESC LIMIT $9");
-    let filter = narrowed(conn, filter).await?;
-    bind_hot!(sqlx::query_scalar(SQL), filter, after, window(filter.is_read(), limit), limit).fetch_all(conn).await
+    let queue = narrowed(conn, filter).await?;
+    bind_hot!(sqlx::query_scalar(SQL), queue, after, window(filter.is_read(), limit), limit).fetch_all(conn).await
 }
 
 const CANCEL: &str = concat!(
@@ -447,58 +459,6 @@ pub async fn put_off_many(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result
     .execute(conn)
     .await?;
     Ok(done.rows_affected() as i64)
-}
-
-/// A job beside the delivery it works on.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct DeliveryJob {
-    /// The job.
-    pub id: Uuid,
-    /// Its kind.
-    pub kind: String,
-    /// Its state's word.
-    pub status: String,
-    /// Attempts begun.
-    pub attempts: i32,
-    /// When it was enqueued.
-    pub created_at: DateTime<Utc>,
-    /// When it ended.
-    pub completed_at: Option<DateTime<Utc>>,
-    /// The beginning of its newest error.
-    pub error: Option<String>,
-}
-
-/// The jobs made for a delivery: the first carries its id, replays name it in their payload and belong to its person.
-///
-/// # Errors
-/// The database's.
-pub async fn of_delivery(
-    conn: &mut PgConnection,
-    delivery: Uuid,
-    received: DateTime<Utc>,
-    user_id: Option<&str>,
-) -> sqlx::Result<Vec<DeliveryJob>> {
-    sqlx::query_as(
-        "SELECT * FROM (
-           (SELECT id, type AS kind, status, attempts, created_at, completed_at, left(error, 400) AS error FROM background_jobs
-             WHERE id = $1 OR (user_id = $3 AND (type = 'webhook_processing' AND payload ->> 'delivery_id' = $1::text
-                                              OR type = 'replay' AND payload #>> '{filter,ids,0}' = $1::text)) LIMIT 20)
-           UNION ALL
-           (SELECT id, type, status, attempts, created_at, completed_at, left(error, 400) FROM job_history
-             WHERE id = $1 AND completed_at >= $2 LIMIT 20)
-           UNION ALL
-           (SELECT id, type, status, attempts, created_at, completed_at, left(error, 400) FROM job_history
-             WHERE user_id = $3 AND completed_at >= $2 AND id <> $1
-               AND (type = 'webhook_processing' AND payload ->> 'delivery_id' = $1::text OR type = 'replay' AND payload #>> '{filter,ids,0}' = $1::text)
-             LIMIT 20)) j
-          ORDER BY created_at, id LIMIT 20",
-    )
-    .persistent(false)
-    .bind(delivery)
-    .bind(received)
-    .bind(user_id)
-    .fetch_all(conn)
-    .await
 }
 
 #[cfg(test)]

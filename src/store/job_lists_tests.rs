@@ -57,6 +57,47 @@ async fn pages_show_every_match_once_and_counts_agree() {
     }
 }
 
+/// A delivery's own job is in no index by person (person_jobs): waiting, running and dead ones are found all the same, those of
+/// deliveries that were woken, and those of other kinds.
+#[tokio::test]
+async fn a_persons_jobs_are_those_of_the_deliveries_and_all_others() {
+    let t = testing::database().await;
+    sqlx::raw_sql(
+        "CREATE TABLE d AS SELECT n, app.uuid_v7() AS id, CASE WHEN n < 5 THEN 'anna' WHEN n < 9 THEN 'ben' END AS who FROM generate_series(1, 9) n;
+         INSERT INTO terra_webhooks_raw (id, created_at, trace_id, type, ordering_ms, body, user_id)
+         SELECT id, app.received_at(id), 't' || n, 'daily', 1, '{}', who FROM d;
+         INSERT INTO background_jobs (id, type, payload, user_id, status, failed_at)
+         SELECT id, 'webhook_processing', '{}', who, CASE n WHEN 1 THEN 'processing' WHEN 2 THEN 'failed' ELSE 'pending' END, CASE n WHEN 2 THEN now() END
+           FROM d WHERE n <> 4;
+         INSERT INTO background_jobs (type, payload, user_id, unique_key, pending_key)
+         SELECT 'webhook_processing', jsonb_build_object('delivery_id', id), who, 'delivery:' || id, 'delivery:' || id FROM d WHERE n = 4;
+         INSERT INTO background_jobs (type, payload, user_id) VALUES ('replay', '{}', 'anna'), ('replay', '{}', NULL);
+         INSERT INTO job_history (id, type, status, priority, payload, attempts, created_at, scheduled_at, completed_at, user_id)
+         SELECT app.uuid_v7(), 'webhook_processing', 'completed', 5, '{}', 1, now(), now(), now(), who FROM d WHERE n < 3",
+    )
+    .execute(t.db.owner())
+    .await
+    .unwrap();
+    let mut conn = t.db.service().acquire().await.unwrap();
+    for (who, status, expected) in [
+        ("anna", None, 7),
+        ("anna", Some("pending"), 3),
+        ("anna", Some("processing"), 0), // no lease names it
+        ("anna", Some("failed"), 1),
+        ("anna", Some("completed"), 2),
+        ("ben", None, 4),
+        ("carl", None, 0),
+    ] {
+        let filter = Filter { user_id: Some(who.into()), status: status.map(str::to_owned), ..Filter::default() };
+        let rows = walk(&mut conn, &filter).await;
+        assert!(rows.iter().all(|r| r.user_id.as_deref() == Some(who)));
+        assert_eq!((rows.len(), count(&mut conn, &filter).await.unwrap()), (expected, expected as i64), "{who} {status:?}");
+    }
+    // Nothing waits any more: what is dead is found still.
+    sqlx::query("DELETE FROM background_jobs WHERE failed_at IS NULL").execute(&mut *conn).await.unwrap();
+    assert_eq!(walk(&mut conn, &Filter { user_id: Some("anna".into()), ..Filter::default() }).await.len(), 3);
+}
+
 #[tokio::test]
 async fn acting_on_a_filter_moves_each_job_once_and_keeps_the_counts() {
     let t = testing::database().await;

@@ -37,6 +37,7 @@ pub mod maintenance;
 pub mod metrics;
 mod migrate;
 pub mod operations;
+pub mod person_jobs;
 pub mod persons;
 #[cfg(test)]
 mod privacy_tests;

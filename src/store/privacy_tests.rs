@@ -23,7 +23,7 @@ const PLANTED: &str = "
     ('other', '{\"deep\": {\"user\": [\"erika\"]}}', NULL),
     ('recalculation', '{\"users\": [\"anna\", \"erika\", \"erika2\"]}', NULL),
     ('webhook_processing', '{\"delivery_id\": \"00000000-0000-7000-8000-00000000000a\"}', 'anna');
-  UPDATE background_jobs SET status = 'failed', error = 'x' WHERE user_id IS NOT NULL OR type = 'recalculation';
+  UPDATE background_jobs SET status = 'failed', failed_at = now(), error = 'x' WHERE user_id IS NOT NULL OR type = 'recalculation';
   INSERT INTO job_history (id, type, status, priority, payload, attempts, created_at, scheduled_at, user_id)
     SELECT app.uuid_v7(), 'x', 'completed', 5, '{}', 1, now(), now(), u FROM unnest(ARRAY['erika', 'anna']) u;
   INSERT INTO records (user_id, source, model, key, measurement_date, ordering_ms, trace_id, received_at, delivery_id)

@@ -149,9 +149,11 @@ pub async fn give_to(conn: &mut PgConnection, owners: &[(String, String)]) -> sq
              FROM found f WHERE r.id = f.id AND r.created_at = f.created_at
            RETURNING r.id, r.created_at, r.user_id, f.status
          ), job AS (
-           INSERT INTO background_jobs (type, payload, user_id)
-           SELECT 'webhook_processing', jsonb_build_object('delivery_id', id, 'created_at', created_at), user_id
+           -- The key says that it is not the delivery's own job, which had its id (person_jobs).
+           INSERT INTO background_jobs (type, payload, user_id, unique_key, pending_key)
+           SELECT 'webhook_processing', jsonb_build_object('delivery_id', id, 'created_at', created_at), user_id, 'delivery:' || id, 'delivery:' || id
              FROM given WHERE status = 'parked'
+           ON CONFLICT (pending_key) WHERE pending_key IS NOT NULL DO NOTHING
            RETURNING 1
          )
          SELECT count(*) FROM job",

@@ -5,7 +5,7 @@
 use super::{
     Caller, Token, accounts, audit, clients, confidence, dashboard, dead_letters, erase, findings, job_lists,
     jobs::{counts, settle::DeadFilter},
-    letter_lists, log_lists, read_api,
+    letter_lists, log_lists, person_jobs, read_api,
     rollups::{self, Window},
     roster::{self, Links, Sort, Wish},
     series, sessions, source_choice, system_lists, testing, webhook_lists,
@@ -25,6 +25,9 @@ const FILL: &str = "
   INSERT INTO background_jobs (type, payload) SELECT 'a', '{}' FROM generate_series(1, 30000) n;
   INSERT INTO terra_webhooks_raw (id, trace_id, type, provider, user_id, status, ordering_ms, body, created_at)
   SELECT app.uuid_v7(), 't' || n, 'daily', 'oura', 'p' || n % 3000, 'completed', n, '{}', now() - make_interval(secs => n) FROM generate_series(1, 30000) n;
+  INSERT INTO terra_webhooks_raw (id, trace_id, type, provider, user_id, ordering_ms, body, created_at)
+  SELECT id, 'w' || n, 'daily', 'oura', 'p' || n % 3000, n, '{}', app.received_at(id) FROM (SELECT n, app.uuid_v7() AS id FROM generate_series(1, 6000) n OFFSET 0) w;
+  INSERT INTO background_jobs (id, type, payload, user_id) SELECT id, 'webhook_processing', '{}', user_id FROM terra_webhooks_raw WHERE status = 'pending';
   INSERT INTO edge_function_logs (timestamp, level, function_name, message) SELECT now() - make_interval(secs => n), 'info', 'f', 'm' FROM generate_series(1, 30000) n;
   INSERT INTO person_scores SELECT user_id, current_date, 70, 0, 7, 0, 0 FROM persons;";
 const BIG: &str = "relname ~ '^(connections|unified_metrics|metric_confidence_cache|job_history.*|background_jobs|terra_webhooks_raw.*|edge_function_logs|person_scores|roster|score_advice|background_jobs_dlq|audit_log|refused_deliveries|delivery_keys|records)$'";
@@ -272,7 +275,7 @@ async fn no_page_of_a_person_no_search_and_no_api_reads_a_big_table_as_a_whole()
         "deliveries, older": |tx| webhook_lists::page(tx, &deliveries, page, 50).await,
         "a delivery": |tx| webhook_lists::one(tx, id).await,
         "what came of a delivery": |tx| webhook_lists::outcome(tx, id, &user).await,
-        "the jobs of a delivery": |tx| job_lists::of_delivery(tx, id, now, Some(&user)).await,
+        "the jobs of a delivery": |tx| person_jobs::of_delivery(tx, id, now, Some(&user)).await,
         "what was turned away": |tx| webhook_lists::refused(tx, now - chrono::TimeDelta::hours(24), 200, 0).await,
         "errors in the log": |tx| log_lists::page(tx, &log_lists::Filter { level: text("error"), ..logs.clone() }, None, 50).await,
         "a request's log": |tx| log_lists::page(tx, &log_lists::Filter { request_id: text("r7"), ..logs.clone() }, None, 50).await,

@@ -227,7 +227,7 @@ async fn one_delivery_is_replayed_ahead_of_all() {
         let at = "SELECT created_at FROM terra_webhooks_raw WHERE id = $1";
         let at = sqlx::query_scalar(at).bind(id).fetch_one(rig.t.db.service()).await.unwrap();
         let mut conn = rig.t.db.service().acquire().await.unwrap();
-        let jobs = crate::store::job_lists::of_delivery(&mut conn, id, at, Some("anna")).await.unwrap();
+        let jobs = crate::store::person_jobs::of_delivery(&mut conn, id, at, Some("anna")).await.unwrap();
         jobs.into_iter().map(|j| (j.kind, j.status, Some(j.id) == job)).collect::<Vec<_>>()
     };
     let shown = |status: &str| ("replay".to_owned(), status.to_owned(), true);

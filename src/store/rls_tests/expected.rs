@@ -97,6 +97,7 @@ pub(super) const FUNCTIONS: &[(&str, &str)] = &[
     ("app.lock_jobs(uuid[],bigint)", "s"),
     ("app.merge_payload(jsonb,jsonb)", "s"),
     ("app.merge_payloads(jsonb)", "s"),
+    ("app.oldest_waiting()", "us"),
     ("app.persons_in_roster()", ""),
     ("app.received_at(uuid)", "us"),
     ("app.sees_statistics()", "us"),
@@ -111,6 +112,7 @@ pub(super) const FUNCTIONS: &[(&str, &str)] = &[
 pub(super) const SECURITY_DEFINER: &[(&str, &str)] = &[
     ("app.caller()", "resolves the proof in assay.token; the caller may not read sessions and keys itself"),
     ("app.caller_clients()", "names the caller's own clients without the policies asking themselves"),
+    ("app.oldest_waiting()", "a moment, nobody's in particular; else a trainer's question would be put to every job of the queue"),
 ];
 
 /// Statements with which somebody at one of the web's roles would try to become more. None may succeed.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{Instant, Metric, Source},
     store::{
-        job_lists, tombstones,
+        person_jobs, tombstones,
         webhook_lists::{self as store, COUNTED, Detail, Filter, Row, WINDOW},
     },
     terra::EventKind,
@@ -200,7 +200,7 @@ pub(super) async fn refused(conn: &mut PgConnection, query: &Query, now: Instant
 /// One delivery: as it came, and what came of it.
 pub(super) async fn one(conn: &mut PgConnection, id: Uuid, now: Instant) -> sqlx::Result<Option<Shown>> {
     let Some(d) = store::one(conn, id).await? else { return Ok(None) };
-    let jobs = job_lists::of_delivery(conn, id, d.row.created_at, d.row.user_id.as_deref()).await?;
+    let jobs = person_jobs::of_delivery(conn, id, d.row.created_at, d.row.user_id.as_deref()).await?;
     let (records, values) = match &d.row.user_id {
         Some(user) => store::outcome(conn, id, user).await?,
         None => Default::default(),
@@ -257,7 +257,7 @@ fn facts(d: &Detail, now: Instant) -> Vec<(String, Cell)> {
     ]
 }
 
-fn made(jobs: &[job_lists::DeliveryJob], now: Instant) -> Part {
+fn made(jobs: &[person_jobs::DeliveryJob], now: Instant) -> Part {
     Part {
         title: "Jobs it made".into(),
         heads: ["Job", "State", "#Attempts", "Created", "Ended", "Error"].map(String::from).to_vec(),
