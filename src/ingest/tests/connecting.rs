@@ -25,6 +25,9 @@ async fn data_before_the_authorisation_are_parked_and_wake_with_it() {
     assert_eq!((status.as_str(), job["delivery_id"].as_str()), ("pending", Some(early[0].id.to_string().as_str())));
     let at: Instant = job["created_at"].as_str().unwrap().parse().unwrap();
     assert_eq!(at, early[0].created_at);
+    // A second job of the delivery, so not found by way of it, but by person.
+    let theirs = crate::store::person_jobs::of_person(&mut t.db.service().acquire().await.unwrap(), "me").await.unwrap();
+    assert_eq!(theirs.len(), 1);
     let out = run(&t.db, &early).await;
     assert_eq!(out.outcomes[0].user_id.as_deref(), Some("me"));
     assert_eq!(steps(&t.db, "me").await, [900.0]);
