@@ -38,11 +38,14 @@ const AT_FIRST: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 /// Between two statements of a look. A dozen of them in one go kept a core for 10 to 15 ms, beside deliveries that are answered
 /// in one.
 const REST: Duration = Duration::from_millis(20);
-/// Counts are folded so many at once, with so long a pause, until the next look; where fewer than a few come in a pause, they are
-/// left until after it.
+/// Counts are folded so many at once, which takes half a millisecond, until the next look: with a short pause while there are more, with
+/// a long one where that was all. Where fewer than a few come in a pause, they are left until after the look. What so many turns
+/// one after the other did not work off gathered for long, and is taken in large ones.
 const A_LITTLE: u64 = 250;
+const SHORT_PAUSE: Duration = Duration::from_millis(25);
 const PAUSE: Duration = Duration::from_millis(100);
 const FEW: u64 = 50;
+const LITTLE_TURNS: u32 = 40;
 
 /// What came of a look: whether there was an answer, and figures; whether it is this node's turn to measure.
 struct Looked {
@@ -301,17 +304,25 @@ async fn ask(db: &Db) -> sqlx::Result<(Option<store::Shared>, f64, Option<String
 }
 
 /// Makes the counts short where no worker does it, until `end` or until only a few are left. In one go every two seconds, what a busy
-/// gateway appends kept a core for up to 34 ms, and every delivery of that moment waited: that alone was one in a hundred.
+/// gateway appends kept a core for up to 34 ms, and every delivery of that moment waited: that alone was one in a hundred. So
+/// it is done in small turns, which grow only where many of them were not enough.
 async fn fold(db: &Db, end: Instant) {
-    let mut most = A_LITTLE;
+    let mut full_turns = 0;
     while Instant::now() + PAUSE < end {
-        match fold_some(db, most).await {
+        let most = if full_turns < LITTLE_TURNS { A_LITTLE } else { counts::A_TURN };
+        let pause = match fold_some(db, most).await {
             Ok(n) if n < FEW => return,
-            // What gathered for long is folded in ever larger turns.
-            Ok(n) => most = if n < most { A_LITTLE } else { counts::A_TURN.min(most * 2) },
+            Ok(n) if n < most => {
+                full_turns = 0;
+                PAUSE
+            }
+            Ok(_) => {
+                full_turns += 1;
+                SHORT_PAUSE
+            }
             Err(e) => return tracing::debug!(error = %e, "the counts of jobs could not be folded; after the next look once more"),
-        }
-        tokio::time::sleep(PAUSE).await;
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
