@@ -175,7 +175,7 @@ pub async fn redrive(conn: &mut PgConnection, filter: &DeadFilter, limit: i64) -
            RETURNING original_job_id, type, payload, user_id),
          taken_up AS (SELECT DISTINCT ON (original_job_id) type, payload, user_id, NULL::text AS error FROM lost), ",
         taking_up!(),
-        ", back AS (SELECT type, payload, user_id, CASE type WHEN 'webhook_processing' THEN 'delivery:' || (payload ->> 'delivery_id') END AS key FROM taken_up)
+        ", back AS (SELECT type, payload, user_id, CASE type WHEN 'webhook_processing' THEN 'delivery:' || app.as_uuid(payload ->> 'delivery_id') END AS key FROM taken_up)
          INSERT INTO background_jobs (type, payload, user_id, unique_key, pending_key) SELECT type, payload, user_id, key, key FROM back
          ON CONFLICT (pending_key) WHERE pending_key IS NOT NULL DO NOTHING"
     ))

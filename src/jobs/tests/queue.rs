@@ -117,6 +117,24 @@ async fn a_permanent_error_dies_at_once_and_a_redrive_recreates_what_was_deleted
     assert_eq!(kept, counted);
 }
 
+/// It is not the delivery's own job any more, which had its id, so it carries a key: by that the index by person has it.
+#[tokio::test]
+async fn a_recreated_job_of_a_delivery_is_found_by_person_and_nonsense_in_a_payload_stops_nobody() {
+    let t = database().await;
+    let mut conn = t.db.service().acquire().await.unwrap();
+    sqlx::query(
+        "INSERT INTO background_jobs_dlq (original_job_id, type, payload, error, fingerprint, user_id)
+         SELECT app.uuid_v7(), 'webhook_processing', jsonb_build_object('delivery_id', id), 'x', 'f', 'anna'
+           FROM (VALUES (app.uuid_v7()::text), ((SELECT string_agg(md5(n::text), '') FROM generate_series(1, 200) n))) d (id)",
+    )
+    .execute(&mut *conn)
+    .await
+    .unwrap();
+    let redriven = dead_letters::redrive(&mut conn, &DeadFilter::default(), 100).await.unwrap();
+    assert_eq!(redriven.recreated, 2);
+    assert_eq!(crate::store::person_jobs::of_person(&mut conn, "anna").await.unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn a_redrive_leaves_the_letter_of_a_job_that_somebody_else_has_locked() {
     let t = database().await;
