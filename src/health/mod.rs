@@ -11,6 +11,7 @@
 mod answer;
 mod away;
 mod disk;
+mod folding;
 mod gate;
 mod judge;
 mod monitor;

@@ -3,11 +3,12 @@
 use super::answer::{self, Answers};
 use super::away::Away;
 use super::disk;
+use super::folding;
 use super::gate::Gate;
 use super::judge::{Check, Local, judge_by_known, worst};
 use super::storing::{Answered, Watch};
 use crate::model::HealthStatus;
-use crate::store::{Db, health as store, jobs::counts};
+use crate::store::{Db, health as store};
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -25,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// wait behind a locked table, until the pool has no more.
 const MEASURING: Duration = Duration::from_secs(3);
 const KEEPING: Duration = Duration::from_secs(1);
-const STEP: Duration = Duration::from_secs(2);
+pub(super) const STEP: Duration = Duration::from_secs(2);
 /// Published figures older than this, in seconds, are not news: whoever has the turn cannot take any.
 const OLD: f64 = 30.0;
 /// Of a node that measures: how long it may be silent before another one measures.
@@ -38,15 +39,6 @@ const AT_FIRST: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 /// Between two statements of a look. A dozen of them in one go kept a core for 10 to 15 ms, beside deliveries that are answered
 /// in one.
 const REST: Duration = Duration::from_millis(20);
-/// Counts are folded so many at once, which takes half a millisecond, until the next look: with a short pause while there are more, with
-/// a long one where that was all. Where fewer than a few come in a pause, they are left until after the look. What so many turns
-/// one after the other did not work off gathered for long, and is taken in large ones.
-const A_LITTLE: u64 = 250;
-const SHORT_PAUSE: Duration = Duration::from_millis(25);
-const PAUSE: Duration = Duration::from_millis(100);
-const FEW: u64 = 50;
-const LITTLE_TURNS: u32 = 40;
-
 /// What came of a look: whether there was an answer, and figures; whether it is this node's turn to measure.
 struct Looked {
     well: bool,
@@ -130,7 +122,7 @@ impl Monitor {
             let next = Instant::now() + if self.is_ready() && well { EVERY } else { EAGERLY };
             let rest = async {
                 if turn {
-                    fold(&db, next).await;
+                    folding::fold_until(&db, next).await;
                 }
                 tokio::time::sleep_until(next.into()).await;
             };
@@ -301,36 +293,6 @@ async fn ask(db: &Db) -> sqlx::Result<(Option<store::Shared>, f64, Option<String
     let shared = store::shared(&mut conn).await?;
     let latency = begin.elapsed().as_secs_f64() * 1000.0;
     Ok((shared, latency, store::schema(&mut conn).await?))
-}
-
-/// Makes the counts short where no worker does it, until `end` or until only a few are left. In one go every two seconds, what a busy
-/// gateway appends kept a core for up to 34 ms, and every delivery of that moment waited: that alone was one in a hundred. So
-/// it is done in small turns, which grow only where many of them were not enough.
-async fn fold(db: &Db, end: Instant) {
-    let mut full_turns = 0;
-    while Instant::now() + PAUSE < end {
-        let most = if full_turns < LITTLE_TURNS { A_LITTLE } else { counts::A_TURN };
-        let pause = match fold_some(db, most).await {
-            Ok(n) if n < FEW => return,
-            Ok(n) if n < most => {
-                full_turns = 0;
-                PAUSE
-            }
-            Ok(_) => {
-                full_turns += 1;
-                SHORT_PAUSE
-            }
-            Err(e) => return tracing::debug!(error = %e, "the counts of jobs could not be folded; after the next look once more"),
-        };
-        tokio::time::sleep(pause).await;
-    }
-}
-
-async fn fold_some(db: &Db, most: u64) -> sqlx::Result<u64> {
-    let mut tx = db.begin_service_within(STEP).await?;
-    let folded = counts::fold_unled(&mut tx, most).await?;
-    tx.commit().await?;
-    Ok(folded)
 }
 
 async fn write_down(db: &Db, checks: &[(&'static str, Check)], outage: Option<Duration>) -> sqlx::Result<()> {

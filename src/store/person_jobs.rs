@@ -76,7 +76,7 @@ pub async fn of_delivery(
            (SELECT id, type, status, attempts, created_at, completed_at, left(error, 400) FROM background_jobs
              WHERE user_id = $3 AND id <> $1 AND ",
         is_indexed!(),
-        "  AND (type = 'webhook_processing' AND payload ->> 'delivery_id' = $1::text OR type = 'replay' AND payload #>> '{filter,ids,0}' = $1::text)
+        " AND (type = 'webhook_processing' AND payload ->> 'delivery_id' = $1::text OR type = 'replay' AND payload #>> '{filter,ids,0}' = $1::text)
              LIMIT 20)
            UNION ALL
            (SELECT id, type, status, attempts, created_at, completed_at, left(error, 400) FROM job_history
