@@ -255,6 +255,9 @@ macro_rules! bind_done {
 /// by [`person_jobs`].
 async fn narrowed(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<Filter> {
     let mut filter = filter.clone();
+    if !filter.wants(&["pending", "processing", "failed"]) {
+        return Ok(filter); // finished jobs are not in the queue
+    }
     if filter.ids.is_none() && filter.status.as_deref() == Some("processing") {
         filter.ids = Some(sqlx::query_scalar("SELECT unnest(ids) FROM job_leases LIMIT $1").bind(WINDOW).fetch_all(conn).await?);
     } else if let (None, Some(user)) = (&filter.ids, &filter.user_id) {
