@@ -20,6 +20,9 @@ pub enum Committed {
     Conflict,
 }
 
+/// The type of a delivery whose payload is fetched, from a link that lives for some five minutes.
+const LINK: &str = "s3_payload";
+
 /// A delivery whose sender waits.
 pub(super) struct Pending {
     pub delivery: NewDelivery,
@@ -72,28 +75,49 @@ pub(super) async fn flush(conn: &mut PgConnection, mut batch: Vec<Pending>, caut
         let repeated = first.last().is_some_and(|p| p.delivery.key == pending.delivery.key);
         if repeated { again.push(pending) } else { first.push(pending) }
     }
-    let (new_work, seen) = store(conn, first, caution).await?;
+    let Stored { new_work, seen, links } = store(conn, first, caution).await?;
     again.extend(seen);
     if !again.is_empty() {
         compare(conn, again).await?;
     }
+    if !links.is_empty()
+        && let Err(error) = deliveries::hasten(conn, &links).await
+    {
+        if is_away(&error) {
+            return Err(error); // everybody has been answered
+        }
+        tracing::warn!(%error, "links that expire wait in line behind other deliveries");
+    }
     Ok(new_work)
+}
+
+/// What became of a batch, beside the answers.
+#[derive(Default)]
+struct Stored {
+    /// Whether there is new work for the workers.
+    new_work: bool,
+    /// What was there before.
+    seen: Vec<Pending>,
+    /// New ones whose payload lies behind a link.
+    links: Vec<Uuid>,
 }
 
 /// Stores what is new, answers it, and gives back what was there before. A batch that the database refuses because
 /// of its content is halved until the row that is to blame stands alone.
-async fn store(conn: &mut PgConnection, batch: Vec<Pending>, caution: &mut Caution) -> sqlx::Result<(bool, Vec<Pending>)> {
-    let (mut todo, mut new_work, mut seen) = (vec![batch], false, Vec::new());
+async fn store(conn: &mut PgConnection, batch: Vec<Pending>, caution: &mut Caution) -> sqlx::Result<Stored> {
+    let (mut todo, mut stored) = (vec![batch], Stored::default());
     while let Some(mut batch) = todo.pop() {
         match insert(conn, &batch, caution).await {
             Ok(new) => {
                 for pending in batch {
                     let id = pending.delivery.id;
                     if new.as_ref().is_none_or(|new| new.contains(&id)) {
-                        new_work |= pending.delivery.status == Status::Pending;
+                        let work = pending.delivery.status == Status::Pending;
+                        stored.new_work |= work;
+                        stored.links.extend((work && pending.delivery.kind == LINK).then_some(id));
                         pending.answer(Ok(Committed::New(id)));
                     } else {
-                        seen.push(pending);
+                        stored.seen.push(pending);
                     }
                 }
             }
@@ -109,7 +133,7 @@ async fn store(conn: &mut PgConnection, batch: Vec<Pending>, caution: &mut Cauti
             }
         }
     }
-    Ok((new_work, seen))
+    Ok(stored)
 }
 
 /// Stores what is new and says what was; `None`: all of it.

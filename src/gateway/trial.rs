@@ -1,4 +1,4 @@
-//! `POST /functions/v1/terra-webhook-test`: a realistic delivery of a type of data, or an authorisation, through the same door as Terra's.
+//! `POST /functions/v1/terra-webhook-test`: a realistic delivery of a type of data, or news of a connection, through the same door as Terra's.
 //!
 //! With `dryRun` nothing is stored: the answer shows the body, the headers and what normalising yields. Without, the
 //! delivery is signed and received like any other, for a person who is marked as simulated and can be removed, until a
@@ -6,7 +6,7 @@
 
 use super::{Gateway, answer};
 use crate::calibration::simulator::{self, Delivery, TEST_KINDS};
-use crate::store::{audit, audit::Actor, deliveries, simulated::TRIAL_AGENT};
+use crate::store::{audit, audit::Actor, connections, deliveries, simulated::TRIAL_AGENT};
 use crate::terra;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
@@ -23,6 +23,9 @@ use subtle::ConstantTimeEq;
 
 /// Who is asked for, when nobody is named: the checklist's user.
 pub const TEST_USER: &str = "test-user-id";
+
+/// So long a dry run waits for a database that is away.
+const LOOK_UP: Duration = Duration::from_secs(2);
 
 /// Who ordered it on a page of this program, which has found out that they may. It is put on a request inside the process:
 /// none from outside carries it.
@@ -123,7 +126,9 @@ impl Gateway {
         now: DateTime<Utc>,
     ) -> Result<Response, Response> {
         let user_id = order.user_id.as_deref().unwrap_or(TEST_USER);
-        let delivery = make(order, user_id, now)?;
+        let provider = order.provider.to_ascii_uppercase();
+        let terra_id = self.present_id(simulator::terra_id(user_id, &provider)).await;
+        let delivery = make(order, &provider, user_id, &terra_id, now)?;
         let Some(signature) = self.settings.secrets.sign(now.timestamp(), &delivery.body) else {
             return Err(answer::unavailable(
                 "no_signing_secret",
@@ -159,6 +164,14 @@ impl Gateway {
         Ok(answer::json_answer(parts.status, &sent))
     }
 
+    /// What the test's connection is called since a test event authorised it anew. It is followed from its first id, so no test
+    /// ever speaks of a connection that somebody really made.
+    async fn present_id(&self, first: String) -> String {
+        let known = tokio::time::timeout(LOOK_UP, connections::present_id(self.db.service(), &first)).await;
+        // A dry run needs no database, and without one nothing else is sent.
+        known.ok().and_then(Result::ok).flatten().unwrap_or(first)
+    }
+
     /// Marks the person as simulated and writes down who sends them a delivery, before it is sent: its own commit is the
     /// gateway's. `false`: the person is a real one, and nothing is sent.
     async fn claim(&self, order: &Order, user_id: &str, actor: &Actor, trace_id: &str) -> sqlx::Result<bool> {
@@ -175,15 +188,12 @@ impl Gateway {
 
 /// Builds the delivery: yesterday's, because that day is complete, unless a date is given.
 #[allow(clippy::result_large_err, reason = "the error is the answer itself, made once")]
-fn make(order: &Order, user_id: &str, now: DateTime<Utc>) -> Result<Delivery, Response> {
+fn make(order: &Order, provider: &str, user_id: &str, terra_id: &str, now: DateTime<Utc>) -> Result<Delivery, Response> {
     let bad = |reason: &str, message: String| answer::refusal(StatusCode::UNPROCESSABLE_ENTITY, reason, &message);
     if user_id.is_empty() || user_id.chars().count() > terra::MAX_USER_ID || user_id.contains('\0') {
         return Err(bad("user_id", format!("user_id must have 1 to {} characters.", terra::MAX_USER_ID)));
     }
-    if order.provider.is_empty()
-        || order.provider.len() > 64
-        || !order.provider.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    {
+    if provider.is_empty() || provider.len() > 64 || !provider.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
         return Err(bad("provider", "provider must be a name of letters, digits, _ and -, such as WHOOP.".into()));
     }
     let today = now.date_naive();
@@ -194,7 +204,7 @@ fn make(order: &Order, user_id: &str, now: DateTime<Utc>) -> Result<Delivery, Re
     let Some(date) = date else { return Err(bad("date", "date must not lie in the future.".into())) };
     let kind = order.kind.trim().to_ascii_lowercase();
     let seed = u64::try_from(now.timestamp_micros()).unwrap_or(0);
-    simulator::one_delivery(&kind, &order.provider.to_ascii_uppercase(), user_id, date, now, seed)
+    simulator::one_delivery(&kind, provider, user_id, terra_id, date, now, seed)
         .ok_or_else(|| bad("type", format!("type must be one of: {}.", TEST_KINDS.join(", "))))
 }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Stored deliveries of this moment share a notification.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 /// A server that does not take the notification within this time is away.
 const LIMIT: Duration = Duration::from_secs(2);
 

@@ -1,7 +1,7 @@
 //! `connections`: which person stands behind one of Terra's ids. And the lock of a person's row.
 
 use crate::model::Instant;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 /// A connection's row.
@@ -185,6 +185,17 @@ pub async fn giving(conn: &mut PgConnection, user_id: &str) -> sqlx::Result<Vec<
     .bind(user_id)
     .fetch_all(conn)
     .await
+}
+
+/// The present id at Terra of the connection that has, or once had, this one.
+///
+/// # Errors
+/// The database's.
+pub async fn present_id(pool: &PgPool, terra_user_id: &str) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("SELECT terra_user_id FROM connections WHERE terra_user_id = $1 OR former_ids @> ARRAY[$1]")
+        .bind(terra_user_id)
+        .fetch_optional(pool)
+        .await
 }
 
 /// A connection as the reconciliation compares it.

@@ -137,6 +137,10 @@ pub enum Change {
     Renewed,
     /// The provider refused for a while.
     Refused,
+    /// The person took the access away at the provider. Only in tests.
+    Revoked,
+    /// The person allowed more. Only in tests.
+    Extended,
 }
 
 /// The life of one connection: changes in order of day number, and how many ids it has had.

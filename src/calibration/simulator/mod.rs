@@ -19,6 +19,7 @@ pub mod fault;
 mod fault_values;
 pub mod habit;
 mod live;
+mod news;
 mod observe;
 mod one;
 pub mod person;
@@ -35,7 +36,7 @@ mod tests;
 
 pub use fault::Fault;
 pub use live::Live;
-pub use one::{TEST_KINDS, one_delivery};
+pub use one::{TEST_KINDS, one_delivery, terra_id};
 pub use world::{Client, Planted, Truth, World};
 
 use crate::model::Instant;

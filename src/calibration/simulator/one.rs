@@ -1,23 +1,52 @@
 //! A single realistic delivery of any type and provider, for the test endpoint.
 
 use super::device::Kind;
+use super::habit::Change;
+use super::news::{change, event};
 use super::observe::report;
 use super::person::Person;
 use super::physiology::{Session, number};
 use super::rng::{Rng, word};
-use super::wire::{Json, Sender, object, text};
+use super::wire::{Json, Sender, VERSION, object, text};
 use super::{Delivery, Instant};
 use crate::model::Model;
 use chrono::{NaiveDate, Timelike};
 
 /// The types [`one_delivery`] can make, in Terra's words.
-pub const TEST_KINDS: [&str; 8] = ["activity", "body", "daily", "sleep", "nutrition", "menstruation", "athlete", "auth"];
+pub const TEST_KINDS: [&str; 13] = [
+    "activity",
+    "body",
+    "daily",
+    "sleep",
+    "nutrition",
+    "menstruation",
+    "athlete",
+    "auth",
+    "deauth",
+    "user_reauth",
+    "access_revoked",
+    "connection_error",
+    "permission_change",
+];
+
+/// Terra's id of a simulated person's connection with a provider, as it is at first: always the same.
+pub fn terra_id(user_id: &str, provider: &str) -> String {
+    Rng::keyed(word(user_id), &[word("terra"), word(provider)]).uuid()
+}
 
 /// A realistic delivery of a type (see [`TEST_KINDS`]) for a provider in Terra's spelling, about `date`, produced at
 /// `at`. When `at` lies inside the day, a daily summary covers the day until then, as Terra's would; give yesterday for
 /// a finished one. A provider the simulator has no device for is given the nearest device under its own name.
-/// The seed chooses values and trace id. `None` for an unknown type.
-pub fn one_delivery(kind: &str, provider: &str, user_id: &str, date: NaiveDate, at: Instant, seed: u64) -> Option<Delivery> {
+/// The seed chooses values and trace id. `terra_id` is the connection's present id. `None` for an unknown type.
+pub fn one_delivery(
+    kind: &str,
+    provider: &str,
+    user_id: &str,
+    terra_id: &str,
+    date: NaiveDate,
+    at: Instant,
+    seed: u64,
+) -> Option<Delivery> {
     let keys = [word("one"), word(kind), word(provider), word(user_id), number(date) as u64, at.timestamp_millis() as u64];
     let mut r = Rng::keyed(seed, &keys);
     let mut person = Person::new(Rng::keyed(seed, &[word(user_id)]).bits(), 0);
@@ -26,8 +55,7 @@ pub fn one_delivery(kind: &str, provider: &str, user_id: &str, date: NaiveDate, 
     // Never without the device, so that there is something to deliver.
     person.care = 1.0;
     let device = device(kind, provider);
-    let terra_id = Rng::keyed(word(user_id), &[word("terra"), word(provider)]).uuid();
-    let sender = Sender { reference_id: user_id, terra_id, provider, kind: device, zone_h: 0 };
+    let sender = Sender { reference_id: user_id, terra_id: terra_id.to_owned(), provider, kind: device, zone_h: 0 };
     let body = match kind {
         "daily" => {
             let elapsed = if at.date_naive() == date { Some(at.num_seconds_from_midnight() as i32) } else { None };
@@ -43,14 +71,10 @@ pub fn one_delivery(kind: &str, provider: &str, user_id: &str, date: NaiveDate, 
         "nutrition" => nutrition(&sender, &person, date, &mut r),
         "menstruation" => menstruation(&sender, &person, date),
         "athlete" => athlete(&sender, &person),
-        "auth" => Json::Object(vec![
-            ("type", text("auth")),
-            ("status", text("success")),
-            ("message", text("User has successfully authenticated")),
-            ("version", text("2022-03-16")),
-            ("user", sender.user(true)),
-        ]),
-        _ => return None,
+        _ => match change(kind)? {
+            Change::Renewed => event(&Sender { terra_id: r.uuid(), ..sender }, Change::Renewed, terra_id.to_owned()),
+            other => event(&sender, other, String::new()),
+        },
     };
     Some(Delivery { trace_id: r.uuid(), ordering_ms: at.timestamp_millis(), body: serde_json::to_vec(&body).ok()?, at })
 }
@@ -136,7 +160,7 @@ fn menstruation(sender: &Sender<'_>, person: &Person, date: NaiveDate) -> Json {
 fn athlete(sender: &Sender<'_>, person: &Person) -> Json {
     Json::Object(vec![
         ("type", text("athlete")),
-        ("version", text("2022-03-16")),
+        ("version", text(VERSION)),
         ("user", sender.user(true)),
         (
             "athlete",

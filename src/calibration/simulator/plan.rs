@@ -7,11 +7,12 @@ use super::Delivery;
 use super::device::Kind;
 use super::fault::Fault;
 use super::habit::{Change, Life};
+use super::news::event;
 use super::observe::{CUT_S, days_on, fault_of, report};
 use super::person::{Person, Sync};
 use super::physiology::number;
 use super::rng::{Rng, word};
-use super::wire::{Json, Sender, text};
+use super::wire::Sender;
 use crate::model::{Metric, Model};
 use chrono::{DateTime, NaiveDate};
 
@@ -199,29 +200,6 @@ fn shorten(values: &mut super::observe::Values) {
 fn workout_start(person: &Person, date: NaiveDate) -> f64 {
     let early = person.draw("workout", number(date)).chance(0.35);
     if early { (person.wake_h + 0.6) * 3_600.0 } else { 17.6 * 3_600.0 }
-}
-
-fn event(sender: &Sender<'_>, change: Change, old_id: String) -> Json {
-    let (kind, status, message, active) = match change {
-        Change::Connected => ("auth", "success", "User has successfully authenticated", true),
-        Change::Deauthorised => ("deauth", "success", "User has deauthenticated", false),
-        Change::Renewed => ("user_reauth", "warning", "User has reauthenticated and old ID has been deleted", true),
-        Change::Refused => (
-            "connection_error",
-            "warning",
-            "Connection degraded: the provider rejected Terra's access token; the user may need to reauthenticate",
-            true,
-        ),
-    };
-    let mut fields = vec![("type", text(kind)), ("status", text(status)), ("message", text(message)), ("version", text("2022-03-16"))];
-    if change == Change::Renewed {
-        let old = Sender { terra_id: old_id, ..sender.clone() };
-        fields.push(("new_user", sender.user(true)));
-        fields.push(("old_user", old.user(false)));
-    } else {
-        fields.push(("user", sender.user(active)));
-    }
-    Json::Object(fields)
 }
 
 /// Plans the records of one person, device and date.

@@ -274,19 +274,22 @@ fn the_test_endpoint_gets_any_type_for_any_provider() {
     for kind in TEST_KINDS {
         for provider in ["FITBIT", "GARMIN", "WHOOP", "OURA", "APPLE", "WITHINGS", "POLAR"] {
             for seed in 0..4 {
-                let delivery = one_delivery(kind, provider, "test-user-id", day("2026-06-30"), at, seed).expect(kind);
+                let delivery = one_delivery(kind, provider, "test-user-id", "id", day("2026-06-30"), at, seed).expect(kind);
                 let body: Value = serde_json::from_slice(&delivery.body).unwrap();
                 assert_eq!(body["type"], kind);
-                assert_eq!(body["user"]["reference_id"], "test-user-id");
-                assert_eq!(body["user"]["provider"], provider);
+                let user = body.get("old_user").unwrap_or(&body["user"]);
+                assert_eq!(
+                    (&user["user_id"], &user["reference_id"], &user["provider"]),
+                    (&"id".into(), &"test-user-id".into(), &provider.into())
+                );
                 assert_eq!(delivery.ordering_ms, at.timestamp_millis());
             }
         }
     }
-    let today = one_delivery("daily", "FITBIT", "test-user-id", day("2026-07-01"), at, 1).unwrap();
+    let today = one_delivery("daily", "FITBIT", "test-user-id", "id", day("2026-07-01"), at, 1).unwrap();
     let body: Value = serde_json::from_slice(&today.body).unwrap();
     assert!(body["data"][0]["distance_data"]["steps"].as_i64().unwrap() > 0);
-    assert!(one_delivery("dance", "FITBIT", "x", day("2026-06-30"), at, 1).is_none());
+    assert!(one_delivery("dance", "FITBIT", "x", "id", day("2026-06-30"), at, 1).is_none());
 }
 
 #[test]

@@ -51,6 +51,11 @@ pub(crate) fn object<const N: usize>(fields: [(&'static str, Option<Json>); N]) 
     (!there.is_empty()).then_some(Json::Object(there))
 }
 
+/// Of Terra's bodies.
+pub(crate) const VERSION: &str = "2022-03-16";
+/// What a simulated person allowed.
+pub(crate) const SCOPES: &str = "ACTIVITY_EXPORT,HEALTH_EXPORT";
+
 /// Whose body it is and from where.
 #[derive(Debug, Clone)]
 pub(crate) struct Sender<'a> {
@@ -63,11 +68,16 @@ pub(crate) struct Sender<'a> {
 
 impl Sender<'_> {
     pub(crate) fn user(&self, active: bool) -> Json {
+        self.user_who_allowed(SCOPES, active)
+    }
+
+    /// As [`Sender::user`], of a person who allowed this.
+    pub(crate) fn user_who_allowed(&self, scopes: &str, active: bool) -> Json {
         Json::Object(vec![
             ("user_id", text(self.terra_id.clone())),
             ("provider", text(self.provider)),
             ("reference_id", text(self.reference_id)),
-            ("scopes", text("ACTIVITY_EXPORT,HEALTH_EXPORT")),
+            ("scopes", text(scopes)),
             ("active", Json::Flag(active)),
         ])
     }
@@ -87,7 +97,7 @@ impl Sender<'_> {
     pub(crate) fn data(&self, kind: &'static str, record: Option<Json>) -> Json {
         Json::Object(vec![
             ("type", text(kind)),
-            ("version", text("2022-03-16")),
+            ("version", text(VERSION)),
             ("user", self.user(true)),
             ("data", Json::List(record.into_iter().collect())),
         ])

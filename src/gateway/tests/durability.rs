@@ -428,3 +428,34 @@ async fn a_column_that_got_another_type_costs_one_answer_and_a_new_connection() 
     assert_eq!(last, Some(200));
     assert_eq!(b.count("terra_webhooks_raw").await, 1);
 }
+
+/// A link lives for five minutes, a backlog may be longer: its delivery's job waits behind nothing that has more time.
+#[tokio::test]
+async fn a_link_that_expires_does_not_wait_behind_a_backlog() {
+    let b = Bench::new().await;
+    let ping = r#"{"type":"s3_payload","status":"success","url":"https://bucket.s3.amazonaws.com/x","expires_in":300}"#;
+    for (trace, body) in [("t1", daily(1)), ("t2", ping.to_owned()), ("t3", daily(3))] {
+        assert_eq!(b.deliver(trace, &body).await.status, 200);
+    }
+    until("the link's job goes ahead", async || b.count("background_jobs WHERE priority = 0").await == 1).await;
+    // Also where a repetition makes the committer look each key up.
+    for (trace, body) in [("t1", daily(1)), ("t4", ping.to_owned()), ("t2", ping.to_owned())] {
+        assert_eq!(b.deliver(trace, &body).await.status, 200);
+    }
+    until("so does the next one's", async || b.count("background_jobs WHERE priority = 0").await == 2).await;
+    let first: String = sqlx::query_scalar(
+        "SELECT string_agg(r.trace_id, ' ' ORDER BY j.priority, j.scheduled_at, j.id) FROM background_jobs j JOIN terra_webhooks_raw r USING (id)",
+    )
+    .fetch_one(b.t.db.owner())
+    .await
+    .unwrap();
+    assert_eq!(first, "t2 t4 t1 t3");
+    let (counted, waiting): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT sum(delta)::bigint FROM job_count_deltas WHERE type = 'webhook_processing' AND status = 'pending'),
+                (SELECT count(*) FROM background_jobs WHERE status = 'pending')",
+    )
+    .fetch_one(b.t.db.owner())
+    .await
+    .unwrap();
+    assert_eq!((counted, waiting), (4, 4), "counted once");
+}

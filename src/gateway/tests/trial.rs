@@ -99,6 +99,45 @@ async fn whoever_was_tested_before_they_came_is_real_once_they_come() {
     b.send(order("Bearer the-service-key", test)).await.is(409, "reason", "real_person");
 }
 
+/// The states of a connection as an operator can try them: each by its event, on the connection that the events before it made,
+/// under its present id. One that really belongs to the test user's provider is left alone.
+#[tokio::test]
+async fn news_of_a_connection_changes_the_tests_own_and_no_other() {
+    let b = Bench::new().await;
+    b.sql("INSERT INTO connections (terra_user_id, user_id, provider) VALUES ('really-theirs', 'test-user-id', 'garmin')").await;
+    let first = crate::calibration::simulator::terra_id("test-user-id", "GARMIN");
+    let steps = [
+        ("auth", "active"),
+        ("connection_error", "error"),
+        ("permission_change", "active"),
+        ("user_reauth", "reauthorised"),
+        ("access_revoked", "revoked"),
+        ("user_reauth", "reauthorised"),
+        ("deauth", "deauthorised"),
+        ("auth", "active"),
+    ];
+    let mut ids = vec![first];
+    for (kind, state) in steps {
+        let order_it = order("Bearer the-service-key", &format!(r#"{{"type":"{kind}","provider":"garmin"}}"#));
+        let a = b.send(order_it).await;
+        assert_eq!(a.status, 200, "{kind}: {a:?}");
+        assert_eq!(work(&b).await, ["test-user-id"], "{kind}");
+        let (id, found, scopes): (String, String, Option<String>) =
+            sqlx::query_as("SELECT terra_user_id, state, scopes FROM connections WHERE terra_user_id <> 'really-theirs'")
+                .fetch_one(b.t.db.service())
+                .await
+                .unwrap();
+        assert_eq!((found.as_str(), ids.contains(&id)), (state, kind != "user_reauth"), "{kind}: {id} of {ids:?}");
+        assert_eq!(ids.last() == Some(&id), kind != "user_reauth", "{kind}: {id} of {ids:?}");
+        assert_eq!(scopes.is_some_and(|s| s.ends_with("BODY_EXPORT")), kind == "permission_change", "{kind}");
+        if kind == "user_reauth" {
+            ids.push(id);
+        }
+    }
+    assert_eq!(b.count("connections WHERE terra_user_id = 'really-theirs' AND state = 'active'").await, 1);
+    assert_eq!(b.count("terra_webhooks_raw WHERE status = 'completed'").await, steps.len() as i64);
+}
+
 #[tokio::test]
 async fn data_make_a_tested_person_real_and_the_simulators_own_stay_simulated() {
     let b = Bench::new().await;
