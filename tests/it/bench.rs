@@ -97,7 +97,8 @@ fn run_pgbench(database: &Database, body: &str, seconds: u64, sent: bool, more: 
 }
 
 /// A checkpoint, so that the files of the write-ahead log are used again, as on any server that has been up for a while:
-/// a fresh one zeroes sixteen megabytes on the way for every sixteen it writes. Needs the superuser of `make bench`.
+/// a fresh one zeroes sixteen megabytes on the way for every sixteen it writes. Then a sync: what was written before, the kernel
+/// would write back half a minute later, all at once, and whoever commits then waits behind it. Needs the superuser of `make bench`.
 fn checkpoint() {
     let [bin, dir, port] = ["PG_BIN", "PG_DIR", "PG_PORT"].map(|name| std::env::var(name).expect("run it with `make bench`"));
     let done = Command::new(PathBuf::from(bin).join("psql"))
@@ -105,6 +106,7 @@ fn checkpoint() {
         .status()
         .unwrap();
     assert!(done.success());
+    assert!(Command::new("sync").status().unwrap().success());
 }
 
 /// Resident memory and its peak, in MB.
