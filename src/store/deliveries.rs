@@ -252,12 +252,16 @@ pub async fn insert(conn: &mut PgConnection, rows: &[&NewDelivery]) -> sqlx::Res
 }
 
 /// Puts these deliveries' jobs, where they still wait, ahead of every job without a deadline. A statement of its own, since the
-/// column would cost each of the others as much as the few that need it.
+/// column would cost each of the others as much as the few that need it. It waits for nobody: what is locked is being taken.
 pub async fn hasten(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<()> {
-    sqlx::query("UPDATE background_jobs SET priority = 0 WHERE id = ANY($1) AND status = 'pending' AND failed_at IS NULL")
-        .bind(ids)
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "UPDATE background_jobs SET priority = 0
+          WHERE id = ANY (ARRAY(SELECT id FROM background_jobs WHERE id = ANY($1) AND status = 'pending' AND failed_at IS NULL
+                                   FOR UPDATE SKIP LOCKED))",
+    )
+    .bind(ids)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

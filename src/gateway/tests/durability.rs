@@ -459,3 +459,19 @@ async fn a_link_that_expires_does_not_wait_behind_a_backlog() {
     .unwrap();
     assert_eq!((counted, waiting), (4, 4), "counted once");
 }
+
+#[tokio::test]
+async fn whoever_puts_a_link_ahead_waits_for_no_lock() {
+    let t = database().await;
+    let of = |n: u32| crate::gateway::admission::admit(daily(n).into(), &HeaderMap::new(), Utc::now()).delivery;
+    let (taken, free) = (of(1), of(2));
+    let mut conn = deliveries::connect(t.db.service()).await.unwrap();
+    deliveries::insert_new(&mut conn, &[&taken, &free]).await.unwrap();
+    let mut claim = t.db.owner().begin().await.unwrap();
+    sqlx::query("SELECT FROM background_jobs WHERE id = $1 FOR UPDATE").bind(taken.id).execute(&mut *claim).await.unwrap();
+    let both = [taken.id, free.id];
+    tokio::time::timeout(Duration::from_secs(3), deliveries::hasten(&mut conn, &both)).await.unwrap().unwrap();
+    let ahead: Vec<uuid::Uuid> =
+        sqlx::query_scalar("SELECT id FROM background_jobs WHERE priority = 0").fetch_all(t.db.service()).await.unwrap();
+    assert_eq!(ahead, [free.id]);
+}
