@@ -39,6 +39,7 @@ const AT_FIRST: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 /// Between two statements of a look. A dozen of them in one go kept a core for 10 to 15 ms, beside deliveries that are answered
 /// in one.
 const REST: Duration = Duration::from_millis(20);
+
 /// What came of a look: whether there was an answer, and figures; whether it is this node's turn to measure.
 struct Looked {
     well: bool,

@@ -137,9 +137,9 @@ pub enum Change {
     Renewed,
     /// The provider refused for a while.
     Refused,
-    /// The person took the access away at the provider. Only in tests.
+    /// The person took the access away at the provider. Only as a test event.
     Revoked,
-    /// The person allowed more. Only in tests.
+    /// The person allowed more. Only as a test event.
     Extended,
 }
 

@@ -3,6 +3,9 @@
 use super::habit::Change;
 use super::wire::{Json, SCOPES, Sender, VERSION, text};
 
+/// What a person allows later.
+const MORE: &str = "BODY_EXPORT";
+
 /// The change that a `type` word of Terra's tells.
 pub(crate) fn change(word: &str) -> Option<Change> {
     Some(match word {
@@ -45,6 +48,3 @@ pub(crate) fn event(sender: &Sender<'_>, change: Change, old_id: String) -> Json
     }
     Json::Object(fields)
 }
-
-/// What a person allows later.
-const MORE: &str = "BODY_EXPORT";

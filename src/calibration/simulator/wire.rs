@@ -51,7 +51,7 @@ pub(crate) fn object<const N: usize>(fields: [(&'static str, Option<Json>); N]) 
     (!there.is_empty()).then_some(Json::Object(there))
 }
 
-/// Of Terra's bodies.
+/// The version that Terra's bodies say they have.
 pub(crate) const VERSION: &str = "2022-03-16";
 /// What a simulated person allowed.
 pub(crate) const SCOPES: &str = "ACTIVITY_EXPORT,HEALTH_EXPORT";
